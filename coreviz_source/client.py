@@ -1,0 +1,354 @@
+"""The API's edge: one HTTP session, both generations of the API, and failures turned into typed errors.
+
+Nothing behind this module knows that there are two generations. The one difference that a request has to care
+about is found out by the answer: parameters that only the 2026 generation knows are left out once a server has
+refused them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import msgspec
+import requests
+from dlt.sources.helpers.requests import Client as HttpClient
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from coreviz_source.errors import (
+    ApiUnavailableError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    CorevizError,
+    DatasetNotFoundError,
+)
+from coreviz_source.settings import Settings
+from coreviz_source.values import decode_json
+
+ATTEMPTS = 6
+#: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
+LONGEST_WAIT = 60.0
+#: Seconds to connect, and between two parts of an answer.
+TIMEOUT = (10.0, 60.0)
+
+_RETRIED_STATUS = frozenset((408, 425, 429))
+_NOT_OFFERED = frozenset((400, 401, 402, 403, 404, 405, 410))
+
+_Answer = TypeVar("_Answer")
+
+
+class Calls:
+    """How many requests were sent, and how many of them again; shared by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = 0
+        self.retries = 0
+
+    def count(self, again: bool) -> None:
+        """One more request."""
+        with self._lock:
+            self.requests += 1
+            self.retries += again
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of the listing.
+
+    `items` are the raw JSON texts of its media, in the server's order. `total` and `has_more` are None where the
+    server does not send them, or not as what they are documented to be. `time` is the server's clock.
+    """
+
+    items: list[bytes]
+    total: int | None
+    has_more: bool | None
+    time: datetime
+
+
+class _Transient(Exception):
+    """A failure worth another attempt; carries the error to raise when there is none left."""
+
+    def __init__(self, error: CorevizError, retry_after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+
+
+class _KeyAuth(requests.auth.AuthBase):
+    """Adds the key to a request as it leaves, so that no header dictionary, log or repr ever holds it."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["x-api-key"] = self._key
+        return request
+
+    def __repr__(self) -> str:
+        return "_KeyAuth(…)"
+
+
+class _Pace:
+    """Hands out moments to send at, so that all threads together keep to a budget of requests a second."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._gap = 1 / per_second if per_second else 0.0
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        if not self._gap:
+            return
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next)
+            self._next = at + self._gap
+        time.sleep(at - now)
+
+
+class CorevizClient:
+    """Asks the API; safe to share between threads.
+
+    Args:
+        settings: Checked settings; `base_url`, `api_key` and `requests_per_second` are used.
+
+    Every method raises `AuthenticationError` for 401, 402 and 403 at once, `BadRequestError` for other refusals,
+    and `ApiUnavailableError` after six attempts that ended in 429, 5xx, a timeout, a cut connection, a body that
+    is not the JSON it should be, or a 200 that carries an `error`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.base_url
+        self._auth = _KeyAuth(settings.api_key)
+        self._http = HttpClient(
+            request_timeout=TIMEOUT,
+            max_connections=settings.parallel_requests,
+            raise_for_status=False,
+            request_max_attempts=1,
+        )
+        self._pace = _Pace(settings.requests_per_second)
+        self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
+        self.calls = Calls()
+
+    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        """One page of a dataset's media and folders, newest first, folders in folders included.
+
+        Raises:
+            DatasetNotFoundError: The listing answers 404.
+        """
+        endpoint = f"/api/dataset/{dataset_id}/media"
+        documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
+        where = {"dataset": dataset_id, "offset": offset}
+        newer = self._newer_parameters
+        try:
+            return self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
+        except BadRequestError as refusal:
+            if not newer:
+                raise
+            try:
+                page = self._get(endpoint, documented, _read_page, where, calls)
+            except BadRequestError:
+                raise refusal from None
+            self._newer_parameters = {}
+            return page
+
+    def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
+        """What the API tells of a dataset: name, icon, type, organizationId. Empty where it does not tell."""
+        try:
+            answer = self._get(f"/api/dataset/{dataset_id}", {}, _read_object, {"dataset": dataset_id}, calls)
+        except CorevizError as error:
+            if error.context.get("status") in _NOT_OFFERED:
+                return {}
+            raise
+        found = answer.get("dataset", answer)
+        return found if isinstance(found, dict) else {}
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Every dataset of the account's organization.
+
+        Raises:
+            ConfigurationError: The API does not offer that; `dataset_ids` has to say which.
+        """
+        remedy = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
+        try:
+            organization = self._get("/api/me", {}, _read_object, {}, self.calls).get("organizationId")
+            answer = self._get(f"/api/organization/{organization}/datasets", {}, _read_json, {}, self.calls)
+        except CorevizError as error:
+            if error.context.get("status") in (400, 404, 405, 410):
+                raise ConfigurationError("This API does not list an account's datasets.", remedy=remedy) from error
+            raise
+        found = answer.get("datasets") if isinstance(answer, dict) else answer
+        if not isinstance(found, list):
+            raise ConfigurationError("The API's list of datasets cannot be read.", remedy=remedy)
+        return [item for item in found if isinstance(item, dict) and isinstance(item.get("id"), str)]
+
+    def _get(
+        self,
+        endpoint: str,
+        params: Mapping[str, Any],
+        read: Callable[[requests.Response], _Answer],
+        where: Mapping[str, Any],
+        calls: Calls,
+    ) -> _Answer:
+        attempts = Retrying(
+            retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
+        )
+        try:
+            for attempt in attempts:
+                with attempt:
+                    self._pace.wait()
+                    again = attempt.retry_state.attempt_number > 1
+                    calls.count(again)
+                    return self._once(endpoint, params, read, {**where, "endpoint": endpoint})
+        except _Transient as last:
+            raise last.error from None
+        raise AssertionError("unreachable")
+
+    def _once(
+        self,
+        endpoint: str,
+        params: Mapping[str, Any],
+        read: Callable[[requests.Response], _Answer],
+        where: Mapping[str, Any],
+    ) -> _Answer:
+        try:
+            # redirects are not followed: requests would send the key along to wherever they lead
+            response = self._http.get(
+                self._base_url + endpoint, params=dict(params), auth=self._auth, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            kind = type(error).__name__
+            raise _Transient(ApiUnavailableError(f"No answer: {kind}.", base_url=self._base_url, **where)) from None
+        if response.status_code != 200:
+            raise _failure(response, where)
+        try:
+            return read(response)
+        except ValueError as error:
+            message = f"The answer cannot be read: {error}."
+            raise _Transient(ApiUnavailableError(message, status=200, **where)) from None
+
+
+def _failure(response: requests.Response, where: Mapping[str, Any]) -> Exception:
+    status = response.status_code
+    context = {**where, "status": status, "server_message": _server_message(response)}
+    if status in (401, 402, 403):
+        messages = {
+            401: "The API key is not valid.",
+            402: "The account is out of credits.",
+            403: "The key has no access to this.",
+        }
+        return AuthenticationError(messages[status], **context)
+    if status == 404 and "offset" in where:
+        return DatasetNotFoundError(**context)
+    if status >= 500 or status in _RETRIED_STATUS:
+        asked = "too many requests" if status == 429 else "an error of the server"
+        return _Transient(ApiUnavailableError(f"The API answered with {asked}.", **context), _retry_after(response))
+    if 300 <= status < 400:
+        return ConfigurationError(
+            "The API redirects, and redirects are not followed so that the key stays with the server it is for.",
+            remedy="Set `base_url` to the address that the API really has.",
+            **context,
+        )
+    return BadRequestError(**context)
+
+
+def _server_message(response: requests.Response) -> str:
+    try:
+        answer = decode_json(response.content)
+    except ValueError:
+        return ""
+    if not isinstance(answer, dict):
+        return ""
+    return str(answer.get("message") or answer.get("error") or "")[:500]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds that `Retry-After` asks to wait, given as seconds or as a date; None where it says nothing usable."""
+    header = response.headers.get("Retry-After", "").strip()
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header)) if header.replace(".", "", 1).isdigit() else _seconds_until(header, response)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _seconds_until(date: str, response: requests.Response) -> float:
+    return max(0.0, (parsedate_to_datetime(date) - _server_time(response)).total_seconds())
+
+
+def _server_time(response: requests.Response) -> datetime:
+    """The server's clock as its `Date` header gives it; our own where there is none."""
+    try:
+        told = parsedate_to_datetime(response.headers["Date"])
+        return told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return datetime.now(timezone.utc)
+
+
+_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT / 2)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    jittered = _backoff(state)
+    if isinstance(error, _Transient) and error.retry_after is not None:
+        return min(LONGEST_WAIT, error.retry_after + jittered / 10)
+    return jittered
+
+
+class _Envelope(msgspec.Struct):
+    media: list[msgspec.Raw]
+    pagination: Any = None
+    error: Any = None
+
+
+def _read_page(response: requests.Response) -> Page:
+    try:
+        envelope = msgspec.json.decode(response.content, type=_Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        envelope = _read_leniently(response.content)
+    if envelope.error:
+        raise ValueError(f"it carries an error: {str(envelope.error)[:200]}")
+    pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
+    total, has_more = pagination.get("total"), pagination.get("hasMore")
+    return Page(
+        items=[bytes(item) for item in envelope.media],
+        total=total if type(total) is int and total >= 0 else None,
+        has_more=has_more if type(has_more) is bool else None,
+        time=_server_time(response),
+    )
+
+
+def _read_leniently(content: bytes) -> _Envelope:
+    """The envelope of an answer that is not strictly JSON (NaN, lone surrogates), or of one that is an error."""
+    answer = decode_json(content)
+    if isinstance(answer, dict) and answer.get("error"):
+        return _Envelope(media=[], error=answer.get("message") or answer["error"])
+    if not isinstance(answer, dict) or not isinstance(answer.get("media"), list):
+        raise ValueError("it has no list of media")
+    import json
+
+    media = [msgspec.Raw(json.dumps(item, separators=(",", ":")).encode()) for item in answer["media"]]
+    return _Envelope(media=media, pagination=answer.get("pagination"))
+
+
+def _read_json(response: requests.Response) -> Any:
+    answer = decode_json(response.content)
+    if isinstance(answer, dict) and answer.get("error"):
+        raise ValueError(f"it carries an error: {str(answer.get('message') or answer['error'])[:200]}")
+    return answer
+
+
+def _read_object(response: requests.Response) -> dict[str, Any]:
+    answer = _read_json(response)
+    if not isinstance(answer, dict):
+        raise ValueError("it is not an object")
+    return answer

@@ -1,0 +1,316 @@
+"""What the warehouse already holds: the one question asked before a listing is compared with anything.
+
+The warehouse is the only memory. A media counts as loaded in a version only if dlt recorded the load that wrote
+it as complete; so after a crash anywhere between two tables, the next listing writes again what may be half there.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import dlt
+from dlt.common.destination.client import JobClientBase
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from coreviz_source.errors import DestinationError, find
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.values import text_hash
+
+_ROWS = 10_000
+_IDS = 500
+
+
+class Known:
+    """Ids with the hash of the content that the warehouse holds of them, sorted: 17 bytes each.
+
+    A hash of 0 stands for "not known to be whole": whatever the listing brings counts as changed.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, int]] = ()) -> None:
+        keys, hashes = array("Q"), array("Q")
+        for item_id, content_hash in rows:
+            keys.append(text_hash(item_id))
+            hashes.append(content_hash)
+        self._keys, self._hashes = array("Q"), array("Q")
+        for i in sorted(range(len(keys)), key=keys.__getitem__):
+            if self._keys and self._keys[-1] == keys[i]:
+                # held twice, or doubtful: not whole
+                self._hashes[-1] = 0
+            else:
+                self._keys.append(keys[i])
+                self._hashes.append(hashes[i])
+        self._listed = bytearray(len(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _index(self, item_id: str) -> int | None:
+        key = text_hash(item_id)
+        index = bisect_left(self._keys, key)
+        return index if index < len(self._keys) and self._keys[index] == key else None
+
+    def listed(self, item_id: str) -> int | None:
+        """The hash held of an item that the listing shows, None if it is not known; remembers that it was seen."""
+        index = self._index(item_id)
+        if index is None:
+            return None
+        self._listed[index] = 1
+        return self._hashes[index]
+
+    def is_gone(self, item_id: str) -> bool:
+        """Whether the item is known but the listing did not show it."""
+        index = self._index(item_id)
+        return index is not None and not self._listed[index]
+
+    def was_listed(self, item_id: str) -> bool:
+        """Whether the item is known and the listing showed it."""
+        index = self._index(item_id)
+        return index is not None and bool(self._listed[index])
+
+    @property
+    def unlisted(self) -> int:
+        """How many known items the listing did not show."""
+        return len(self._listed) - sum(self._listed)
+
+
+@dataclass(frozen=True)
+class LastRuns:
+    """When the last listing of a dataset began, and the last complete one, by the server's clock."""
+
+    listed: datetime | None = None
+    complete: datetime | None = None
+
+
+class Memory:
+    """Reads the warehouse that a pipeline loads into.
+
+    Every method raises `DestinationError` (exit code 7) if the warehouse cannot be read; only a table that does
+    not exist counts as empty.
+
+    Args:
+        pipeline: The pipeline whose destination and dataset are read.
+    """
+
+    def __init__(self, pipeline: dlt.Pipeline) -> None:
+        self._pipeline = pipeline
+        with self._client() as client:
+            names = [table.name for table in TABLES] + ["_dlt_loads"]
+            found = {name: set(columns) for name, columns in client.get_storage_tables(names)}
+        #: Tables that exist, by name.
+        self.tables = {name for name, columns in found.items() if columns}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever loaded."""
+        return MEDIA.name not in self.tables
+
+    def missing(self, tables: Iterable[Table]) -> list[Table]:
+        """Which of the tables do not exist yet."""
+        return [table for table in tables if table.name not in self.tables]
+
+    def last_runs(self) -> dict[str, LastRuns]:
+        """When each dataset was last listed; slices, samples and unproven runs do not count."""
+        if RUNS.name not in self.tables:
+            return {}
+        listed: dict[str, LastRuns] = {}
+        rows = self._query(
+            "SELECT r.dataset_id, MAX(r.started_at), "
+            "MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END) "
+            "FROM {_coreviz_runs} r JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
+            "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
+        )
+        for dataset_id, last, complete in rows:
+            listed[dataset_id] = LastRuns(_utc(last), _utc(complete))
+        return listed
+
+    def dataset_hashes(self) -> dict[str, int]:
+        """The content hash of each row of `datasets`."""
+        if "datasets" not in self.tables:
+            return {}
+        return {i: _number(h) for i, h in self._query(_WHOLE.format(key="d.id", table="datasets", where=""))}
+
+    def folders(self, dataset_id: str) -> Known:
+        """The folders held of a dataset."""
+        return Known(self._held("folders", dataset_id))
+
+    def held_media(self, dataset_id: str, since: datetime | None = None) -> Iterator[tuple[str, int]]:
+        """The media held of a dataset with their hashes: those created at or after `since`, or all of them.
+
+        A media that was softly deleted counts as not known.
+        """
+        return self._held(MEDIA.name, dataset_id, since)
+
+    def _held(self, table: str, dataset_id: str, since: datetime | None = None) -> Iterator[tuple[str, int]]:
+        if table not in self.tables:
+            return
+        where, values = "WHERE d.dataset_id = %s", [dataset_id]
+        if table == MEDIA.name:
+            where += " AND d.deleted_at IS NULL"
+        if since is not None:
+            where += " AND d.created_at >= %s"
+        rows = self._query(
+            _WHOLE.format(key="d.id", table=table, where=where), *values, *([] if since is None else [since])
+        )
+        for item_id, content_hash in rows:
+            yield item_id, _number(content_hash)
+
+    def hashes(self, dataset_id: str, ids: Sequence[str]) -> dict[str, int]:
+        """The hashes held of some media of a dataset."""
+        if MEDIA.name not in self.tables:
+            return {}
+        return {
+            item_id: _number(content_hash)
+            for some in _chunks(ids)
+            for item_id, content_hash in self._query(
+                _WHOLE.format(
+                    key="d.id",
+                    table=MEDIA.name,
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                ),
+                dataset_id,
+                *some,
+            )
+        }
+
+    def doubtful(self, dataset_id: str) -> set[str]:
+        """Media that a crash may have left half written or half deleted.
+
+        Those that only child tables still name, and those with children from a load that was never completed.
+        """
+        found: set[str] = set()
+        for child in CHILDREN:
+            if child.name in self.tables:
+                media = "JOIN {media} m ON m.dataset_id = d.dataset_id AND m.id = d.media_id"
+                held = f"LEFT {media}" if MEDIA.name in self.tables else ""
+                alone = "m.id IS NULL" if held else "1 = 1"
+                rows = self._query(
+                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d {held} "
+                    "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
+                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)",
+                    dataset_id,
+                )
+                found.update(media_id for (media_id,) in rows)
+        return found
+
+    def holds_anything(self, dataset_id: str) -> bool:
+        """Whether any table holds a row of the dataset's media."""
+        return any(
+            next(iter(self._query(f"SELECT 1 FROM {{{table.name}}} d WHERE d.dataset_id = %s LIMIT 1", dataset_id)), None)
+            for table in (MEDIA, *CHILDREN)
+            if table.name in self.tables
+        )
+
+    def count(self, dataset_id: str) -> int:
+        """How many media the warehouse holds of a dataset, softly deleted ones not counted."""
+        sql = "SELECT COUNT(*) FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NULL"
+        return 0 if self.empty else next(self._query(sql, dataset_id))[0]
+
+    def holds_frames_of(self, dataset_id: str, is_listed: Callable[[str], bool]) -> bool:
+        """Whether the warehouse holds a frame of any media for which `is_listed` is true."""
+        if FRAMES.name not in self.tables:
+            return False
+        rows = self._query("SELECT DISTINCT d.media_id FROM {frames} d WHERE d.dataset_id = %s", dataset_id)
+        return any(is_listed(media_id) for (media_id,) in rows)
+
+    def gone(self, known: Known, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]) -> list[str]:
+        """The ids that are known but were not listed, of those created in the range that the listing covered."""
+        if not known.unlisted or table not in self.tables:
+            return []
+        alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
+        rows = self._query(
+            f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id
+        )
+        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(_utc(created))))
+
+    def rows(self, table: Table, dataset_id: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Whole rows, as they are stored, of some ids of a dataset."""
+        names = [c.name for c in table.columns if c.name != GONE]
+        as_text = "TO_JSON_STRING({})" if self._pipeline.destination.destination_type.endswith("bigquery") else "CAST({} AS VARCHAR)"
+        selected = ", ".join(
+            (as_text if table.by_name[name].kind == "json" else "{}").format(f"d.{{{{{name}}}}}") for name in names
+        )
+        return [
+            dict(zip(names, row, strict=True))
+            for some in _chunks(ids)
+            for row in self._query(
+                f"SELECT {selected} FROM {{{table.name}}} d "
+                f"WHERE d.dataset_id = %s AND d.id IN ({_marks(some)})",
+                dataset_id,
+                *some,
+            )
+        ]
+
+    @contextmanager
+    def _client(self) -> Iterator[SqlJobClientBase]:
+        try:
+            client: JobClientBase
+            with self._pipeline.destination_client() as client:
+                if not isinstance(client, SqlJobClientBase):
+                    raise DestinationError(
+                        f"{self._pipeline.destination.destination_name} is not a database that can be asked what it holds.",
+                        remedy="Use duckdb, postgres or bigquery.",
+                    )
+                yield client
+        except Exception as error:
+            if find(error):
+                raise
+            raise DestinationError(
+                f"The warehouse could not be read: {type(error).__name__}: {error}",
+                destination=self._pipeline.destination.destination_name,
+                schema=self._pipeline.dataset_name,
+            ) from error
+
+    def _query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
+        with self._client() as client:
+            sql_client = client.sql_client
+
+            def qualified(match: Any) -> str:
+                return sql_client.escape_column_name(match[1]) if match[1] else sql_client.make_qualified_table_name(match[2])
+
+            statement = re.sub(r"\{\{(\w+)\}\}|\{(\w+)\}", qualified, sql)
+            try:
+                with sql_client.execute_query(statement, *values) as cursor:
+                    while rows := cursor.fetchmany(_ROWS):
+                        yield from rows
+            except DestinationUndefinedEntity as error:
+                raise DestinationError(
+                    f"A table or column is not what this release expects: {error}",
+                    remedy="Load with `resync`, or drop the table so that it is made again.",
+                ) from error
+
+
+#: Ids with their content hash, null where the load that wrote the row was never completed.
+_WHOLE = (
+    "SELECT {key}, CASE WHEN l.load_id IS NULL THEN NULL ELSE d.content_hash END FROM {{{table}}} d "
+    "LEFT JOIN {{_dlt_loads}} l ON l.load_id = d._dlt_load_id AND l.status = 0 {where}"
+)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
+
+
+def _marks(ids: Sequence[str]) -> str:
+    return ", ".join(["%s"] * len(ids))
+
+
+def _number(content_hash: str | None) -> int:
+    try:
+        return int(content_hash or "", 16)
+    except ValueError:
+        return 0
+
+
+def _utc(value: Any) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)

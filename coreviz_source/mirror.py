@@ -1,0 +1,199 @@
+"""One dataset from its listing to the rows that have to be written: listing, changes and rows put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from coreviz_source.changes import Changes, plan
+from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.listing import Listing
+from coreviz_source.memory import LastRuns, Memory
+from coreviz_source.report import DatasetReport
+from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows
+from coreviz_source.settings import Settings
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
+from coreviz_source.values import canonical_id, encode_json, text_hash
+
+#: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset to mirror: its id as the API is asked for it, and what the API told of it, if it did."""
+
+    asked: str
+    info: dict[str, Any] | None = None
+
+    @property
+    def id(self) -> str:
+        """The canonical id."""
+        return canonical_id(self.asked)
+
+
+@dataclass
+class Batch:
+    """Rows to write, a table each, of so many media."""
+
+    tables: dict[str, pa.Table]
+    media: int = 0
+
+
+class Mirror:
+    """What all datasets of a run share: the client, its threads, the memory, the settings.
+
+    Args:
+        settings: Checked settings.
+        memory: The warehouse.
+        selected: Names of the tables that are loaded.
+        run: Id of the run.
+        progress: Called after every page with the report of the dataset.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        memory: Memory,
+        selected: frozenset[str],
+        run: str,
+        progress: Callable[[DatasetReport], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._selected = selected
+        self._run = run
+        self._progress = progress
+        self._client = CorevizClient(settings)
+        self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
+        self._last_runs = memory.last_runs()
+        self._dataset_hashes = memory.dataset_hashes()
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def datasets(self) -> list[Dataset]:
+        """The datasets to mirror: those named, or all that the account sees."""
+        if self._settings.dataset_ids:
+            return [Dataset(dataset_id) for dataset_id in self._settings.dataset_ids]
+        found = {canonical_id(info["id"]): Dataset(info["id"], info) for info in self._client.datasets()}
+        return list(found.values())
+
+    def never_completed(self, dataset: Dataset) -> bool:
+        """Whether the dataset was never listed to its end: its first load is not done."""
+        return self._last_runs.get(dataset.id, LastRuns()).complete is None
+
+    def batches(self, dataset: Dataset, report: DatasetReport) -> Iterator[Batch]:
+        """The rows of a dataset that have to be written; the report is complete when the iteration is over.
+
+        Raises:
+            CorevizError: The dataset cannot be listed, or what would be removed is too much. What was yielded
+                before is true, but not all.
+        """
+        began = time.perf_counter()
+        calls = Calls()
+        settings = self._settings
+        try:
+            listing = Listing(
+                self._client, dataset.asked, settings.page_size, self._threads, settings.parallel_requests, calls
+            )
+            report.started_at = listing.open()
+            mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
+            changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings.resync)
+            yield from self._changed(dataset, listing, changes, report)
+            yield from self._rest(dataset, listing, changes, report, calls)
+        finally:
+            report.requests, report.retries = calls.requests, calls.retries
+            report.seconds = time.perf_counter() - began
+
+    def _changed(
+        self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport
+    ) -> Iterator[Batch]:
+        tombstones = changes.needs_tombstones()
+        media: list[Source] = []
+        folders: list[Source] = []
+        for items in listing:
+            if self._settings.max_media is not None:
+                items = items[: max(0, self._settings.max_media - changes.listed)]
+            more_media, more_folders = changes.compare(items)
+            media += more_media
+            folders += more_folders
+            report.total = listing.total
+            report.listed, report.unchanged = changes.listed, changes.unchanged
+            report.new, report.changed = changes.new, changes.changed
+            if self._progress is not None:
+                self._progress(report)
+            while len(media) >= BATCH:
+                yield self._batch(media_rows(dataset.id, media[:BATCH], tombstones), report, BATCH)
+                del media[:BATCH]
+            if self._settings.max_media is not None and changes.listed >= self._settings.max_media:
+                break
+        if media:
+            yield self._batch(media_rows(dataset.id, media, tombstones), report, len(media))
+        if folders:
+            yield self._batch(folder_rows(dataset.id, folders), report)
+
+    def _batch(self, rows: Rows, report: DatasetReport, media: int = 0) -> Batch:
+        report.unknown_fields = sorted({*report.unknown_fields, *rows.unknown_fields})
+        tables = {name: table for name, table in rows.tables.items() if name in self._selected and table.num_rows}
+        for name, table in tables.items():
+            report.rows[name] = report.rows.get(name, 0) + table.num_rows
+        return Batch(tables, media)
+
+    def _rest(
+        self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport, calls: Calls
+    ) -> Iterator[Batch]:
+        """What can be said only at the end: removals, the dataset's own row, the line of the run."""
+        gone = changes.gone(self._settings.max_deletes)
+        report.gone = len(gone.media) + len(gone.folders)
+        tables: dict[str, pa.Table] = {}
+        if gone.media and self._settings.deletes == "soft":
+            tables[MEDIA.name] = self._softly_deleted(dataset, gone.media, report)
+        else:
+            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, gone.media)
+            gone.orphans += gone.media
+        tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
+        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
+        tables[DATASETS.name] = self._dataset_row(dataset, listing, calls)
+        mode = changes.mode
+        if mode == "sample" or listing.proven:
+            report.outcome, report.message = mode, listing.message
+        else:
+            report.outcome, report.exit_code = "unproven", 6
+            report.message = (
+                f"The listing could not be proven complete: {listing.message}. What was seen was loaded, nothing "
+                "was deleted; the next complete run tries again."
+            )
+        report.requests, report.retries = calls.requests, calls.retries
+        batch = self._batch(Rows(tables), report)
+        batch.tables[RUNS.name] = report.row(self._run)
+        yield batch
+
+    def _softly_deleted(self, dataset: Dataset, ids: list[str], report: DatasetReport) -> pa.Table:
+        rows = self._memory.rows(MEDIA, dataset.id, ids)
+        columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
+        columns["deleted_at"] = [report.started_at] * len(rows)
+        return full(MEDIA, columns, len(rows))
+
+    def _dataset_row(self, dataset: Dataset, listing: Listing, calls: Calls) -> pa.Table:
+        info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
+        values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
+        for column in DATASETS.api_columns:
+            value = info.get(column.api or "")
+            values[column.name] = value if isinstance(value, str) else None
+        if values["organization_id"]:
+            values["organization_id"] = canonical_id(values["organization_id"])
+        content_hash = text_hash(encode_json(values))
+        if self._dataset_hashes.get(dataset.id) == content_hash:
+            return full(DATASETS, {}, 0)
+        values["content_hash"] = f"{content_hash:016x}"
+        return full(DATASETS, {name: [value] for name, value in values.items()}, 1)

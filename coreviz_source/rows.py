@@ -1,0 +1,444 @@
+"""One item of the API becomes rows: flattened, typed column by column, with everything that fits nowhere in `extra`.
+
+Rows are built for many items at once, a column at a time, because arrow converts a whole column as fast as Python
+touches one value. A column whose values are not all of the documented type is converted again value by value; what
+does not fit is kept in `extra` under the API's own key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from coreviz_source.tables import (
+    ARROW_TYPES,
+    CAPTIONS,
+    CHILDREN,
+    FOLDERS,
+    FRAMES,
+    GONE,
+    MEDIA,
+    MEDIA_TAGS,
+    MODERATION_CATEGORIES,
+    OBJECTS,
+    Column,
+    Kind,
+    Table,
+)
+from coreviz_source.values import canonical_id, clean_text, decode_json, encode_json, parse_timestamp, text_hash
+
+#: Raised whenever the same item becomes other rows than before, so that everything is built again.
+ROWS_VERSION = 1
+
+_NONE = type(None)
+_INT64 = 2**63
+
+
+@dataclass
+class Source:
+    """One item to build rows of: its canonical id, its raw JSON, and the hash that will be stored with it."""
+
+    id: str
+    raw: bytes
+    content_hash: str
+
+
+@dataclass
+class Rows:
+    """Rows of some items, a table each, and the fields met that no column declares."""
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    unknown_fields: set[str] = field(default_factory=set)
+
+    def count(self, name: str) -> int:
+        """Rows of a table."""
+        return self.tables[name].num_rows if name in self.tables else 0
+
+
+def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> Rows:
+    """The rows of some media, of all tables that a media has rows in.
+
+    Args:
+        dataset_id: Canonical id of the dataset.
+        sources: The media.
+        tombstones: Whether a media without rows in a table gets a tombstone there, which removes those that the
+            warehouse holds.
+    """
+    rows = Rows()
+    media = _Level(MEDIA, dataset_id, rows)
+    frames, captions, objects = (_Level(table, dataset_id, rows) for table in (FRAMES, CAPTIONS, OBJECTS))
+    tags: list[tuple[str, str, str]] = []
+    categories: list[tuple[str, str | None, str]] = []
+    for source in sources:
+        item = _object(decode_json(source.raw))
+        own = media.add(item, source.id, source.id)
+        _parent(item, "datasetId", dataset_id, own)
+        metadata = item.get("metadata")
+        if isinstance(metadata, dict):
+            tags.extend((source.id, group, tag) for group, tag in _tags(metadata.get("tags")))
+            categories.extend((source.id, None, c) for c in _categories(metadata))
+        for number, frame in enumerate(_children(item, "frames", own)):
+            frame_id = _child_id(frame, source.id, "frame", number)
+            row = frames.add(frame, frame_id, source.id, frame_id)
+            _parent(frame, "mediaId", source.id, row)
+            metadata = frame.get("metadata")
+            if isinstance(metadata, dict):
+                categories.extend((source.id, frame_id, c) for c in _categories(metadata))
+            for key, level in (("captions", captions), ("objects", objects)):
+                for place, child in enumerate(_children(frame, key, row)):
+                    child_row = level.add(child, _child_id(child, frame_id, key, place), source.id, frame_id)
+                    _parent(child, "mediaId", source.id, child_row)
+                    _parent(child, "frameId", frame_id, child_row)
+    media.columns["content_hash"] = [source.content_hash for source in sources]
+    frames.columns |= _moments(frames)
+    for level in (media, frames, captions, objects):
+        level.build()
+    rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, dict.fromkeys(tags), ("media_id", "tag_group", "tag"))
+    rows.tables[MODERATION_CATEGORIES.name] = _plain(
+        MODERATION_CATEGORIES, dataset_id, dict.fromkeys(categories), ("media_id", "frame_id", "category")
+    )
+    if tombstones:
+        ids = [source.id for source in sources]
+        for table in CHILDREN:
+            filled = set(rows.tables[table.name]["media_id"].to_pylist())
+            _append(rows, table, gone_rows(table, dataset_id, [i for i in ids if i not in filled]))
+    return rows
+
+
+def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
+    """The rows of some folders."""
+    rows = Rows()
+    folders = _Level(FOLDERS, dataset_id, rows)
+    for source in sources:
+        item = _object(decode_json(source.raw))
+        row = folders.add(item, source.id, source.id)
+        _parent(item, "datasetId", dataset_id, row)
+    paths = [item.get("path") for item in folders.items]
+    folders.columns["parent_path"] = [
+        p.rpartition(".")[0] if isinstance(p, str) and "." in p else None for p in paths
+    ]
+    folders.columns["content_hash"] = [source.content_hash for source in sources]
+    folders.build()
+    return rows
+
+
+def gone_rows(table: Table, dataset_id: str, ids: Sequence[str]) -> pa.Table:
+    """Tombstones: rows that remove what the warehouse holds of these ids."""
+    holder = "media_id" if "media_id" in table.by_name else "id"
+    return full(table, {"dataset_id": [dataset_id] * len(ids), holder: list(ids), GONE: [True] * len(ids)}, len(ids))
+
+
+def full(table: Table, columns: Mapping[str, Any], size: int) -> pa.Table:
+    """An arrow table with all columns of a table, those not given null."""
+    arrays = []
+    for column in table.columns:
+        values = columns.get(column.name)
+        kind = ARROW_TYPES[column.kind]
+        if values is None:
+            arrays.append(pa.nulls(size, kind))
+        else:
+            arrays.append(values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, kind))
+    return pa.Table.from_arrays(arrays, schema=table.arrow_schema)
+
+
+def records(rows: pa.Table, table: Table) -> list[dict[str, Any]]:
+    """The same rows as plain dictionaries, JSON as objects, for destinations that do not take arrow."""
+    found: list[dict[str, Any]] = rows.to_pylist()
+    json_columns = [c.name for c in table.columns if c.kind == "json"]
+    for row in found:
+        for name in json_columns:
+            if row[name] is not None:
+                row[name] = decode_json(row[name].encode())
+    return found
+
+
+class _Level:
+    """Collects items of one table, then builds its arrow table."""
+
+    def __init__(self, table: Table, dataset_id: str, rows: Rows) -> None:
+        self.table = table
+        self.dataset_id = dataset_id
+        self.rows = rows
+        self.items: list[dict[str, Any]] = []
+        self.ids: list[str] = []
+        self.media_ids: list[str] = []
+        self.frame_ids: list[str] = []
+        self.columns: dict[str, Any] = {}
+        self.extras: dict[int, dict[str, Any]] = {}
+        self._declared = _DECLARED[table.name]
+
+    def add(self, item: dict[str, Any], item_id: str, media_id: str, frame_id: str = "") -> _Extra:
+        index = len(self.items)
+        self.items.append(item)
+        self.ids.append(item_id)
+        self.media_ids.append(media_id)
+        self.frame_ids.append(frame_id)
+        extra = _Extra(self, index)
+        given = item.get("id")
+        if given is not None and not (isinstance(given, str) and given) and type(given) is not int:
+            extra.keep("id", given)
+        if not item.keys() <= self._declared:
+            for key in item.keys() - self._declared:
+                extra.keep(key, item[key])
+        return extra
+
+    def keep(self, index: int, key: str, value: Any) -> None:
+        self.extras.setdefault(index, {})[key] = value
+        self.rows.unknown_fields.add(f"{self.table.name}.{key}")
+
+    def build(self) -> None:
+        columns = self.columns
+        size = len(self.items)
+        columns |= {"dataset_id": [self.dataset_id] * size, "id": self.ids}
+        columns |= {"media_id": self.media_ids, "frame_id": self.frame_ids}
+        for column in self.table.columns:
+            if column.api is None:
+                continue
+            key, *inside = column.api.split(".")
+            values = [item.get(key) for item in self.items]
+            if inside:
+                # what does not fit is still whole in the JSON column that it was taken from
+                values = [_reach(value, inside) for value in values]
+                columns[column.name], _ = _convert(values, column.kind)
+                continue
+            columns[column.name], misfits = _convert(values, column.kind)
+            for index, value in misfits.items():
+                self.keep(index, key, value)
+        if "extra" in self.table.by_name and self.extras:
+            columns["extra"] = [encode_json(e) if (e := self.extras.get(i)) else None for i in range(size)]
+        self.rows.tables[self.table.name] = full(self.table, columns, size)
+
+
+@dataclass
+class _Extra:
+    """Where the leftovers of one item go."""
+
+    level: _Level
+    index: int
+
+    def keep(self, key: str, value: Any) -> None:
+        self.level.keep(self.index, key, value)
+
+
+#: Fields that are expressed without being a column of the same table.
+_EXPRESSED: dict[str, frozenset[str]] = {
+    FOLDERS.name: frozenset(("id", "type", "datasetId")),
+    MEDIA.name: frozenset(("id", "datasetId", "frames")),
+    FRAMES.name: frozenset(("id", "mediaId", "captions", "objects", "timestamp", "endTimestamp")),
+    CAPTIONS.name: frozenset(("id", "mediaId", "frameId")),
+    OBJECTS.name: frozenset(("id", "mediaId", "frameId")),
+}
+
+_DECLARED = {
+    table.name: _EXPRESSED[table.name] | {c.api for c in table.api_columns if c.api}
+    for table in (FOLDERS, MEDIA, FRAMES, CAPTIONS, OBJECTS)
+}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """An item as an object; one that is something else is kept whole as a field of its own."""
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _reach(value: Any, path: Iterable[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _parent(item: dict[str, Any], key: str, parent_id: str, extra: _Extra) -> None:
+    """Keeps a reference to a parent where it is not the parent that the item was found in."""
+    given = item.get(key)
+    if given is not None and not (isinstance(given, str) and (given == parent_id or canonical_id(given) == parent_id)):
+        extra.keep(key, given)
+
+
+def _children(item: dict[str, Any], key: str, extra: _Extra) -> list[dict[str, Any]]:
+    value = item.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        extra.keep(key, value)
+        return []
+    objects = [child for child in value if isinstance(child, dict)]
+    if len(objects) < len(value):
+        extra.keep(key, [child for child in value if not isinstance(child, dict)])
+    return objects
+
+
+def _child_id(child: dict[str, Any], parent_id: str, kind: str, place: int) -> str:
+    """The canonical id of a child; where it has none that can be used, one made from its place."""
+    given = child.get("id")
+    if isinstance(given, str) and given:
+        return clean_text(canonical_id(given))
+    if type(given) is int:
+        return str(given)
+    return f"without-id-{text_hash(f'{parent_id}/{kind}/{place}'):016x}"
+
+
+def _texts(values: Any) -> list[str]:
+    """Values of a tag group or a list of categories as text; what is no text as compact JSON."""
+    listed = values if isinstance(values, list) else [values]
+    return [clean_text(v) if isinstance(v, str) else encode_json(v) for v in listed if v is not None]
+
+
+def _tags(tags: Any) -> list[tuple[str, str]]:
+    if not isinstance(tags, dict):
+        return []
+    return [(clean_text(group), tag) for group, values in tags.items() for tag in _texts(values)]
+
+
+def _categories(metadata: dict[str, Any]) -> list[str]:
+    return _texts(_reach(metadata, ("moderation", "categories")))
+
+
+def _moments(frames: _Level) -> dict[str, Any]:
+    """The columns that tell where in a video a frame is."""
+    texts: list[str | None] = []
+    ends: list[float | None] = []
+    for index, item in enumerate(frames.items):
+        given = item.get("timestamp")
+        if given is None or isinstance(given, str):
+            texts.append(None if given is None else clean_text(given))
+        elif type(given) in (int, float):
+            texts.append(encode_json(given))
+        else:
+            texts.append(None)
+            frames.keep(index, "timestamp", given)
+        end = item.get("endTimestamp")
+        seconds = _seconds(end)
+        ends.append(seconds)
+        if end is not None and seconds is None:
+            frames.keep(index, "endTimestamp", end)
+    return {
+        "timestamp": texts,
+        "timestamp_seconds": [_seconds(text) for text in texts],
+        "end_timestamp_seconds": ends,
+    }
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None or isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _plain(table: Table, dataset_id: str, found: Iterable[tuple[Any, ...]], names: tuple[str, ...]) -> pa.Table:
+    rows = list(found)
+    columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    return full(table, {**columns, "dataset_id": [dataset_id] * len(rows)}, len(rows))
+
+
+def _append(rows: Rows, table: Table, more: pa.Table) -> None:
+    if more.num_rows:
+        rows.tables[table.name] = pa.concat_tables([rows.tables[table.name], more])
+
+
+def _convert(values: list[Any], kind: Kind) -> tuple[pa.Array, dict[int, Any]]:
+    """A column of a kind, and the values that do not fit it by their index."""
+    fast, fit = _KINDS[kind]
+    try:
+        converted = fast(values)
+        if converted is not None:
+            return converted, {}
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError):
+        pass
+    fitted = [None if v is None else fit(v) for v in values]
+    misfits = {i: v for i, (v, f) in enumerate(zip(values, fitted, strict=True)) if f is None and v is not None}
+    return pa.array(fitted, ARROW_TYPES[kind]), misfits
+
+
+def _only(values: list[Any], *types: type) -> bool:
+    return set(map(type, values)) <= {*types, _NONE}
+
+
+def _fast_text(values: list[Any]) -> pa.Array | None:
+    return pa.array(values, pa.string()) if _only(values, str) else None
+
+
+def _fit_text(value: Any) -> str | None:
+    return clean_text(value) if isinstance(value, str) else None
+
+
+def _fast_id(values: list[Any]) -> pa.Array | None:
+    if not _only(values, str):
+        return None
+    forms: dict[Any, Any] = {value: value and canonical_id(value) for value in set(values)}
+    return pa.array([forms[value] for value in values], pa.string())
+
+
+def _fit_id(value: Any) -> str | None:
+    return clean_text(canonical_id(value)) if isinstance(value, str) else None
+
+
+def _fast_bigint(values: list[Any]) -> pa.Array | None:
+    return pa.array(values, pa.int64()) if _only(values, int) else None
+
+
+def _fit_bigint(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        return None
+    return int(value) if -_INT64 <= value < _INT64 else None
+
+
+def _fast_double(values: list[Any]) -> pa.Array | None:
+    return pa.array(values, pa.float64()) if _only(values, float) and _finite(values) else None
+
+
+def _finite(values: list[Any]) -> bool:
+    return all(map(math.isfinite, filter(None, values)))
+
+
+def _fit_double(value: Any) -> float | None:
+    return _seconds(value) if isinstance(value, (int, float)) else None
+
+
+def _fast_bool(values: list[Any]) -> pa.Array | None:
+    return pa.array(values, pa.bool_()) if _only(values, bool) else None
+
+
+def _fit_bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _fast_timestamp(values: list[Any]) -> pa.Array | None:
+    return pa.array(values, pa.string()).cast(ARROW_TYPES["timestamp"]) if _only(values, str) else None
+
+
+def _fit_timestamp(value: Any) -> datetime | None:
+    return parse_timestamp(value)
+
+
+def _fast_json(values: list[Any]) -> pa.Array | None:
+    return pa.array([None if v is None else encode_json(v) for v in values], pa.string())
+
+
+def _fit_json(value: Any) -> str | None:
+    return encode_json(value)
+
+
+_KINDS: dict[Kind, tuple[Callable[[list[Any]], pa.Array | None], Callable[[Any], Any]]] = {
+    "text": (_fast_text, _fit_text),
+    "id": (_fast_id, _fit_id),
+    "bigint": (_fast_bigint, _fit_bigint),
+    "double": (_fast_double, _fit_double),
+    "bool": (_fast_bool, _fit_bool),
+    "timestamp": (_fast_timestamp, _fit_timestamp),
+    "json": (_fast_json, _fit_json),
+}
+
+
+def column_of(table: Table, name: str) -> Column:
+    """A column of a table by name."""
+    return table.by_name[name]

@@ -1,0 +1,174 @@
+"""`sync()`: a run for a timer. Drains what an earlier run left, keeps datasets apart, loads in checkpoints, reports."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+import dlt
+from dlt.extract import DltSource
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.memory import Memory
+from coreviz_source.mirror import Batch, Dataset, Mirror
+from coreviz_source.report import DatasetReport, Report
+from coreviz_source.resources import missing_tables, table_resources
+from coreviz_source.settings import resolve
+from coreviz_source.tables import BY_NAME, RUNS
+
+#: Media of a first load that are committed at once; a killed first load continues after the last of these.
+CHECKPOINT = 20_000
+#: Changed media of one dataset that are held in memory to be loaded together with other datasets'.
+HELD = 4_000
+
+_log = logging.getLogger("coreviz_source")
+
+
+def sync(
+    pipeline: dlt.Pipeline, *, progress: Callable[[DatasetReport], None] | None = None, **arguments: Any
+) -> Report:
+    """Mirrors datasets into the pipeline's destination, for a timer.
+
+    The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
+    fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
+    next run continues if this one is killed.
+
+    Args:
+        pipeline: Where to load.
+        progress: Called after every page with the report of the dataset that is being listed.
+        **arguments: Those of `coreviz()`.
+
+    Returns:
+        What was done with each dataset, and the exit code. Errors of ours are in the report, never raised.
+    """
+    report = Report(run=str(uuid.uuid4()))
+    began = time.perf_counter()
+    try:
+        settings = resolve(**arguments)
+        _drain(pipeline)
+        memory = Memory(pipeline)
+        selected = frozenset(BY_NAME)
+        with Mirror(settings, memory, selected, report.run, progress) as mirror:
+            _Loads(pipeline, mirror, report, missing_tables(memory, selected)).run(mirror.datasets())
+    except CorevizError as error:
+        _log.error("%s", error)
+        report.errors.append(error)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+class _Loads:
+    """Distributes the datasets' batches over load packages.
+
+    What is little is loaded together, in one package at the end. A dataset with more than fits into memory is loaded
+    in packages of its own: in checkpoints if its first load was never finished, else in one, so that a brake pulled
+    at its end still changes nothing.
+    """
+
+    def __init__(self, pipeline: dlt.Pipeline, mirror: Mirror, report: Report, first: Batch) -> None:
+        self._pipeline = pipeline
+        self._mirror = mirror
+        self._report = report
+        self._waiting: list[Batch] = [first]
+
+    def run(self, datasets: Iterable[Dataset]) -> None:
+        for dataset in datasets:
+            report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
+            try:
+                self._dataset(dataset, report)
+            except DestinationError:
+                raise
+            except CorevizError as error:
+                report.fail(error)
+                report.started_at = report.started_at or datetime.now(timezone.utc)
+                self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
+            if report.message:
+                _log.warning("Dataset %s: %s", dataset.id, report.message)
+        self._load(self._waiting)
+
+    def _dataset(self, dataset: Dataset, report: DatasetReport) -> None:
+        batches = self._mirror.batches(dataset, report)
+        held: list[Batch] = []
+        for batch in batches:
+            held.append(batch)
+            if sum(b.media for b in held) >= HELD:
+                break
+        else:
+            self._waiting += held
+            return
+        self._load(self._waiting)
+        self._waiting = []
+        rest = chain(held, batches)
+        if self._mirror.never_completed(dataset):
+            while package := _take(rest, CHECKPOINT):
+                self._load(package)
+        else:
+            self._load(rest)
+
+    def _load(self, batches: Iterable[Batch]) -> None:
+        load(self._pipeline, batches)
+
+
+def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
+    """The next batches, of about so many media; None where there are none left."""
+    first = next(batches, None)
+    if first is None:
+        return None
+
+    def some() -> Iterator[Batch]:
+        taken = first.media
+        yield first
+        while taken < media:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            taken += batch.media
+            yield batch
+
+    return some()
+
+
+def load(pipeline: dlt.Pipeline, batches: Iterable[Batch]) -> None:
+    """Loads batches as one package.
+
+    Raises:
+        CorevizError: What the batches raised while they were made.
+        DestinationError: The package could not be loaded.
+    """
+
+    @dlt.source(name="coreviz", section="coreviz")
+    def package() -> Any:
+        return table_resources(lambda: batches)
+
+    _step(lambda: pipeline.run(_built(package())), pipeline)
+
+
+def _built(source: DltSource) -> DltSource:
+    return source
+
+
+def _drain(pipeline: dlt.Pipeline) -> None:
+    """Loads the packages that an earlier run extracted and did not finish to load."""
+    if pipeline.has_pending_data:
+        _step(lambda: pipeline.run(), pipeline)
+
+
+def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
+    try:
+        run()
+    except Exception as error:
+        ours = find(error)
+        if ours is not None:
+            raise ours from error
+        step = error.step if isinstance(error, PipelineStepFailed) else ""
+        if step in ("extract", "normalize"):
+            raise CorevizError(f"dlt could not {step} the rows: {error}") from error
+        raise DestinationError(
+            f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
+        ) from error

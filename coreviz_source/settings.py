@@ -1,0 +1,218 @@
+"""The settings of a run: where they come from, what they may be, and a clear error before the first request."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal, Optional
+from urllib.parse import urlsplit
+
+from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.typing import TSecretStrValue
+
+from coreviz_source.errors import AuthenticationError, ConfigurationError
+from coreviz_source.values import canonical_id, parse_duration, parse_timestamp
+
+DEFAULT_BASE_URL = "https://lab.coreviz.io"
+KEY_VARIABLE = "COREVIZ_API_KEY"
+
+
+@configspec
+class CorevizConfiguration(BaseConfiguration):
+    """What may be set in .dlt/*.toml or the environment, all under `sources.coreviz`.
+
+    The section of its own keeps a bare `API_KEY` or `BASE_URL` in the environment, which is somebody else's,
+    from being taken.
+    """
+
+    dataset_ids: Any = None
+    api_key: Optional[TSecretStrValue] = None
+    base_url: str = DEFAULT_BASE_URL
+    lookback: str = "7d"
+    reconcile_every: str = "1d"
+    deletes: str = "hard"
+    max_deletes: float = 0.2
+    date_from: Optional[str] = None
+    date_to: Optional[str] = None
+    page_size: int = 100
+    parallel_requests: int = 4
+    requests_per_second: Optional[float] = None
+    max_media: Optional[int] = None
+    resync: bool = False
+
+    __section__ = "coreviz"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings: every value is of its final type and in its range."""
+
+    dataset_ids: tuple[str, ...]
+    """As given; empty: every dataset that the account sees."""
+    api_key: str = field(repr=False)
+    base_url: str
+    lookback: timedelta
+    reconcile_every: timedelta
+    deletes: Literal["hard", "soft"]
+    max_deletes: float
+    date_from: datetime | None
+    date_to: datetime | None
+    page_size: int
+    parallel_requests: int
+    requests_per_second: float | None
+    max_media: int | None
+    resync: bool
+
+    @property
+    def sliced(self) -> bool:
+        """Whether only a range of creation dates is listed."""
+        return self.date_from is not None or self.date_to is not None
+
+
+ARGUMENTS = tuple(f.name for f in fields(Settings))
+
+
+def resolve(**arguments: Any) -> Settings:
+    """Settings from the arguments given, then dlt's configuration, then the defaults.
+
+    Args:
+        **arguments: Arguments of `coreviz()`; None means not given.
+
+    Raises:
+        ConfigurationError: A value is of the wrong type or out of its range (exit code 2).
+        AuthenticationError: There is no key (exit code 3).
+    """
+    unknown = set(arguments) - set(ARGUMENTS)
+    if unknown:
+        raise ConfigurationError(
+            f"Unknown argument {', '.join(sorted(unknown))}.", remedy=f"Known are: {', '.join(ARGUMENTS)}."
+        )
+    # ids, dates and spans may come as objects, which dlt would coerce to its own idea of the type
+    given = {
+        name: value if name in ("dataset_ids", "api_key") or isinstance(value, (bool, int, float)) else str(value)
+        for name, value in arguments.items()
+        if value is not None
+    }
+    for name in ("date_from", "date_to", "lookback", "reconcile_every"):
+        value = arguments.get(name)
+        if isinstance(value, timedelta):
+            given[name] = f"{value.total_seconds()}s"
+        elif value is not None:
+            given[name] = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    try:
+        found = resolve_configuration(CorevizConfiguration(), sections=("sources",), explicit_value=given)
+    except Exception as error:
+        raise ConfigurationError(f"The settings under `sources.coreviz` cannot be read: {error}") from None
+    return _checked(found)
+
+
+def _checked(found: CorevizConfiguration) -> Settings:
+    date_from, date_to = _date(found.date_from, "date_from"), _date(found.date_to, "date_to")
+    if date_from and date_to and date_from >= date_to:
+        raise ConfigurationError(f"date_from {date_from} is not before date_to {date_to}: the range is half-open.")
+    if found.deletes not in ("hard", "soft"):
+        raise ConfigurationError(f"deletes is {found.deletes!r}; it is either 'hard' or 'soft'.")
+    if not 0 <= found.max_deletes <= 1:
+        raise ConfigurationError(f"max_deletes is {found.max_deletes}; it is a share between 0 and 1.")
+    return Settings(
+        dataset_ids=_dataset_ids(found.dataset_ids),
+        api_key=_api_key(found.api_key),
+        base_url=_base_url(found.base_url),
+        lookback=_duration(found.lookback, "lookback"),
+        reconcile_every=_duration(found.reconcile_every, "reconcile_every"),
+        deletes="soft" if found.deletes == "soft" else "hard",
+        max_deletes=float(found.max_deletes),
+        date_from=date_from,
+        date_to=date_to,
+        page_size=_positive(found.page_size, "page_size", most=10_000),
+        parallel_requests=_positive(found.parallel_requests, "parallel_requests", most=64),
+        requests_per_second=_rate(found.requests_per_second),
+        max_media=None if found.max_media is None else _positive(found.max_media, "max_media"),
+        resync=bool(found.resync),
+    )
+
+
+def _dataset_ids(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                value = json.loads(text.replace("'", '"'))
+            except ValueError:
+                raise ConfigurationError(f"dataset_ids is {text!r}, not a list of ids.") from None
+        else:
+            value = text.split(",")
+    try:
+        ids = [item.strip() if isinstance(item, str) else str(item) for item in value]
+    except TypeError:
+        raise ConfigurationError(f"dataset_ids is {value!r}, not a list of ids.") from None
+    if not ids or not all(ids):
+        raise ConfigurationError(
+            "dataset_ids is empty or holds an empty id.",
+            remedy="Name at least one dataset, or leave it out to mirror all that the account sees.",
+        )
+    for item in ids:
+        if any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item) or item in (".", ".."):
+            raise ConfigurationError(f"dataset_ids holds {item!r}, which is not the id of a dataset.")
+    return tuple({canonical_id(item): item for item in ids}.values())
+
+
+def _api_key(value: str | None) -> str:
+    key = (value or os.environ.get(KEY_VARIABLE) or "").strip()
+    if not key:
+        raise AuthenticationError("There is no API key.")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        # checked here because the HTTP library would quote the key in its own complaint
+        raise AuthenticationError("The API key holds characters that a key cannot have (spaces, line breaks, …).")
+    return key
+
+
+def _base_url(value: str) -> str:
+    url = value.strip().rstrip("/")
+    parts = urlsplit(url)
+    try:
+        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        loopback = False
+    if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
+        raise ConfigurationError("base_url is not a plain address such as https://lab.coreviz.io.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ConfigurationError(
+            f"base_url is {url!r}: only https is accepted, except on loopback, so that the key is never sent in clear."
+        )
+    return url
+
+
+def _duration(value: str, name: str) -> timedelta:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}.") from None
+
+
+def _date(value: str | None, name: str) -> datetime | None:
+    if value is None:
+        return None
+    parsed = parse_timestamp(value)
+    if parsed is None:
+        raise ConfigurationError(f"{name} is {value!r}, not a date such as 2026-01-31 or an ISO 8601 timestamp.")
+    return parsed
+
+
+def _positive(value: int, name: str, most: int = 2**31) -> int:
+    if not 1 <= value <= most:
+        raise ConfigurationError(f"{name} is {value}; it is a whole number from 1 to {most}.")
+    return int(value)
+
+
+def _rate(value: float | None) -> float | None:
+    if value is not None and not (0 < value < math.inf):
+        raise ConfigurationError(f"requests_per_second is {value}; it is a number above 0, or left out.")
+    return value

@@ -1,0 +1,86 @@
+"""Single values as the API sends them, in the form that the warehouse keeps: ids, timestamps, durations, JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def canonical_id(value: str) -> str:
+    """The lower-case hyphenated form of a UUID, with or without its hyphens; any other id as given."""
+    if not _UUID.fullmatch(value):
+        return value
+    digits = value.replace("-", "").lower()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def text_hash(text: str) -> int:
+    """A 64-bit hash of a text; of a million texts, two agree once in forty million runs."""
+    return xxh3_64_intdigest(text.encode())
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """An ISO 8601 date or timestamp in UTC, without a zone taken as UTC; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = msgspec.convert(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value, datetime)
+    except msgspec.ValidationError:
+        return None
+    try:
+        return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    except OverflowError:
+        return None
+
+
+def parse_duration(value: str | timedelta) -> timedelta:
+    """A span of time: `"90s"`, `"30m"`, `"12h"`, `"7d"`, `"2w"`, or a bare number of seconds.
+
+    Raises:
+        ValueError: The text is none of these.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value).strip().lower())
+    if not match:
+        raise ValueError(f"{value!r} is not a span of time such as 90s, 30m, 12h, 7d, 2w or 0")
+    try:
+        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError:
+        raise ValueError(f"{value!r} is too long a span of time") from None
+
+
+def decode_json(raw: bytes) -> Any:
+    """JSON as strictly as the standard asks, then as leniently as Python can: NaN, lone surrogates, huge numbers.
+
+    Raises:
+        ValueError: Even the lenient reader cannot make sense of it.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return json.loads(raw)
+
+
+def encode_json(value: Any) -> str:
+    """Compact JSON text that every warehouse's JSON type accepts: no NaN, no lone surrogates."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
+
+
+def clean_text(value: str) -> str:
+    """The text with lone surrogates, which no UTF-8 database can hold, replaced by U+FFFD."""
+    return _SURROGATES.sub("\ufffd", value)
