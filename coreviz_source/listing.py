@@ -158,14 +158,18 @@ class Listing:
         self._in_flight: dict[int, Future[Page]] = {}
         self._reach = 1
         self._capacity = 0
+        self._limit = self.page_size
+        self._expected: int | None = None
         self._largest = max(LARGEST_PAGE, self.page_size)
         self._overlap = 2
+        self._totals: set[int] = set()
         self._total_lies = False
         self._must_count = False
 
     def open(self) -> datetime:
         """Asks for the head of the list; returns the moment, by the server's clock, at which the listing began."""
         self._head = self._ask(0)
+        self._expected = self.total
         return self._head.page.time
 
     def __iter__(self) -> Iterator[list[Item]]:
@@ -247,7 +251,8 @@ class Listing:
         if self._total_lies or not totals:
             return not self._must_count
         if self._must_count:
-            return len(self._seen) == totals[-1] == min(totals)
+            # with an add or a removal in between, equal numbers could be of different media
+            return {len(self._seen)} == self._totals
         return len(self._seen) >= totals[-1]
 
     def _fresh(self, view: _View) -> list[Item]:
@@ -263,7 +268,7 @@ class Listing:
         return any(item.key not in self._seen for item in view.items)
 
     def _ask(self, offset: int, limit: int | None = None) -> _View:
-        return self._view(offset, self.client.page(self.dataset_id, offset, limit or self.page_size, self.calls))
+        return self._view(offset, self.client.page(self.dataset_id, offset, limit or self._limit, self.calls))
 
     def _ask_ahead(self, offset: int, stride: int, total: int | None) -> _View:
         """The view at an offset, from what is in flight if it is; and those that will follow are sent for."""
@@ -281,7 +286,7 @@ class Listing:
         return self._view(offset, waiting.result())
 
     def _send(self, offset: int) -> Future[Page]:
-        return self.threads.submit(self.client.page, self.dataset_id, offset, self.page_size, self.calls)
+        return self.threads.submit(self.client.page, self.dataset_id, offset, self._limit, self.calls)
 
     def _forget_in_flight(self) -> None:
         for waiting in self._in_flight.values():
@@ -292,8 +297,10 @@ class Listing:
         view = _View(offset, page)
         self._capacity = max(self._capacity, len(view.items))
         self.total = None if self._total_lies else page.total
-        if page.total is not None and view.items and page.total < view.end:
-            self._total_lies, self.total = True, None
+        if page.total is not None:
+            self._totals.add(page.total)
+            if page.total < view.end and self._brings_new(view):
+                self._total_lies, self.total = True, None
         return view
 
 
@@ -328,7 +335,7 @@ class _Chain:
             yield view
             barren = 0 if new or moved else barren + 1
             verdict = self._verdict(view)
-            if verdict == "end" or (verdict == "end if barren" and barren >= (1 if self._told(view) else 2)):
+            if verdict == "end" and barren >= (2 if listing.total is None else 1):
                 self.ended = True
                 return
             if barren > MOST_BARREN:
@@ -350,44 +357,44 @@ class _Chain:
         known = {id_ for id_, _ in self._recent}
         fresh = [(item.id, item.created) for item in view.items if item.id not in known]
         self._recent.extend(fresh)
+        further = view.end > self._position
         self._position = view.end
         self._by_time = self._by_time and view.sorted
         before = self._reached
         if view.last is not None and (before is None or view.last < before):
             self._reached = view.last
-        return bool(fresh) if not self._by_time else self._reached != before
+        if self._listing._must_count and view.page.total is not None:
+            return further
+        return self._reached != before if self._by_time else bool(fresh)
 
-    def _told(self, view: _View) -> bool:
-        return view.page.total is not None or view.page.has_more is not None
-
-    def _verdict(self, view: _View) -> Literal["end", "end if barren", "more", "unknown"]:
-        """What an answer says of what follows it."""
+    def _verdict(self, view: _View) -> Literal["end", "more", "unknown"]:
+        """What an answer says of what follows it; an end is believed once asking on has brought nothing new."""
         total = None if self._listing._total_lies else view.page.total
-        more = view.page.has_more
         if total is not None and view.end < total:
             return "more"
         if self._by_time and view.last is not None and self._reached is not None and view.last > self._reached:
             # it claims to be where it is not: another page's answer over again
             return "unknown"
         if total is not None:
-            return "end if barren" if more else "end"
-        return "unknown" if more else "end if barren"
+            return "end" if view.end == total or not view.items else "unknown"
+        return "unknown" if view.page.has_more or 0 < self._listing._capacity <= len(view.items) else "end"
 
     def _following(self, view: _View) -> _View | None:
         """The next view that leaves no gap after the chain; None where there is none to be had."""
         listing = self._listing
-        needed, limit = self._needed_overlap()
+        needed = self._needed_overlap()
         capacity = listing._capacity
-        if needed <= capacity // 4:
-            listing._overlap = max(listing._overlap, needed)
-        planned = max(needed, min(listing._overlap, capacity - 1)) if limit is None else needed
-        planned = max(0, min(planned, capacity - 1 if limit is None else planned))
-        offset = max(0, self._position - planned)
-        if limit is not None:
-            larger = self._larger(offset, limit)
+        if capacity - needed < max(1, capacity // 4):
+            larger = self._larger(needed)
             if larger is not None:
                 return larger
-            return self._following(view)
+            # more ties than an answer can hold: only the count can tell whether all were seen
+            listing._must_count = True
+            needed = 1
+        if needed <= capacity // 4:
+            listing._overlap = max(listing._overlap, needed)
+        planned = max(0, min(max(needed, listing._overlap), capacity - 1))
+        offset = max(0, self._position - planned)
         total = None if listing._total_lies else view.page.total
         following = listing._ask_ahead(offset, max(1, capacity - planned), total)
         back = max(2, planned)
@@ -401,33 +408,29 @@ class _Chain:
             following = listing._ask(offset)
         return None if self._over_budget() else following
 
-    def _needed_overlap(self) -> tuple[int, int | None]:
-        """By how many items the next page has to overlap, and the larger limit it takes, if it takes one."""
-        listing = self._listing
-        if not self._by_time or self._reached is None:
-            return 1, None
-        needed = 1 + sum(created == self._reached for _, created in self._recent)
-        if listing._capacity - needed >= max(1, listing._capacity // 4):
-            return needed, None
-        larger = max(listing.page_size, 2 * needed)
-        if not listing._must_count and larger <= listing._largest:
-            return needed, larger
-        # more ties than an answer can hold: only the count can tell whether all were seen
-        listing._must_count = True
-        return 1, None
+    def _needed_overlap(self) -> int:
+        """By how many items the next page has to overlap, so that it begins strictly newer than the chain ended."""
+        if not self._by_time or self._reached is None or self._listing._must_count:
+            return 1
+        return 1 + sum(created == self._reached for _, created in self._recent)
 
-    def _larger(self, offset: int, limit: int) -> _View | None:
-        """An answer of more than a page; None, and never again, if the server does not give one."""
+    def _larger(self, needed: int) -> _View | None:
+        """An answer of more than a page that holds all that overlaps; None if the server does not give one."""
         listing = self._listing
-        before = listing._capacity
+        limit, before = 2 * max(needed, listing._limit), listing._capacity
+        if needed < 2 or limit > listing._largest:
+            return None
+        listing._forget_in_flight()
+        offset = max(0, self._position - needed)
         try:
             view = listing._ask(offset, limit)
         except BadRequestError:
             view = None
-        if view is not None and self._joins(view, 1) and (len(view.items) > before or view.end == view.page.total):
-            return view
-        listing._largest = before
-        return None
+        if view is None or (len(view.items) <= before and view.end != view.page.total):
+            listing._largest = listing._limit
+            return None
+        listing._limit = limit
+        return view if self._joins(view, needed) else None
 
     def _joins(self, view: _View, planned: int) -> bool:
         """Whether no item that was there throughout can lie between the chain and the view."""
@@ -447,8 +450,8 @@ class _Chain:
     def _over_budget(self) -> bool:
         """Whether the listing asked for far more pages than its items fill: the server never comes to an end."""
         listing = self._listing
-        pages = len(listing._seen) / max(1, listing._capacity - 1)
-        if listing.calls.requests > 200 + 40 * pages:
+        pages = max(listing._expected or 0, 0 if listing._expected else len(listing._seen)) / max(1, listing._capacity - 1)
+        if listing.calls.requests > 200 + 15 * pages:
             self.exhausted = True
             self.problem = f"gave up after {listing.calls.requests} requests that led to no end"
         return self.exhausted
