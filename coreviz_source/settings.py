@@ -30,7 +30,7 @@ class CorevizConfiguration(BaseConfiguration):
     from being taken.
     """
 
-    dataset_ids: Any = None
+    dataset_ids: Optional[Any] = None
     api_key: Optional[TSecretStrValue] = None
     base_url: str = DEFAULT_BASE_URL
     lookback: str = "7d"

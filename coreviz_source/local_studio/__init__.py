@@ -1,0 +1,19 @@
+"""The local Studio: a stand-in for the CoreViz service, for the demo and the tests.
+
+It is a real HTTP server on loopback that speaks both generations of the documented API over a generated library. It
+is not the service: what the documentation leaves open (the order of ties, object boxes, tag editing) is our guess.
+
+```python
+from coreviz_source.local_studio import Library, Studio
+
+with Studio(Library.generate(media=240)) as studio:
+    print(studio.url, studio.key)
+```
+
+Needs the extra `demo`.
+"""
+
+from coreviz_source.local_studio.library import Library
+from coreviz_source.local_studio.server import Request, Studio
+
+__all__ = ["Library", "Request", "Studio"]

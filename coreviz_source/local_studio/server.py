@@ -1,0 +1,341 @@
+"""The HTTP server of the local Studio: both generations of the API, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import format_datetime
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from coreviz_source.local_studio.library import Item, Library, stamp
+from coreviz_source.local_studio.pictures import picture
+from coreviz_source.values import canonical_id
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_PARAMETERS = {
+    2025: {"limit", "offset", "sortDirection"},
+    2026: {
+        *("limit", "offset", "sortDirection", "sortBy", "recursive", "path", "type", "dateFrom", "dateTo", "tags"),
+        *("tagFilters", "mediaId", "clusterId", "q", "similarToObjectId", "minScore"),
+    },
+}
+_ERRORS = {400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that the Studio received: `number` counts from 1; `dataset_id` is as it was sent."""
+
+    number: int
+    method: str
+    path: str
+    params: Mapping[str, str]
+    dataset_id: str | None = None
+
+    @property
+    def offset(self) -> int:
+        """The offset asked for."""
+        return int(self.params.get("offset", 0))
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Studio:
+    """Serves a library while a `with` block lasts.
+
+    Args:
+        library: What to serve.
+        generation: 2025 or 2026.
+        api_key: The key that it accepts.
+        port: 0 takes a free one.
+        strict: Whether parameters that the generation does not know are answered with 400.
+        limit_cap: The most media it sends in one answer, whatever `limit` asks for, without saying so.
+        latency: Seconds that every answer takes longer.
+        before: Called with each API request before it is answered; may change the library, or return the answer.
+        after: Called with each listing request and its answer; may return another one. Either may return a JSON
+            value, raw bytes, or a Starlette response.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        generation: int = 2026,
+        *,
+        api_key: str = "local-studio-key",
+        port: int = 0,
+        strict: bool = False,
+        limit_cap: int | None = None,
+        latency: float = 0.0,
+        before: Callable[[Request], Any] | None = None,
+        after: Callable[[Request, Item], Any] | None = None,
+    ) -> None:
+        self.library = library
+        self.generation = generation
+        self.key = api_key
+        self.strict = strict
+        self.limit_cap = limit_cap
+        self.latency = latency
+        self.before = before
+        self.after = after
+        #: Every API request so far.
+        self.requests: list[Request] = []
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        app = Starlette(
+            routes=[
+                Route("/blob/{id}", self._blob, methods=["GET"]),
+                Route("/{path:path}", self._api, methods=["GET", "PATCH"]),
+            ]
+        )
+        config = uvicorn.Config(
+            app, log_level="critical", access_log=False, date_header=False, server_header=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True, name="local-studio"
+        )
+
+    def __enter__(self) -> Studio:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the local Studio did not start")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(timeout=10)
+        self._socket.close()
+
+    async def _blob(self, request: HttpRequest) -> Response:
+        frame, crop = self._pictured(request.path_params["id"])
+        if frame is None:
+            return self._error(404, "No such picture")
+        headers = {"Cache-Control": "public, max-age=86400"}
+        return Response(picture(frame, crop), media_type="image/svg+xml", headers=headers)
+
+    def _pictured(self, blob_id: str) -> tuple[Item | None, Item | None]:
+        wanted = canonical_id(blob_id)
+        known = self.library.pictures
+        if wanted not in known:
+            with self.library.lock:
+                for dataset in self.library.datasets.values():
+                    for item in dataset.items.values():
+                        frames = item.get("frames") or []
+                        known[item["id"]] = (frames[0] if frames else {"id": item["id"]}, None)
+                        for frame in frames:
+                            known[frame["id"]] = (frame, None)
+                            known |= {thing["id"]: (frame, thing) for thing in frame.get("objects") or []}
+        return known.get(wanted, (None, None))
+
+    async def _api(self, http: HttpRequest) -> Response:
+        path = http.url.path
+        parts = path.strip("/").split("/")
+        dataset_id = parts[2] if parts[:2] == ["api", "dataset"] and len(parts) > 2 else None
+        request = Request(len(self.requests) + 1, http.method, path, dict(http.query_params), dataset_id)
+        self.requests.append(request)
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if self.before is not None:
+            answer = self.before(request)
+            if answer is not None:
+                return self._response(answer)
+        if not self._authorized(http):
+            return self._error(401, "Invalid or missing API key")
+        try:
+            body = await http.body() if http.method == "PATCH" else b""
+            return self._response(self._answer(request, parts, body))
+        except _Refused as refusal:
+            return self._error(refusal.status, str(refusal))
+
+    def _authorized(self, http: HttpRequest) -> bool:
+        bearer = f"Bearer {self.key}" if self.generation == 2026 else None
+        return http.headers.get("x-api-key") == self.key or http.headers.get("authorization") == bearer != None  # noqa: E711
+
+    def _response(self, answer: Any) -> Response:
+        if not isinstance(answer, Response):
+            body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+            answer = Response(body, media_type="application/json")
+        answer.headers.setdefault("Date", format_datetime(self.library.clock(), usegmt=True))
+        return answer
+
+    def _error(self, status: int, message: str) -> Response:
+        body = msgspec.json.encode({"error": _ERRORS.get(status, "Error"), "message": message})
+        return self._response(Response(body, status, media_type="application/json"))
+
+    def _answer(self, request: Request, parts: list[str], body: bytes) -> Any:
+        match parts:
+            case ["api", "dataset", dataset_id, "media"]:
+                return self._listing(request, dataset_id)
+            case _ if self.generation == 2025:
+                raise _Refused(404, "Not found")
+            case ["api", "dataset", dataset_id]:
+                return {"dataset": self._info(dataset_id)}
+            case ["api", "me"]:
+                return self._plain(self.library.user)
+            case ["api", "organization", organization_id, "datasets"]:
+                if canonical_id(organization_id) != self.library.user["organizationId"]:
+                    raise _Refused(404, "Organization not found")
+                return {"datasets": [self._info(d) for d in self.library.datasets]}
+            case ["api", "media", media_id]:
+                return self._single(request, media_id, body)
+            case ["api", "media", media_id, "versions"]:
+                return {"versions": [self._single(request, media_id, b"")["media"]]}
+            case ["api", "search"]:
+                query = request.params.get("q", "").lower()
+                found = [i for d in self.library.datasets for i in self.library.listing(d) if query in _text(i)]
+                return {"media": [self._shown(i) for i in found[: int(request.params.get("limit", 10))]]}
+            case _:
+                raise _Refused(404, "Not found")
+
+    def _plain(self, value: Item) -> Item:
+        ids = ("id", "organizationId", "userId")
+        return {k: v.replace("-", "") if k in ids else v for k, v in value.items()}
+
+    def _info(self, dataset_id: str) -> Item:
+        try:
+            return self._plain(self.library.dataset(dataset_id).info)
+        except KeyError:
+            raise _Refused(404, "Dataset not found") from None
+
+    def _shown(self, item: Item) -> Item:
+        shown: Item = msgspec.json.decode(self.library.encoded(item, self.generation))
+        return shown
+
+    def _single(self, request: Request, media_id: str, body: bytes) -> Item:
+        try:
+            if request.method == "PATCH":
+                # how tags are edited is not documented; this is a guess
+                with self.library.changing(media_id) as item:
+                    item["metadata"]["tags"] = msgspec.json.decode(body)["metadata"]["tags"]
+            item = self.library.media(media_id)
+        except KeyError:
+            raise _Refused(404, "Media not found") from None
+        return {"media": {**self._shown(item), "dataset": self._info(item["datasetId"])}}
+
+    def _listing(self, request: Request, dataset_id: str) -> Any:
+        wanted = _Wanted.read(request.params, self.generation, self.strict)
+        with self.library.lock:
+            try:
+                dataset = self.library.dataset(dataset_id)
+            except KeyError:
+                raise _Refused(404, "Dataset not found") from None
+            items = wanted.pick(self.library.listing(dataset_id), dataset.id.replace("-", ""), self.generation)
+            limit = min(wanted.limit, self.limit_cap or wanted.limit)
+            page = items[wanted.offset : wanted.offset + limit]
+            pagination = {
+                "total": len(items),
+                "limit": limit,
+                "offset": wanted.offset,
+                "hasMore": wanted.offset + len(page) < len(items),
+            }
+            encoded = [self._with_addresses(self.library.encoded(item, self.generation)) for item in page]
+        if wanted.query:
+            encoded = [msgspec.json.encode({**msgspec.json.decode(e), "_score": 1.0}) for e in encoded]
+        body = b'{"media":[' + b",".join(encoded) + b'],"pagination":' + msgspec.json.encode(pagination) + b"}"
+        if self.after is not None:
+            answer = self.after(request, msgspec.json.decode(body))
+            if answer is not None:
+                return answer
+        return body
+
+    def _with_addresses(self, encoded: bytes) -> bytes:
+        return encoded.replace(b'"/blob/', b'"' + self.url.encode() + b"/blob/")
+
+    def snapshot(self, dataset_id: str) -> list[Item]:
+        """What a complete listing of a dataset returns now, with the addresses of this server."""
+        with self.library.lock:
+            shown = [
+                i for i in self.library.listing(dataset_id) if self.generation == 2026 or i.get("type") != "folder"
+            ]
+            return [msgspec.json.decode(self._with_addresses(self.library.encoded(i, self.generation))) for i in shown]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A listing's parameters, checked."""
+
+    limit: int
+    offset: int
+    descending: bool
+    sort_by: str
+    recursive: bool
+    path: str | None
+    kind: str
+    dates: tuple[str, str]
+    query: str
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], generation: int, strict: bool) -> _Wanted:
+        unknown = set(params) - _PARAMETERS[generation]
+        if unknown and strict:
+            raise _Refused(400, f"Invalid query parameters: {', '.join(sorted(unknown))}")
+        params = {name: value for name, value in params.items() if name not in unknown}
+        try:
+            limit, offset = int(params.get("limit", 10)), int(params.get("offset", 0))
+        except ValueError:
+            raise _Refused(400, "Invalid query parameters") from None
+        direction = params.get("sortDirection", "asc" if generation == 2025 else "desc")
+        sort_by = params.get("sortBy", "createdAt")
+        kind = params.get("type", "all")
+        dates = (params.get("dateFrom", "0000-00-00"), params.get("dateTo", "9999-99-99"))
+        known = (
+            limit >= 1
+            and offset >= 0
+            and direction in ("asc", "desc")
+            and sort_by in ("createdAt", "name", "type", "description", "prompt")
+            and kind in ("image", "video", "folder", "all")
+            and all(_DATE.fullmatch(d) for d in dates)
+        )
+        if not known:
+            raise _Refused(400, "Invalid query parameters")
+        recursive = generation == 2025 or params.get("recursive") == "true"
+        return cls(limit, offset, direction == "desc", sort_by, recursive, params.get("path"), kind, dates, params.get("q", ""))
+
+    def pick(self, items: list[Item], top: str, generation: int) -> list[Item]:
+        """The items that are wanted, in the order that is wanted."""
+        if generation == 2025:
+            items = [i for i in items if i.get("type") != "folder"]
+        elif not self.recursive or self.path:
+            items = [i for i in items if _in_folder(i, self.path or top, self.recursive)]
+        if self.kind != "all":
+            items = [i for i in items if i.get("type") == self.kind]
+        if self.dates != ("0000-00-00", "9999-99-99"):
+            items = [i for i in items if self.dates[0] <= str(i.get("createdAt"))[:10] <= self.dates[1]]
+        if self.query:
+            items = [i for i in items if self.query.lower() in _text(i)]
+        if self.sort_by != "createdAt":
+            items = sorted(items, key=lambda i: str(i.get(self.sort_by)))
+        return items[::-1] if self.descending else items
+
+
+def _in_folder(item: Item, path: str, below: bool) -> bool:
+    own = str(item.get("path") or path)
+    holder = own.rpartition(".")[0] if item.get("type") == "folder" else own
+    return holder == path or (below and holder.startswith(path + "."))
+
+
+def _text(item: Item) -> str:
+    captions = [str(c.get("text")) for f in item.get("frames") or [] for c in f.get("captions") or []]
+    return " ".join([str(item.get("name")), *captions]).lower()
+
+
+__all__ = ["Request", "Studio", "stamp"]

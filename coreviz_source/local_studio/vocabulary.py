@@ -1,0 +1,58 @@
+"""What the generated pictures show and how their captions say it."""
+
+from __future__ import annotations
+
+from random import Random
+
+COLOURS = {
+    "red": "#c8402f",
+    "blue": "#2f6db5",
+    "green": "#3d8b4f",
+    "yellow": "#e3b23c",
+    "black": "#2b2b2e",
+    "white": "#f4f1ea",
+    "orange": "#df7a2e",
+    "brown": "#7d5637",
+    "grey": "#8a8f94",
+    "pink": "#d98aa0",
+}
+#: Things by theme of a dataset; the first word of each pair is how it is drawn.
+THEMES: dict[str, dict[str, list[str]]] = {
+    "Spring Catalogue": {
+        "things": ["shoe", "jacket", "handbag", "hat", "scarf", "watch", "chair", "lamp"],
+        "places": ["in a bright studio", "on a white table", "in front of a pale wall", "on wooden boards"],
+        "doing": ["is shown from the side", "lies beside a folded cloth", "stands alone", "is seen from above"],
+    },
+    "Warehouse Cameras": {
+        "things": ["forklift", "pallet", "person", "box", "truck", "cone", "shelf"],
+        "places": ["in a wide aisle", "at the loading dock", "near the gate", "under fluorescent light"],
+        "doing": ["moves to the left", "waits", "passes slowly", "is parked at the edge"],
+    },
+    "Field Trip 2025": {
+        "things": ["tree", "dog", "person", "tent", "bicycle", "boat", "bird", "car"],
+        "places": ["on a meadow", "by a lake", "at the forest's edge", "in front of distant hills"],
+        "doing": ["rests in the sun", "is partly hidden", "crosses the picture", "stands in the foreground"],
+    },
+}
+TAGS = {
+    "Season": ["spring", "summer", "autumn", "winter"],
+    "Product": ["footwear", "outerwear", "accessories", "furniture"],
+    "Tags": ["24", "campaign", "draft", "print", "web", "outdoor"],
+    "Quality": ["sharp", "blurred", "backlit"],
+}
+FOLDERS = ("Originals", "Selected", "2025", "Autumn", "Team", "Archive")
+CAMERAS = (("Canon", "EOS R6"), ("NIKON", "Z 6"), ("Apple", "iPhone 15"), ("FUJIFILM", "X-T5"))
+MODELS = ("caption-large-2", "caption-fast-1")
+
+
+def caption(random: Random, theme: str, seen: list[tuple[str, str]]) -> str:
+    """One caption of a picture in which these (colour, thing) are seen."""
+    words = THEMES[theme]
+    if not seen:
+        return f"An empty view {random.choice(words['places'])}."
+    colour, thing = seen[0]
+    first = f"{'An' if colour[0] in 'aeiou' else 'A'} {colour} {thing} {random.choice(words['doing'])}"
+    others = [f"a {c} {t}" for c, t in seen[1:]]
+    rest = f", together with {' and '.join(others)}" if others else ""
+    closing = random.choice((" The light is soft.", " The background is out of focus.", "", ""))
+    return f"{first} {random.choice(words['places'])}{rest}.{closing}"

@@ -1,0 +1,114 @@
+"""The warehouse equals the server's library, whatever generation it speaks and however it cuts its pages."""
+
+from __future__ import annotations
+
+import logging
+
+import dlt
+import pytest
+
+from coreviz_source import coreviz
+from coreviz_source.local_studio import Library, Studio
+from coreviz_source.tables import TABLES
+from tests.warehouse import assert_mirror, load_ids, query, read, runs
+
+
+def load(pipeline: dlt.Pipeline, studio: Studio, **arguments: object) -> None:
+    arguments.setdefault("dataset_ids", list(studio.library.datasets))
+    pipeline.run(coreviz(base_url=studio.url, api_key=studio.key, **arguments))  # type: ignore[arg-type]
+
+
+def truth_of(studio: Studio) -> dict[str, list[dict[str, object]]]:
+    return {dataset_id: studio.snapshot(dataset_id) for dataset_id in studio.library.datasets}
+
+
+@pytest.mark.parametrize("generation", [2025, 2026])
+@pytest.mark.parametrize(("page_size", "cap"), [(100, None), (7, None), (100, 50)])
+def test_every_row_of_2000_media_arrives(pipeline, generation, page_size, cap, caplog):
+    library = Library.generate(2000, datasets=2)
+    with Studio(library, generation, limit_cap=cap) as studio, caplog.at_level(logging.WARNING):
+        load(pipeline, studio, page_size=page_size)
+        assert_mirror(pipeline, truth_of(studio))
+    assert [r.getMessage() for r in caplog.records] == []
+    assert {(r["outcome"], r["complete"]) for r in runs(pipeline)} == {("complete", True)}
+
+
+def test_a_strict_server_of_2025_is_served_and_asked_only_once_too_much(pipeline):
+    with Studio(Library.generate(300, datasets=2), 2025, strict=True) as studio:
+        load(pipeline, studio)
+        assert_mirror(pipeline, truth_of(studio))
+        refused = [r for r in studio.requests if "sortBy" in r.params]
+    assert len(refused) == 1
+
+
+def test_media_in_folders_three_deep_are_found_once_and_folders_have_a_table(pipeline):
+    library = Library.empty()
+    (dataset,) = library.datasets
+    outer = library.add_folder(dataset, "outer")
+    middle = library.add_folder(dataset, "middle", outer)
+    inner = library.add_folder(dataset, "inner", middle)
+    media = library.add_media(dataset, folder=inner, processing=False)
+    with Studio(library) as studio:
+        load(pipeline, studio)
+        assert_mirror(pipeline, truth_of(studio))
+    rows = read(pipeline, "folders", "media")
+    assert [r["id"] for r in rows["media"]] == [media]
+    assert {r["name"]: (r["parent_path"] or "").count(".") for r in rows["folders"]} == {
+        "outer": 0,
+        "middle": 1,
+        "inner": 2,
+    }
+
+
+def test_all_tables_and_columns_exist_after_a_run_over_an_empty_dataset(pipeline):
+    with Studio(Library.empty(), 2025) as studio:
+        load(pipeline, studio)
+    found = query(
+        pipeline, "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'coreviz'"
+    )
+    for table in TABLES:
+        for column in table.columns:
+            assert (table.name, column.name) in found
+
+
+def test_left_out_dataset_ids_mean_every_dataset_of_the_account(pipeline):
+    with Studio(Library.generate(60, datasets=3)) as studio:
+        load(pipeline, studio, dataset_ids=None)
+        assert_mirror(pipeline, truth_of(studio))
+    named = {r["name"] for r in read(pipeline, "datasets")["datasets"]}
+    assert named == {"Spring Catalogue", "Warehouse Cameras", "Field Trip 2025"}
+
+
+def test_an_unchanged_library_is_read_again_without_writing_a_row(pipeline):
+    with Studio(Library.generate(200)) as studio:
+        load(pipeline, studio)
+        before = load_ids(pipeline)
+        load(pipeline, studio)
+        load(pipeline, studio, reconcile_every="0")
+        assert load_ids(pipeline) == before
+        assert_mirror(pipeline, truth_of(studio))
+    assert [r["outcome"] for r in runs(pipeline) if r["dataset_id"] == next(iter(studio.library.datasets))] == [
+        "complete",
+        "window",
+        "complete",
+    ]
+
+
+def test_selected_resources_alone_are_loaded_and_the_rest_follows_when_it_is_selected(pipeline):
+    with Studio(Library.generate(90)) as studio:
+        ids = list(studio.library.datasets)
+        source = coreviz(dataset_ids=ids, base_url=studio.url, api_key=studio.key)
+        pipeline.run(source.with_resources("media"))
+        assert_mirror(pipeline, truth_of(studio), "media")
+        assert len(runs(pipeline)) == len(ids)
+        load(pipeline, studio, reconcile_every="0")
+        assert_mirror(pipeline, truth_of(studio))
+
+
+def test_a_sample_stops_after_so_many_media_and_deletes_nothing(pipeline):
+    with Studio(Library.generate(300, datasets=1)) as studio:
+        load(pipeline, studio)
+        load(pipeline, studio, max_media=20)
+        assert_mirror(pipeline, truth_of(studio))
+    assert runs(pipeline)[-1]["outcome"] == "sample"
+    assert runs(pipeline)[-1]["listed"] == 20

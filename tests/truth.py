@@ -1,0 +1,239 @@
+"""What the warehouse has to hold, worked out slowly and plainly from what the server sends.
+
+Written from the documentation of the tables, not from `coreviz_source.rows`: one value at a time, no arrow, so that
+the two can disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+Row = dict[str, Any]
+
+TEXT, NUMBER, REAL, MOMENT, ID, JSON = "text", "number", "real", "moment", "id", "json"
+
+MEDIA = {
+    "name": ("name", TEXT),
+    "type": ("type", TEXT),
+    "blob": ("blob", TEXT),
+    "entityId": ("entity_id", ID),
+    "path": ("path", TEXT),
+    "width": ("width", NUMBER),
+    "height": ("height", NUMBER),
+    "duration": ("duration", REAL),
+    "sizeBytes": ("size_bytes", NUMBER),
+    "status": ("status", TEXT),
+    "createdAt": ("created_at", MOMENT),
+    "updatedAt": ("updated_at", MOMENT),
+    "createdById": ("created_by_id", ID),
+    "updatedById": ("updated_by_id", ID),
+    "sourceMediaId": ("source_media_id", ID),
+    "versionNumber": ("version_number", NUMBER),
+    "exif": ("exif", JSON),
+    "metadata": ("metadata", JSON),
+}
+FRAME = {
+    "pageNumber": ("page_number", NUMBER),
+    "blob": ("blob", TEXT),
+    "thumbnailBlob": ("thumbnail_blob", TEXT),
+    "width": ("width", NUMBER),
+    "height": ("height", NUMBER),
+    "text": ("text", TEXT),
+    "status": ("status", TEXT),
+    "createdAt": ("created_at", MOMENT),
+    "updatedAt": ("updated_at", MOMENT),
+    "createdById": ("created_by_id", ID),
+    "metadata": ("metadata", JSON),
+}
+CAPTION = {
+    "text": ("text", TEXT),
+    "model": ("model", TEXT),
+    "status": ("status", TEXT),
+    "createdAt": ("created_at", MOMENT),
+    "updatedAt": ("updated_at", MOMENT),
+    "createdById": ("created_by_id", ID),
+    "metadata": ("metadata", JSON),
+}
+OBJECT = {
+    "type": ("type", TEXT),
+    "label": ("label", TEXT),
+    "blob": ("blob", TEXT),
+    "status": ("status", TEXT),
+    "createdAt": ("created_at", MOMENT),
+    "updatedAt": ("updated_at", MOMENT),
+    "metadata": ("metadata", JSON),
+}
+FOLDER = {
+    "name": ("name", TEXT),
+    "path": ("path", TEXT),
+    "folderItemCount": ("item_count", NUMBER),
+    "status": ("status", TEXT),
+    "createdAt": ("created_at", MOMENT),
+    "updatedAt": ("updated_at", MOMENT),
+    "createdById": ("created_by_id", ID),
+}
+
+
+def canonical(value: str) -> str:
+    digits = value.replace("-", "").lower()
+    hyphens = [m.start() for m in re.finditer("-", value)]
+    if not re.fullmatch("[0-9a-f]{32}", digits) or hyphens not in ([], [8, 13, 18, 23]):
+        return value
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def moment(value: Any) -> datetime | None:
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d", value):
+        return None
+    try:
+        parsed = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
+    except ValueError:
+        return None
+    return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
+def fit(value: Any, kind: str) -> Any:
+    """The value as its column holds it, None if it does not fit."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == TEXT:
+        return value if isinstance(value, str) else None
+    if kind == ID:
+        return canonical(value) if isinstance(value, str) else None
+    if kind == NUMBER:
+        whole = number and float(value).is_integer() and -(2**63) <= value < 2**63
+        return int(value) if whole else None
+    if kind == REAL:
+        return float(value) if number else None
+    if kind == MOMENT:
+        return moment(value)
+    return value
+
+
+def columns(item: Row, fields: dict[str, tuple[str, str]], expressed: set[str]) -> Row:
+    row: Row = {}
+    extra: Row = {key: value for key, value in item.items() if key not in fields and key not in expressed}
+    for key, (name, kind) in fields.items():
+        value = item.get(key)
+        row[name] = None if value is None else fit(value, kind)
+        if value is not None and row[name] is None:
+            extra[key] = value
+    row["extra"] = extra or None
+    return row
+
+
+def keep(row: Row, key: str, value: Any) -> None:
+    row["extra"] = {**(row["extra"] or {}), key: value}
+
+
+def check_parent(row: Row, item: Row, key: str, parent: str) -> None:
+    given = item.get(key)
+    if given is not None and not (isinstance(given, str) and canonical(given) == parent):
+        keep(row, key, given)
+
+
+def moderated(row: Row, item: Row) -> list[str]:
+    metadata = item.get("metadata")
+    moderation = metadata.get("moderation") if isinstance(metadata, dict) else None
+    moderation = moderation if isinstance(moderation, dict) else {}
+    row["moderation_status"] = fit(moderation.get("status"), TEXT)
+    row["moderated_at"] = moment(moderation.get("moderatedAt"))
+    return texts(moderation.get("categories"))
+
+
+def texts(values: Any) -> list[str]:
+    listed = values if isinstance(values, list) else [values]
+    as_text = [
+        v if isinstance(v, str) else json.dumps(v, separators=(",", ":"), ensure_ascii=False)
+        for v in listed
+        if v is not None
+    ]
+    return list(dict.fromkeys(as_text))
+
+
+def children(row: Row, item: Row, key: str) -> list[Row]:
+    value = item.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        keep(row, key, value)
+        return []
+    misfits = [child for child in value if not isinstance(child, dict)]
+    if misfits:
+        keep(row, key, misfits)
+    return [child for child in value if isinstance(child, dict)]
+
+
+def seconds(value: Any) -> float | None:
+    if value is None or isinstance(value, (bool, list, dict)):
+        return None
+    try:
+        parsed = float(value)
+    except ValueError:
+        return None
+    return parsed if math.isfinite(parsed) else None
+
+
+def truth(items_by_dataset: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """Every row of every table that is made of items, for the items of some datasets."""
+    names = "folders media frames captions objects media_tags moderation_categories"
+    tables: dict[str, list[Row]] = {name: [] for name in names.split()}
+    for given, items in items_by_dataset.items():
+        dataset_id = canonical(given)
+        seen: set[str] = set()
+        for item in items:
+            item_id = canonical(item["id"])
+            if item_id not in seen:
+                seen.add(item_id)
+                (folder if item.get("type") == "folder" else media)(tables, dataset_id, item_id, item)
+    return tables
+
+
+def folder(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row) -> None:
+    row = columns(item, FOLDER, {"id", "type", "datasetId"})
+    check_parent(row, item, "datasetId", dataset_id)
+    path = row["path"]
+    parent = path.rpartition(".")[0] if path and "." in path else None
+    tables["folders"].append({**row, "dataset_id": dataset_id, "id": item_id, "parent_path": parent})
+
+
+def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row) -> None:
+    row = columns(item, MEDIA, {"id", "datasetId", "frames"})
+    row |= {"dataset_id": dataset_id, "id": item_id, "deleted_at": None}
+    check_parent(row, item, "datasetId", dataset_id)
+    ids = {"dataset_id": dataset_id, "media_id": item_id}
+    for category in moderated(row, item):
+        tables["moderation_categories"].append({**ids, "frame_id": None, "category": category})
+    metadata = item.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    if isinstance(tags, dict):
+        for group, values in tags.items():
+            tables["media_tags"] += [{**ids, "tag_group": group, "tag": tag} for tag in texts(values)]
+    for frame in children(row, item, "frames"):
+        frame_id = canonical(frame["id"])
+        frame_row = columns(frame, FRAME, {"id", "mediaId", "captions", "objects", "timestamp", "endTimestamp"})
+        frame_row |= {**ids, "id": frame_id}
+        check_parent(frame_row, frame, "mediaId", item_id)
+        stated = frame.get("timestamp")
+        text = stated if isinstance(stated, str) else None
+        if isinstance(stated, (int, float)) and not isinstance(stated, bool):
+            text = json.dumps(stated)
+        elif stated is not None and text is None:
+            keep(frame_row, "timestamp", stated)
+        end = frame.get("endTimestamp")
+        if end is not None and seconds(end) is None:
+            keep(frame_row, "endTimestamp", end)
+        frame_row |= {"timestamp": text, "timestamp_seconds": seconds(text), "end_timestamp_seconds": seconds(end)}
+        for category in moderated(frame_row, frame):
+            tables["moderation_categories"].append({**ids, "frame_id": frame_id, "category": category})
+        for name, fields in (("captions", CAPTION), ("objects", OBJECT)):
+            for child in children(frame_row, frame, name):
+                child_row = columns(child, fields, {"id", "mediaId", "frameId"})
+                check_parent(child_row, child, "mediaId", item_id)
+                check_parent(child_row, child, "frameId", frame_id)
+                tables[name].append({**child_row, **ids, "frame_id": frame_id, "id": canonical(child["id"])})
+        tables["frames"].append(frame_row)
+    tables["media"].append(row)

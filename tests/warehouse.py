@@ -1,0 +1,93 @@
+"""Reads a warehouse whole, and compares it with the truth value by value."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime, timezone
+from typing import Any
+
+import dlt
+
+from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, Table
+from tests.truth import Row, truth
+
+HIDDEN = {"content_hash", GONE, LOAD_ID, "_dlt_id"}
+
+
+def query(pipeline: dlt.Pipeline, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    with pipeline.sql_client() as client, client.execute_query(sql, *values) as cursor:
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def table_rows(pipeline: dlt.Pipeline, table: Table) -> list[Row]:
+    """All rows of a table with the columns that the truth knows."""
+    names = [c.name for c in table.columns if c.name not in HIDDEN]
+    kinds = {c.name: c.kind for c in table.columns}
+    with pipeline.sql_client() as client:
+        listed = ", ".join(client.escape_column_name(name) for name in names)
+        qualified = client.make_qualified_table_name(table.name)
+        with client.execute_query(f"SELECT {listed} FROM {qualified}") as cursor:
+            rows = cursor.fetchall()
+    return [{name: _plain(value, kinds[name]) for name, value in zip(names, row, strict=True)} for row in rows]
+
+
+def _plain(value: Any, kind: str) -> Any:
+    if kind == "json" and isinstance(value, str):
+        return json.loads(value)
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return value
+
+
+def read(pipeline: dlt.Pipeline, *names: str) -> dict[str, list[Row]]:
+    return {name: table_rows(pipeline, BY_NAME[name]) for name in names}
+
+
+def fixed(row: Row) -> str:
+    """A row as text that is equal for equal rows."""
+    return json.dumps(row, sort_keys=True, default=lambda v: v.isoformat())
+
+
+def assert_equal(found: dict[str, list[Row]], expected: dict[str, list[Row]]) -> None:
+    problems = []
+    for name, rows in expected.items():
+        have, want = Counter(map(fixed, found[name])), Counter(map(fixed, rows))
+        if have != want:
+            missing, surplus = list((want - have).elements()), list((have - want).elements())
+            problems.append(
+                f"{name}: {len(missing)} rows missing, {len(surplus)} not expected\n"
+                + "".join(f"  - {row}\n" for row in missing[:3])
+                + "".join(f"  + {row}\n" for row in surplus[:3])
+            )
+    assert not problems, "the warehouse is not the mirror:\n" + "\n".join(problems)
+
+
+def assert_mirror(pipeline: dlt.Pipeline, items_by_dataset: dict[str, list[Row]], *names: str) -> None:
+    """Every table (or only those named) equals what the items say, row by row."""
+    expected = truth(items_by_dataset)
+    expected = {name: expected[name] for name in names or expected}
+    assert_equal(read(pipeline, *expected), expected)
+    for name in expected:
+        assert tombstones(pipeline, name) == 0, f"{name} holds tombstones"
+
+
+def tombstones(pipeline: dlt.Pipeline, name: str) -> int:
+    with pipeline.sql_client() as client:
+        sql = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)} WHERE {GONE} IS NOT NULL"
+        return int(client.execute_sql(sql)[0][0])  # type: ignore[index]
+
+
+def load_ids(pipeline: dlt.Pipeline) -> dict[str, Counter[str]]:
+    """How many rows of each table each load wrote; a run that writes nothing leaves it as it is."""
+    found = {}
+    for name in BY_NAME:
+        if name != "_coreviz_runs":
+            with pipeline.sql_client() as client:
+                sql = f"SELECT {LOAD_ID}, COUNT(*) FROM {client.make_qualified_table_name(name)} GROUP BY 1"
+                found[name] = Counter(dict(client.execute_sql(sql)))  # type: ignore[arg-type]
+    return found
+
+
+def runs(pipeline: dlt.Pipeline) -> list[Row]:
+    return sorted(read(pipeline, "_coreviz_runs")["_coreviz_runs"], key=lambda r: r["started_at"])
