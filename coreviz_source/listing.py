@@ -93,7 +93,7 @@ def _item_id(given: object, raw: bytes) -> str:
 
 class _Head(msgspec.Struct):
     id: str
-    createdAt: datetime | None = None  # noqa: N815 - the API's name
+    createdAt: datetime | None = None
     type: str | None = None
 
 
@@ -450,7 +450,9 @@ class _Chain:
     def _over_budget(self) -> bool:
         """Whether the listing asked for far more pages than its items fill: the server never comes to an end."""
         listing = self._listing
-        pages = max(listing._expected or 0, 0 if listing._expected else len(listing._seen)) / max(1, listing._capacity - 1)
+        pages = max(listing._expected or 0, 0 if listing._expected else len(listing._seen)) / max(
+            1, listing._capacity - 1
+        )
         if listing.calls.requests > 200 + 15 * pages:
             self.exhausted = True
             self.problem = f"gave up after {listing.calls.requests} requests that led to no end"

@@ -203,7 +203,9 @@ class Memory:
     def holds_anything(self, dataset_id: str) -> bool:
         """Whether any table holds a row of the dataset's media."""
         return any(
-            next(iter(self._query(f"SELECT 1 FROM {{{table.name}}} d WHERE d.dataset_id = %s LIMIT 1", dataset_id)), None)
+            next(
+                iter(self._query(f"SELECT 1 FROM {{{table.name}}} d WHERE d.dataset_id = %s LIMIT 1", dataset_id)), None
+            )
             for table in (MEDIA, *CHILDREN)
             if table.name in self.tables
         )
@@ -225,15 +227,17 @@ class Memory:
         if not known.unlisted or table not in self.tables:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
-        rows = self._query(
-            f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id
-        )
+        rows = self._query(f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id)
         return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(_utc(created))))
 
     def rows(self, table: Table, dataset_id: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Whole rows, as they are stored, of some ids of a dataset."""
         names = [c.name for c in table.columns if c.name != GONE]
-        as_text = "TO_JSON_STRING({})" if self._pipeline.destination.destination_type.endswith("bigquery") else "CAST({} AS VARCHAR)"
+        as_text = (
+            "TO_JSON_STRING({})"
+            if self._pipeline.destination.destination_type.endswith("bigquery")
+            else "CAST({} AS VARCHAR)"
+        )
         selected = ", ".join(
             (as_text if table.by_name[name].kind == "json" else "{}").format(f"d.{{{{{name}}}}}") for name in names
         )
@@ -241,8 +245,7 @@ class Memory:
             dict(zip(names, row, strict=True))
             for some in _chunks(ids)
             for row in self._query(
-                f"SELECT {selected} FROM {{{table.name}}} d "
-                f"WHERE d.dataset_id = %s AND d.id IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.id IN ({_marks(some)})",
                 dataset_id,
                 *some,
             )
@@ -274,7 +277,11 @@ class Memory:
             sql_client = client.sql_client
 
             def qualified(match: Any) -> str:
-                return sql_client.escape_column_name(match[1]) if match[1] else sql_client.make_qualified_table_name(match[2])
+                return (
+                    sql_client.escape_column_name(match[1])
+                    if match[1]
+                    else sql_client.make_qualified_table_name(match[2])
+                )
 
             statement = re.sub(r"\{\{(\w+)\}\}|\{(\w+)\}", qualified, sql)
             try:

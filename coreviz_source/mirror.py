@@ -115,9 +115,7 @@ class Mirror:
             report.requests, report.retries = calls.requests, calls.retries
             report.seconds = time.perf_counter() - began
 
-    def _changed(
-        self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport
-    ) -> Iterator[Batch]:
+    def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
         tombstones = changes.needs_tombstones()
         media: list[Source] = []
         folders: list[Source] = []

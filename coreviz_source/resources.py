@@ -35,7 +35,7 @@ def selected_tables() -> frozenset[str]:
 
 def missing_tables(memory: Memory, selected: Iterable[str]) -> Batch:
     """Tables without rows for those that the warehouse does not have yet, so that they are made."""
-    missing = memory.missing(BY_NAME[name] for name in {*selected, RUNS.name})
+    missing = memory.missing(BY_NAME[name] for name in selected)
     return Batch({table.name: full(table, {}, 0) for table in missing})
 
 
@@ -43,21 +43,23 @@ def _table_resource(table: Table, library: DltResource) -> DltResource:
     def pick(batch: Batch) -> Iterator[Any]:
         if table.name in batch.tables:
             yield _item(batch.tables[table.name], table)
-        if RUNS.name in batch.tables and _carries_runs(table):
-            hints = dlt.mark.make_hints(table_name=RUNS.name, **_hints(RUNS))
-            yield dlt.mark.with_hints(_item(batch.tables[RUNS.name], RUNS), hints, create_table_variant=True)
 
-    return dlt.transformer(pick, data_from=library, name=table.name, max_table_nesting=0, **_hints(table))
-
-
-def _hints(table: Table) -> dict[str, Any]:
-    return {name: hint for name, hint in table.hints.items() if name != "name"}
+    resource: DltResource = dlt.transformer(pick, data_from=library, max_table_nesting=0, **table.hints)
+    if table is RUNS:
+        resource.__class__ = _AlwaysSelected
+    return resource
 
 
-def _carries_runs(table: Table) -> bool:
-    """Whether this table's resource also writes the line of the run: it is always written, selected or not."""
-    selected = selected_tables()
-    return RUNS.name not in selected and table.name == min(selected, key=list(BY_NAME).index)
+class _AlwaysSelected(DltResource):
+    """The line of a run is written whatever is selected: the next run reads there when this one listed what."""
+
+    @property
+    def selected(self) -> bool:
+        return True
+
+    @selected.setter
+    def selected(self, value: bool) -> None:
+        pass
 
 
 def _item(rows: pa.Table, table: Table) -> Any:

@@ -119,9 +119,7 @@ def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
         row = folders.add(item, source.id, source.id)
         _parent(item, "datasetId", dataset_id, row)
     paths = [item.get("path") for item in folders.items]
-    folders.columns["parent_path"] = [
-        p.rpartition(".")[0] if isinstance(p, str) and "." in p else None for p in paths
-    ]
+    folders.columns["parent_path"] = [p.rpartition(".")[0] if isinstance(p, str) and "." in p else None for p in paths]
     folders.columns["content_hash"] = [source.content_hash for source in sources]
     folders.build()
     return rows

@@ -99,9 +99,7 @@ class Table:
             "columns": columns,
             "primary_key": list(self.replaces) if by_key else [],
             "merge_key": [] if by_key else list(self.replaces),
-            "write_disposition": (
-                {"disposition": "merge", "strategy": "delete-insert"} if self.replaces else "append"
-            ),
+            "write_disposition": ({"disposition": "merge", "strategy": "delete-insert"} if self.replaces else "append"),
         }
 
 
@@ -219,7 +217,7 @@ FRAMES = Table(
         _DATASET,
         _MEDIA,
         _id("frame", nullable=True),
-        _made("timestamp", "text", "Moment in the video, as the API gives it; \"0\" for images."),
+        _made("timestamp", "text", 'Moment in the video, as the API gives it; "0" for images.'),
         _made("timestamp_seconds", "double", "Moment in the video in seconds."),
         _made("end_timestamp_seconds", "double", "End of the moment in the video in seconds."),
         _field("page_number", "bigint", "Page of a pdf."),

@@ -36,7 +36,17 @@ NEWEST = datetime(2026, 1, 31, 18, 0, tzinfo=timezone.utc)
 FRAME_DELAY, CAPTION_DELAY = 8, 20
 
 _IDS = frozenset(
-    ("id", "datasetId", "mediaId", "frameId", "createdById", "updatedById", "entityId", "sourceMediaId", "organizationId")
+    (
+        "id",
+        "datasetId",
+        "mediaId",
+        "frameId",
+        "createdById",
+        "updatedById",
+        "entityId",
+        "sourceMediaId",
+        "organizationId",
+    )
 )
 _ONLY_2025 = frozenset(("entityId",))
 _ONLY_2026 = frozenset(
@@ -130,7 +140,9 @@ class Library:
         with self.lock:
             dataset = self.dataset(dataset_id)
             if dataset.order is None:
-                dataset.order = sorted(dataset.items.values(), key=lambda i: (str(i.get("createdAt")), str(i.get("id"))))
+                dataset.order = sorted(
+                    dataset.items.values(), key=lambda i: (str(i.get("createdAt")), str(i.get("id")))
+                )
             return dataset.order
 
     def snapshot(self, dataset_id: str, generation: int = 2026) -> list[Item]:
@@ -328,7 +340,9 @@ class Library:
     def add_frame(self, media_id: str) -> str:
         """Adds a frame with a caption; returns its id."""
         with self.changing(media_id) as item:
-            frame = self._frame(item, next(iter(THEMES)), len(item["frames"]), len(item["frames"]) + 1, self.clock(), False)
+            frame = self._frame(
+                item, next(iter(THEMES)), len(item["frames"]), len(item["frames"]) + 1, self.clock(), False
+            )
             item["frames"].append(frame)
             return str(frame["id"])
 
@@ -362,7 +376,9 @@ class Library:
         with self.lock:
             dataset = random.choice(list(self.datasets.values()))
             media = [i for i in dataset.items.values() if i.get("type") != "folder"]
-            kind = random.choice(("upload", "upload", "caption", "rewrite", "tags", "rename", "delete", "frames", "uncaption"))
+            kind = random.choice(
+                ("upload", "upload", "caption", "rewrite", "tags", "rename", "delete", "frames", "uncaption")
+            )
             if kind == "upload" or not media:
                 self.add_media(dataset.id, random.choice(("image", "image", "video")))
                 return "upload"
@@ -379,7 +395,9 @@ class Library:
                 elif kind == "uncaption" and frames:
                     frames[0]["captions"].clear()
                 elif kind == "frames":
-                    item["frames"] = [] if item.get("frames") else [self._frame(item, next(iter(THEMES)), 0, 1, self.clock(), False)]
+                    item["frames"] = (
+                        [] if item.get("frames") else [self._frame(item, next(iter(THEMES)), 0, 1, self.clock(), False)]
+                    )
                 elif kind == "tags":
                     item["metadata"]["tags"] = {} if random.random() < 0.3 else self._tags()
                 else:
@@ -409,7 +427,11 @@ class Library:
     def _moderation(self, now: str) -> Item:
         chance = self.random.random()
         if chance < 0.03:
-            return {"status": "flagged", "categories": [self.random.choice(("violence", "alcohol"))], "moderatedAt": now}
+            return {
+                "status": "flagged",
+                "categories": [self.random.choice(("violence", "alcohol"))],
+                "moderatedAt": now,
+            }
         return {"status": "pending" if chance < 0.1 else "approved", "categories": [], "moderatedAt": now}
 
     def _frame(self, item: Item, theme: str, number: int, count: int, moment: datetime, processing: bool) -> Item:
@@ -434,7 +456,10 @@ class Library:
             "objects": [],
         }
         if item.get("type") == "pdf":
-            frame |= {"pageNumber": number + 1, "text": f"Page {number + 1}. " + caption(random, theme, [("red", "shoe")])}
+            frame |= {
+                "pageNumber": number + 1,
+                "text": f"Page {number + 1}. " + caption(random, theme, [("red", "shoe")]),
+            }
         if item.get("type") == "video":
             frame["endTimestamp"] = f"{(item.get('duration') or 0) * (number + 1) / count:.2f}"
         things = random.sample(THEMES[theme]["things"], random.randrange(0, 3))
@@ -500,9 +525,7 @@ def _shown(value: Any, generation: int, now: str) -> tuple[Any, bool]:
     result: Item = {}
     whole = True
     for key, element in value.items():
-        if key in ("exif", "metadata"):
-            result[key] = element
-        elif key == "text" and "frameId" in value:
+        if key in ("exif", "metadata") or (key == "text" and "frameId" in value):
             result[key] = element
         elif key in hidden:
             continue

@@ -167,15 +167,18 @@ class Studio:
             return self._error(refusal.status, str(refusal))
 
     def _authorized(self, http: HttpRequest) -> bool:
-        bearer = f"Bearer {self.key}" if self.generation == 2026 else None
-        return http.headers.get("x-api-key") == self.key or http.headers.get("authorization") == bearer != None  # noqa: E711
+        if self.generation == 2026 and http.headers.get("authorization") == f"Bearer {self.key}":
+            return True
+        return http.headers.get("x-api-key") == self.key
 
     def _response(self, answer: Any) -> Response:
-        if not isinstance(answer, Response):
+        if isinstance(answer, Response):
+            response = answer
+        else:
             body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
-            answer = Response(body, media_type="application/json")
-        answer.headers.setdefault("Date", format_datetime(self.library.clock(), usegmt=True))
-        return answer
+            response = Response(body, media_type="application/json")
+        response.headers.setdefault("Date", format_datetime(self.library.clock(), usegmt=True))
+        return response
 
     def _error(self, status: int, message: str) -> Response:
         body = msgspec.json.encode({"error": _ERRORS.get(status, "Error"), "message": message})
@@ -308,7 +311,9 @@ class _Wanted:
         if not known:
             raise _Refused(400, "Invalid query parameters")
         recursive = generation == 2025 or params.get("recursive") == "true"
-        return cls(limit, offset, direction == "desc", sort_by, recursive, params.get("path"), kind, dates, params.get("q", ""))
+        return cls(
+            limit, offset, direction == "desc", sort_by, recursive, params.get("path"), kind, dates, params.get("q", "")
+        )
 
     def pick(self, items: list[Item], top: str, generation: int) -> list[Item]:
         """The items that are wanted, in the order that is wanted."""

@@ -1,0 +1,126 @@
+"""`coreviz-source demo`: the whole way from an API to SQL, in one file and a few seconds, without an account."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import dlt
+import duckdb
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from coreviz_source.report import DatasetReport, Report
+from coreviz_source.runner import sync
+from coreviz_source.tables import TABLES
+
+DATABASE = Path("coreviz_demo.duckdb")
+
+QUESTIONS = (
+    (
+        "Which captions speak of a red shoe?",
+        "SELECT parse_filename(m.name) AS name, c.text FROM coreviz.captions c\n"
+        "JOIN coreviz.media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id\n"
+        "WHERE c.text ILIKE '%red shoe%' ORDER BY m.created_at DESC, c.id LIMIT 3",
+    ),
+    (
+        "What is seen most?",
+        "SELECT label, count(*) AS times, count(DISTINCT media_id) AS media FROM coreviz.objects\n"
+        "GROUP BY label ORDER BY times DESC, label LIMIT 5",
+    ),
+    (
+        "How is the library tagged?",
+        "SELECT tag_group, tag, count(*) AS media FROM coreviz.media_tags\n"
+        "GROUP BY tag_group, tag ORDER BY media DESC, tag_group, tag LIMIT 5",
+    ),
+)
+
+
+def run(media: int, generation: int) -> int:
+    """Serves a generated library, loads it twice with a late caption in between, and shows what landed.
+
+    Args:
+        media: Size of the library.
+        generation: Of the API that the local Studio speaks.
+
+    Returns:
+        The exit code.
+    """
+    console = Console()
+    try:
+        from coreviz_source.local_studio import Library, Studio
+    except ImportError:
+        console.print("The demo needs the extra `demo`: pip install 'coreviz-source[demo]'")
+        return 2
+    library = Library.generate(media)
+    for path in (DATABASE, DATABASE.with_suffix(".duckdb.wal")):
+        path.unlink(missing_ok=True)
+    console.print(
+        f"[bold]The local Studio[/bold], a stand-in for the live service, serves {media} generated media in "
+        f"{len(library.datasets)} datasets, generation {generation} of the API.\n"
+    )
+    with Studio(library, generation) as studio, tempfile.TemporaryDirectory() as directory:
+        pipeline = dlt.pipeline(
+            "coreviz_demo",
+            destination=dlt.destinations.duckdb(str(DATABASE)),
+            dataset_name="coreviz",
+            pipelines_dir=directory,
+        )
+
+        def load() -> Report:
+            with Progress(console=console) as progress:
+                tasks = {d: progress.add_task(library.dataset(d).info["name"]) for d in library.datasets}
+
+                def show(dataset: DatasetReport) -> None:
+                    progress.update(tasks[dataset.dataset_id], completed=dataset.listed, total=dataset.total)
+
+                return sync(
+                    pipeline,
+                    progress=show,
+                    dataset_ids=list(library.datasets),
+                    base_url=studio.url,
+                    api_key=studio.key,
+                    reconcile_every="0",
+                )
+
+        first = load()
+        if first.exit_code:
+            console.print(first.to_json())
+            return first.exit_code
+        console.print(f"First load: {_written(first)} rows in {first.seconds:.1f} s.\n")
+        oldest = next(item for d in library.datasets for item in library.listing(d) if item.get("frames"))
+        library.add_caption(oldest["id"], "A caption that was written much later.")
+        console.print("Now a caption is added to an old media; no timestamp of the media moves.\n")
+        second = load()
+        changed = sum(d.changed for d in second.datasets.values())
+        console.print(f"Second load: {changed} media changed, {_written(second)} rows written.\n")
+    _show(console)
+    return max(first.exit_code, second.exit_code)
+
+
+def _written(report: Report) -> int:
+    return sum(n for d in report.datasets.values() for n in d.rows.values())
+
+
+def _show(console: Console) -> None:
+    with duckdb.connect(str(DATABASE), read_only=True) as database:
+        landed = Table("table", "rows", title=f"What landed in {DATABASE}", title_justify="left")
+        for table in TABLES:
+            (count,) = database.execute(f"SELECT count(*) FROM coreviz.{table.name}").fetchone() or (0,)
+            landed.add_row(table.name, str(count))
+        console.print(landed)
+        for question, sql in QUESTIONS:
+            found = database.execute(sql)
+            answer = Table(*(column[0] for column in found.description or ()), title=question, title_justify="left")
+            for row in found.fetchall():
+                answer.add_row(*map(str, row))
+            console.print()
+            console.print(answer)
+            console.print(sql, style="dim", highlight=False)
+    console.print(
+        "\n[bold]Your own library[/bold]\n"
+        "  export COREVIZ_API_KEY=…            # Studio, Settings, API keys\n"
+        "  coreviz-source check --dataset-ids ID\n"
+        "  coreviz-source sync --dataset-ids ID  # into coreviz_library.duckdb; run it again at any time\n"
+    )

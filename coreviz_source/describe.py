@@ -1,0 +1,57 @@
+"""The tables in words: for the terminal, for docs/tables.md, and as an ERD. All from `tables.py`."""
+
+from __future__ import annotations
+
+from coreviz_source.tables import GONE, TABLES, Column, Table
+
+
+def _type(column: Column) -> str:
+    return "text" if column.kind == "id" else column.kind
+
+
+def text() -> str:
+    """The tables for a terminal."""
+    lines = []
+    for table in TABLES:
+        lines.append(f"{table.name}: {table.description}")
+        lines.extend(f"  {c.name:<24}{_type(c):<11}{c.description}" for c in table.columns if c.name != GONE)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _table(table: Table) -> str:
+    rows = "\n".join(
+        f"| `{c.name}` | {_type(c)} | {c.description} | {f'`{c.api}`' if c.api else ''} |" for c in table.columns
+    )
+    key = f"Key: {', '.join(f'`{name}`' for name in table.key)}.\n\n" if table.key else ""
+    return (
+        f"## {table.name}\n\n{table.description}\n\n{key}"
+        f"| column | type | meaning | API field |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def markdown() -> str:
+    """The page docs/tables.md."""
+    return (
+        "# Tables\n\n"
+        "Made from `coreviz_source/tables.py` by `make docs`; a test holds the two together.\n\n"
+        f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES)
+    )
+
+
+def mermaid() -> str:
+    """The tables and their references as an entity relationship diagram."""
+    lines = ["erDiagram"]
+    for table in TABLES:
+        for column in table.columns:
+            if column.references and column.references != table.name:
+                lines.append(f"    {column.references} ||--o{{ {table.name} : {column.name}")
+    for table in TABLES:
+        lines.append(f"    {table.name} {{")
+        lines.extend(
+            f"        {_type(c)} {c.name}{' PK' if c.name in table.key else ''}"
+            for c in table.columns
+            if c.name in table.key or c.references or c.name in ("name", "text", "label", "created_at", "outcome")
+        )
+        lines.append("    }")
+    return "\n".join(lines) + "\n"
