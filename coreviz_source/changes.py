@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Literal
 
 from xxhash import xxh3_64_intdigest
@@ -37,6 +38,7 @@ class Fingerprint:
         self._seed = text_hash(f"{ROWS_VERSION} {' '.join(sorted(selected))}")
 
     def __call__(self, raw: bytes) -> int:
+        """The hash of a raw item; never 0, which stands for "not known"."""
         return xxh3_64_intdigest(raw, self._seed) or 1
 
 
@@ -110,7 +112,7 @@ class Changes:
         held = self._memory.held_media(self._dataset_id, self._span.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = Known([*((i, 0) for i in self._doubtful)] + list(held)) if self._doubtful else Known(held)
+        self.media = Known(chain(((i, 0) for i in self._doubtful), held))
 
     def compare(self, items: list[Item]) -> tuple[list[Source], list[Source]]:
         """The media and the folders of a batch that have to be written."""

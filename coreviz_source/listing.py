@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -110,7 +111,7 @@ class _View:
         self.end = offset + len(self.items)
         times = [item.created for item in self.items]
         #: Whether every item has a time and none is newer than the one before it.
-        self.sorted = None not in times and all(a >= b for a, b in zip(times, times[1:]))  # type: ignore[operator]  # noqa: B905
+        self.sorted = None not in times and all(a >= b for a, b in pairwise(times))  # type: ignore[operator]
 
     @property
     def first(self) -> datetime | None:

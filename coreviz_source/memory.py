@@ -258,7 +258,7 @@ class Memory:
             with self._pipeline.destination_client() as client:
                 if not isinstance(client, SqlJobClientBase):
                     raise DestinationError(
-                        f"{self._pipeline.destination.destination_name} is not a database that can be asked what it holds.",
+                        f"{self._pipeline.destination.destination_name} cannot be asked what it holds.",
                         remedy="Use duckdb, postgres or bigquery.",
                     )
                 yield client
