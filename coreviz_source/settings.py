@@ -117,8 +117,8 @@ def _checked(found: CorevizConfiguration) -> Settings:
         raise ConfigurationError(f"date_from {date_from} is not before date_to {date_to}: the range is half-open.")
     if found.deletes not in ("hard", "soft"):
         raise ConfigurationError(f"deletes is {found.deletes!r}; it is either 'hard' or 'soft'.")
-    if not 0 <= found.max_deletes <= 1:
-        raise ConfigurationError(f"max_deletes is {found.max_deletes}; it is a share between 0 and 1.")
+    if not isinstance(found.max_deletes, (int, float)) or not 0 <= found.max_deletes <= 1:
+        raise ConfigurationError(f"max_deletes is {found.max_deletes!r}; it is a share between 0 and 1.")
     return Settings(
         dataset_ids=_dataset_ids(found.dataset_ids),
         api_key=_api_key(found.api_key),
@@ -206,13 +206,13 @@ def _date(value: str | None, name: str) -> datetime | None:
     return parsed
 
 
-def _positive(value: int, name: str, most: int = 2**31) -> int:
-    if not 1 <= value <= most:
-        raise ConfigurationError(f"{name} is {value}; it is a whole number from 1 to {most}.")
+def _positive(value: Any, name: str, most: int = 2**31) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigurationError(f"{name} is {value!r}; it is a whole number from 1 to {most}.")
     return int(value)
 
 
-def _rate(value: float | None) -> float | None:
-    if value is not None and not (0 < value < math.inf):
-        raise ConfigurationError(f"requests_per_second is {value}; it is a number above 0, or left out.")
+def _rate(value: Any) -> float | None:
+    if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
+        raise ConfigurationError(f"requests_per_second is {value!r}; it is a number above 0, or left out.")
     return value

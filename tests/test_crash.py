@@ -20,8 +20,9 @@ SCRIPT = textwrap.dedent(
     import os, signal, sys
     import dlt
     from coreviz_source import coreviz
-    import dlt.pipeline.pipeline as p, dlt.load.load as l
-    import dlt.destinations.impl.duckdb.sql_client as s
+    from dlt.pipeline.pipeline import Pipeline
+    from dlt.load.load import Load
+    from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
     url, database, directory, dataset, moment, count = sys.argv[1:]
     count = int(count)
@@ -41,11 +42,11 @@ SCRIPT = textwrap.dedent(
             return original(self, *args, **kwargs)
         m.Mirror._batch = batch
     elif moment == "before normalize":
-        p.Pipeline.normalize = lambda *a, **k: die()
+        Pipeline.normalize = lambda *a, **k: die()
     elif moment == "before load":
-        p.Pipeline.load = lambda *a, **k: die()
+        Pipeline.load = lambda *a, **k: die()
     elif moment == "between merges":
-        original = s.DuckDbSqlClient.execute_many
+        original = DuckDbSqlClient.execute_many
         def execute_many(self, statements, *args, **kwargs):
             global count
             if any("DELETE FROM" in x for x in statements):
@@ -53,9 +54,9 @@ SCRIPT = textwrap.dedent(
                 if count < 0:
                     die()
             return original(self, statements, *args, **kwargs)
-        s.DuckDbSqlClient.execute_many = execute_many
+        DuckDbSqlClient.execute_many = execute_many
     elif moment == "before completion":
-        l.Load.complete_package = lambda *a, **k: die()
+        Load.complete_package = lambda *a, **k: die()
 
     pipeline = dlt.pipeline(
         "coreviz_test", destination=dlt.destinations.duckdb(database), dataset_name="coreviz", pipelines_dir=directory
@@ -68,7 +69,7 @@ SCRIPT = textwrap.dedent(
 
 MOMENTS = [
     ("extract", 0),
-    ("extract", 3),
+    ("extract", 1),
     ("before normalize", 0),
     ("before load", 0),
     *(("between merges", n) for n in range(6)),
