@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -23,6 +25,17 @@ from coreviz_source.values import canonical_id, encode_json, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -131,14 +144,20 @@ class Mirror:
             if self._progress is not None:
                 self._progress(report)
             while len(media) >= BATCH:
-                yield self._batch(media_rows(dataset.id, media[:BATCH], tombstones), report, BATCH)
+                yield self._media(dataset, media[:BATCH], tombstones, report)
                 del media[:BATCH]
             if self._settings.max_media is not None and changes.listed >= self._settings.max_media:
                 break
         if media:
-            yield self._batch(media_rows(dataset.id, media, tombstones), report, len(media))
+            yield self._media(dataset, media, tombstones, report)
         if folders:
             yield self._batch(folder_rows(dataset.id, folders), report)
+
+    def _media(self, dataset: Dataset, media: list[Source], tombstones: bool, report: DatasetReport) -> Batch:
+        # decoding makes a hundred thousand objects that all die together: the collector would only look at them
+        with _collector_paused():
+            rows = media_rows(dataset.id, media, tombstones)
+        return self._batch(rows, report, len(media))
 
     def _batch(self, rows: Rows, report: DatasetReport, media: int = 0) -> Batch:
         report.unknown_fields = sorted({*report.unknown_fields, *rows.unknown_fields})

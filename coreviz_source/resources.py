@@ -24,8 +24,14 @@ def table_resources(batches: Callable[[], Iterable[Batch]]) -> list[DltResource]
     Args:
         batches: Called once, when dlt extracts.
     """
-    library = dlt.resource(batches, name="library", selected=False)
-    return [_table_resource(table, library) for table in TABLES]
+
+    def library() -> Iterator[Any]:
+        give = _as_records if _destination().endswith("bigquery") else _with_load_id(_load_id())
+        for batch in batches():
+            yield {name: give(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
+
+    parent = dlt.resource(library, selected=False)
+    return [_table_resource(table, parent) for table in TABLES]
 
 
 def selected_tables() -> frozenset[str]:
@@ -39,12 +45,12 @@ def missing_tables(memory: Memory, selected: Iterable[str]) -> Batch:
     return Batch({table.name: full(table, {}, 0) for table in missing})
 
 
-def _table_resource(table: Table, library: DltResource) -> DltResource:
-    def pick(batch: Batch) -> Iterator[Any]:
-        if table.name in batch.tables:
-            yield _item(batch.tables[table.name], table)
+def _table_resource(table: Table, parent: DltResource) -> DltResource:
+    def pick(batch: dict[str, Any]) -> Iterator[Any]:
+        if table.name in batch:
+            yield batch[table.name]
 
-    resource: DltResource = dlt.transformer(pick, data_from=library, max_table_nesting=0, **table.hints)
+    resource: DltResource = dlt.transformer(pick, data_from=parent, max_table_nesting=0, **table.hints)
     if table is RUNS:
         resource.__class__ = _AlwaysSelected
     return resource
@@ -62,12 +68,26 @@ class _AlwaysSelected(DltResource):
         pass
 
 
-def _item(rows: pa.Table, table: Table) -> Any:
-    """What dlt is given: arrow where the destination takes parquet with JSON in it, plain dictionaries elsewhere."""
-    if dlt.current.pipeline().destination.destination_type.endswith("bigquery"):
-        return records(rows, table) if rows.num_rows else dlt.mark.materialize_table_schema()
-    load_id = dlt.current.load_package_state()["load_id"]
-    return rows.append_column(pa.field(LOAD_ID, pa.string()), pa.array([load_id] * rows.num_rows, pa.string()))
+def _destination() -> str:
+    return str(dlt.current.pipeline().destination.destination_type)
+
+
+def _load_id() -> str:
+    return str(dlt.current.load_package_state()["load_id"])
+
+
+def _with_load_id(load_id: str) -> Callable[[pa.Table, Table], Any]:
+    """Gives dlt arrow, for destinations that take parquet with JSON in it; dlt adds no load id to that itself."""
+
+    def give(rows: pa.Table, table: Table) -> pa.Table:
+        return rows.append_column(pa.field(LOAD_ID, pa.string()), pa.array([load_id] * rows.num_rows, pa.string()))
+
+    return give
+
+
+def _as_records(rows: pa.Table, table: Table) -> Any:
+    """Gives dlt plain dictionaries, for destinations that refuse parquet with JSON in it."""
+    return records(rows, table) if rows.num_rows else dlt.mark.materialize_table_schema()
 
 
 class _JsonIsText(logging.Filter):

@@ -75,7 +75,8 @@ class _Loads:
         self._pipeline = pipeline
         self._mirror = mirror
         self._report = report
-        self._waiting: list[Batch] = [first]
+        self._first = [first]
+        self._waiting: list[Batch] = []
 
     def run(self, datasets: Iterable[Dataset]) -> None:
         for dataset in datasets:
@@ -90,7 +91,8 @@ class _Loads:
                 self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
             if report.message:
                 _log.warning("Dataset %s: %s", dataset.id, report.message)
-        self._load(self._waiting)
+        if self._waiting or self._first:
+            self._load(self._waiting)
 
     def _dataset(self, dataset: Dataset, report: DatasetReport) -> None:
         batches = self._mirror.batches(dataset, report)
@@ -102,8 +104,9 @@ class _Loads:
         else:
             self._waiting += held
             return
-        self._load(self._waiting)
-        self._waiting = []
+        if self._waiting:
+            self._load(self._waiting)
+            self._waiting = []
         rest = chain(held, batches)
         if self._mirror.never_completed(dataset):
             while package := _take(rest, CHECKPOINT):
@@ -112,7 +115,8 @@ class _Loads:
             self._load(rest)
 
     def _load(self, batches: Iterable[Batch]) -> None:
-        load(self._pipeline, batches)
+        load(self._pipeline, chain(self._first, batches))
+        self._first = []
 
 
 def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
