@@ -87,9 +87,7 @@ class ShuffledTies:
     def __call__(self, request: Request) -> None:
         with self.library.lock:
             for dataset in self.library.datasets.values():
-                dataset.order = sorted(
-                    dataset.items.values(), key=lambda i: (str(i["createdAt"]), self.dice.random())
-                )
+                dataset.order = sorted(dataset.items.values(), key=lambda i: (str(i["createdAt"]), self.dice.random()))
 
 
 def failing(dataset_id: str, answer: Callable[[], Any]) -> Callable[[Request], Any]:
@@ -97,6 +95,8 @@ def failing(dataset_id: str, answer: Callable[[], Any]) -> Callable[[Request], A
     return lambda request: answer() if request.dataset_id == dataset_id else None
 
 
-def status(code: int, body: bytes = b'{"error": "Failed", "message": "It failed."}', **headers: str) -> Callable[[], Response]:
+def status(
+    code: int, body: bytes = b'{"error": "Failed", "message": "It failed."}', **headers: str
+) -> Callable[[], Response]:
     """An answer with a status."""
     return lambda: Response(body, code, headers=headers, media_type="application/json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 import coreviz_source.changes
@@ -197,7 +199,7 @@ def test_the_window_is_measured_in_the_servers_time_not_in_ours(pipeline):
 
 def test_the_same_media_twice_in_one_listing_is_written_once_and_settles(pipeline):
     library = frozen(30)
-    (dataset,) = library.datasets
+    (_dataset,) = library.datasets
     twin = media_of(library, frames=1)[3]
 
     def double(request, answer):
@@ -250,7 +252,7 @@ def test_slices_by_date_add_up_to_the_whole_and_delete_only_inside(pipeline, gen
     library = frozen(400)
     with Studio(library, generation) as studio:
         edges = [None, "2026-01-24", "2026-01-27T12:00:00Z", "2026-01-30", None]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             report = run_sync(pipeline, studio, date_from=start, date_to=end)
             assert report.exit_code == 0
         assert_equal_to(pipeline, studio)

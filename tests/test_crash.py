@@ -121,7 +121,7 @@ def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(new_pipe
     library = frozen(60)
     with Studio(library) as studio:
         run(new_pipeline(), studio)
-        added = {item["id"]: library.add_caption(item["id"], "Only for a while.") for item in media_of(library, frames=1)}
+        added = {i["id"]: library.add_caption(i["id"], "Only for a while.") for i in media_of(library, frames=1)}
         killed(studio, tmp_path, "between merges", count)
         for media, caption in added.items():
             with library.changing(media) as item:

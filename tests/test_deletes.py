@@ -65,7 +65,7 @@ def test_the_brake_changes_nothing_and_lets_go_when_it_is_told(pipeline):
 
 def test_an_emptied_dataset_is_emptied_only_when_the_brake_is_off(pipeline):
     library = frozen(60)
-    (dataset,) = library.datasets
+    (_dataset,) = library.datasets
     with Studio(library) as studio:
         run(pipeline, studio)
         for item in media_of(library):

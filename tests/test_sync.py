@@ -10,7 +10,6 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.runner
-from coreviz_source import sync
 from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
 from tests import hostile

@@ -1,0 +1,154 @@
+"""What the documents say is what happens: commands, Python, SQL and tables are run and compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from coreviz_source.cli import SETTINGS
+from coreviz_source.cli import main as command
+from coreviz_source.describe import markdown, mermaid, text
+from coreviz_source.local_studio import Studio
+from coreviz_source.settings import ARGUMENTS
+from coreviz_source.tables import TABLES
+from tests.docs import ROOT, blocks, filled
+from tests.scenario import frozen
+
+README = (ROOT / "README.md").read_text()
+PROGRAM = str(Path(sys.executable).parent / "coreviz-source")
+
+
+def shell(command_line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command_line,
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "COLUMNS": "120",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **environment,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo")
+    done = subprocess.run([PROGRAM, "demo"], cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory, done.stdout
+
+
+def test_the_demo_loads_shows_what_landed_and_how_to_go_on(demo):
+    _, said = demo
+    for expected in ("Second load: 1 media changed", "captions", "red shoe", "COREVIZ_API_KEY", "stand-in"):
+        assert expected in said
+
+
+def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
+    directory, _ = demo
+    with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
+        assert filled(README, database) == README
+    assert len(blocks(ROOT / "README.md", "sql")) == 5
+
+
+def test_the_readmes_commands_work_against_a_studio():
+    library = frozen(20)
+    (dataset,) = library.datasets
+    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
+    with Studio(library) as studio:
+        for line in lines:
+            line = line.replace("ID,…", dataset)
+            if line.startswith("coreviz-source"):
+                done = shell(line, COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
+                assert done.returncode == 0, done.stderr
+    assert sum(line.startswith("coreviz-source") for line in lines) == 2
+    assert Path("coreviz_library.duckdb").exists()
+
+
+def test_the_readmes_python_works_against_a_studio():
+    library = frozen(20)
+    (dataset,) = library.datasets
+    code = "\n".join(blocks(ROOT / "README.md", "python")).replace("ecf33096-0d69-410b-a8cc-856caa3fba6c", dataset)
+    Path("readme.py").write_text(code)
+    with Studio(library) as studio:
+        done = shell(f"{sys.executable} readme.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0 {")
+    assert done.stderr == ""
+
+
+def test_the_pipeline_script_runs_nothing_on_import_and_loads_when_run():
+    shutil.copy(ROOT / "pipelines" / "coreviz_pipeline.py", ".")
+    done = shell(f"{sys.executable} -c 'import coreviz_pipeline'")
+    assert (done.returncode, done.stdout) == (0, "")
+    with Studio(frozen(20)) as studio:
+        done = shell(
+            f"{sys.executable} coreviz_pipeline.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url
+        )
+    assert done.returncode == 0, done.stderr
+    assert "complete, 26 new" in done.stdout
+
+
+def test_the_tables_page_and_the_diagram_are_those_of_the_code():
+    assert (ROOT / "docs" / "tables.md").read_text() == markdown()
+    assert mermaid() in README
+    for table in TABLES:
+        assert f"{table.name}: {table.description}" in text()
+        assert all(column.description.endswith(".") for column in table.columns)
+
+
+def test_every_setting_is_documented_everywhere():
+    config = (ROOT / ".dlt" / "config.toml").read_text()
+    options = {name for name, _, _ in SETTINGS} | {"resync"}
+    assert options == set(ARGUMENTS)
+    import coreviz_source
+
+    for name in ARGUMENTS:
+        assert f"`{name}`" in README, name
+        assert f"        {name}: " in (coreviz_source.coreviz.__doc__ or ""), name
+        assert name == "api_key" or re.search(rf"^# {name} = ", config, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", sorted(command.commands))
+def test_every_command_explains_itself(name):
+    done = shell(f"{PROGRAM} {name} --help")
+    assert done.returncode == 0
+    assert len(done.stdout) > 100
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("check --dataset-ids {dataset}", 0, "26 media and folders"),
+        ("check", 0, "sees 1 datasets"),
+        ("check --dataset-ids 00000000-0000-4000-8000-000000000000", 4, "Dataset not found"),
+        ("sync --dataset-ids 00000000-0000-4000-8000-000000000000", 4, "00000000-0000-4000-8000-000000000000"),
+        ("check --api-key wrong", 3, "sources.coreviz.api_key"),
+        ("sync --lookback soon", 2, "lookback"),
+        ("sync --json", 0, '"exit_code": 0'),
+        ("sync --no-such-option", 2, "No such option"),
+        ("schema --format mermaid", 0, "erDiagram"),
+    ],
+)
+def test_commands_end_with_the_code_and_the_message_of_what_happened(line, code, said):
+    library = frozen(20)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        done = shell(
+            f"{PROGRAM} {line.format(dataset=dataset)}",
+            COREVIZ_API_KEY=studio.key,
+            SOURCES__COREVIZ__BASE_URL=studio.url,
+        )
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,123 @@
+"""Any JSON in any field becomes a typed value or ends in `extra`; nothing is lost and nothing breaks."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from coreviz_source.rows import Source, folder_rows, media_rows
+from coreviz_source.tables import BY_NAME
+from coreviz_source.values import canonical_id
+from tests.test_contract import DATASET, EXAMPLE
+from tests.truth import FOLDER, truth
+from tests.warehouse import HIDDEN, assert_equal
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(-1000, 1000).map(lambda number: round(number, 3))
+    | TEXT
+    | st.sampled_from(["2025-11-22", "2025-11-22T01:02:03", "2025-11-22T01:02:03.5+02:00", "12.5", "", "nan"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+MEDIA = EXAMPLE["media"][0]
+OBJECT = {"id": "0f" * 16, "type": "object", "label": "ball", "blob": "https://x/y", "status": "active"}
+FIELDS = [
+    *(("media", key) for key in [*MEDIA, "datasetId", "path", "versionNumber", "sourceMediaId", "brandNew"]),
+    *(("frame", k) for k in [*MEDIA["frames"][0], "endTimestamp", "pageNumber", "text", "brandNew"]),
+    *(("caption", key) for key in [*MEDIA["frames"][0]["captions"][0], "model", "mediaId", "brandNew"]),
+    *(("object", key) for key in [*OBJECT, "metadata", "createdAt", "frameId", "boundingBox"]),
+    *(("metadata", key) for key in ("tags", "moderation", "description")),
+    *(("moderation", key) for key in ("status", "categories", "moderatedAt")),
+]
+CHANGES = st.lists(
+    st.tuples(st.sampled_from([f for f in FIELDS if f[1] != "id" and f != ("media", "type")]), JSON), max_size=5
+)
+
+
+def changed(changes: list[tuple[tuple[str, str], Any]]) -> dict[str, Any]:
+    media = copy.deepcopy(MEDIA)
+    frame = media["frames"][0]
+    frame["objects"] = [copy.deepcopy(OBJECT)]
+    places = {
+        "media": media,
+        "frame": frame,
+        "caption": frame["captions"][0],
+        "object": frame["objects"][0],
+        "metadata": media["metadata"],
+        "moderation": media["metadata"]["moderation"],
+    }
+    for (place, key), value in changes:
+        places[place][key] = value
+    return dict(media)
+
+
+def as_rows(tables: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    for name, table in tables.items():
+        kinds = {c.name: c.kind for c in BY_NAME[name].columns}
+        found[name] = [
+            {
+                key: json.loads(value) if kinds[key] == "json" and value is not None else value
+                for key, value in row.items()
+                if key not in HIDDEN
+            }
+            for row in table.to_pylist()
+        ]
+    return found
+
+
+def same_numbers(value: Any) -> Any:
+    """Numbers as JSON readers see them: 1.0 is 1."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: same_numbers(v) for key, v in value.items()}
+    return [same_numbers(v) for v in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(CHANGES)
+def test_any_json_in_any_field_of_a_media_is_kept(changes):
+    lists = [value for (_, key), value in changes if key in ("frames", "captions", "objects")]
+    assume(not any(isinstance(v, dict) for value in lists if isinstance(value, list) for v in value))
+    item = changed(changes)
+    rows = media_rows(DATASET, [Source(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)], False)
+    expected = truth({DATASET: [item]})
+    del expected["folders"]
+    assert_equal(same_numbers(as_rows(rows.tables)), same_numbers(expected))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from([*FOLDER, "datasetId", "preview", "blob"]), JSON, max_size=6))
+def test_any_json_in_any_field_of_a_folder_is_kept(fields):
+    item = {**fields, "id": "a" * 32, "type": "folder"}
+    rows = folder_rows(DATASET, [Source(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)])
+    expected = {"folders": truth({DATASET: [item]})["folders"]}
+    assert_equal(same_numbers(as_rows(rows.tables)), same_numbers(expected))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(["id"]), JSON, st.sampled_from(["frame", "caption", "object"]))
+def test_a_child_without_a_usable_id_keeps_its_row_and_what_it_had(key, value, place):
+    item = changed([((place, key), value)])
+    rows = media_rows(DATASET, [Source(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
+    found = as_rows(rows.tables)
+    assert [len(found[name]) for name in ("frames", "captions", "objects")] == [1, 1, 1]
+    assert all(row["id"] for name in ("frames", "captions", "objects") for row in found[name])
+    assert found["captions"][0]["frame_id"] == found["objects"][0]["frame_id"] == found["frames"][0]["id"]
+
+
+def test_what_is_not_strictly_json_is_read_all_the_same():
+    raw = b'{"id": "a", "name": "x\\ud800y", "width": NaN, "sizeBytes": 1e400, "metadata": {"n": NaN, "s": "\\udfff"}}'
+    rows = media_rows(DATASET, [Source("a", raw, "0" * 16)], False)
+    (row,) = as_rows(rows.tables)["media"]
+    assert (row["name"], row["width"], row["size_bytes"]) == ("x\ufffdy", None, None)
+    assert set(row["extra"]) == {"width", "sizeBytes"}
