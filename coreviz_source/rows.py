@@ -8,7 +8,7 @@ does not fit is kept in `extra` under the API's own key.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,6 @@ from coreviz_source.tables import (
     MEDIA_TAGS,
     MODERATION_CATEGORIES,
     OBJECTS,
-    Column,
     Kind,
     Table,
 )
@@ -36,6 +35,7 @@ from coreviz_source.values import canonical_id, clean_text, decode_json, encode_
 ROWS_VERSION = 1
 
 _NONE = type(None)
+_OBJECT = {dict}
 _INT64 = 2**63
 
 
@@ -70,57 +70,37 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
             warehouse holds.
     """
     rows = Rows()
-    media = _Level(MEDIA, dataset_id, rows)
-    frames, captions, objects = (_Level(table, dataset_id, rows) for table in (FRAMES, CAPTIONS, OBJECTS))
-    tags: list[tuple[str, str, str]] = []
-    categories: list[tuple[str, str | None, str]] = []
-    for source in sources:
-        item = _object(decode_json(source.raw))
-        own = media.add(item, source.id, source.id)
-        _parent(item, "datasetId", dataset_id, own)
-        metadata = item.get("metadata")
-        if isinstance(metadata, dict):
-            tags.extend((source.id, group, tag) for group, tag in _tags(metadata.get("tags")))
-            categories.extend((source.id, None, c) for c in _categories(metadata))
-        for number, frame in enumerate(_children(item, "frames", own)):
-            frame_id = _child_id(frame, source.id, "frame", number)
-            row = frames.add(frame, frame_id, source.id, frame_id)
-            _parent(frame, "mediaId", source.id, row)
-            metadata = frame.get("metadata")
-            if isinstance(metadata, dict):
-                categories.extend((source.id, frame_id, c) for c in _categories(metadata))
-            for key, level in (("captions", captions), ("objects", objects)):
-                for place, child in enumerate(_children(frame, key, row)):
-                    child_row = level.add(child, _child_id(child, frame_id, key, place), source.id, frame_id)
-                    _parent(child, "mediaId", source.id, child_row)
-                    _parent(child, "frameId", frame_id, child_row)
-    media.columns["content_hash"] = [source.content_hash for source in sources]
+    media = _Level.of_sources(MEDIA, dataset_id, sources, rows)
+    frames = media.children("frames", FRAMES)
+    captions = frames.children("captions", CAPTIONS)
+    objects = frames.children("objects", OBJECTS)
     frames.columns |= _moments(frames)
+    tags = [
+        (media_id, group, tag)
+        for media_id, item in zip(media.ids, media.items, strict=True)
+        for group, tag in _tags(_reach(item, ("metadata", "tags")))
+    ]
+    categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, c in media.categories()]
+    categories += [(frames.media_of[frame_id], frame_id, c) for frame_id, c in frames.categories()]
     for level in (media, frames, captions, objects):
         level.build()
-    rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, dict.fromkeys(tags), ("media_id", "tag_group", "tag"))
+    rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, tags, ("media_id", "tag_group", "tag"))
     rows.tables[MODERATION_CATEGORIES.name] = _plain(
-        MODERATION_CATEGORIES, dataset_id, dict.fromkeys(categories), ("media_id", "frame_id", "category")
+        MODERATION_CATEGORIES, dataset_id, categories, ("media_id", "frame_id", "category")
     )
     if tombstones:
-        ids = [source.id for source in sources]
         for table in CHILDREN:
             filled = set(rows.tables[table.name]["media_id"].to_pylist())
-            _append(rows, table, gone_rows(table, dataset_id, [i for i in ids if i not in filled]))
+            _append(rows, table, gone_rows(table, dataset_id, [i for i in media.ids if i not in filled]))
     return rows
 
 
 def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
-    folders = _Level(FOLDERS, dataset_id, rows)
-    for source in sources:
-        item = _object(decode_json(source.raw))
-        row = folders.add(item, source.id, source.id)
-        _parent(item, "datasetId", dataset_id, row)
+    folders = _Level.of_sources(FOLDERS, dataset_id, sources, rows)
     paths = [item.get("path") for item in folders.items]
     folders.columns["parent_path"] = [p.rpartition(".")[0] if isinstance(p, str) and "." in p else None for p in paths]
-    folders.columns["content_hash"] = [source.content_hash for source in sources]
     folders.build()
     return rows
 
@@ -156,44 +136,95 @@ def records(rows: pa.Table, table: Table) -> list[dict[str, Any]]:
 
 
 class _Level:
-    """Collects items of one table, then builds its arrow table."""
+    """Items of one table, found in the items of the level above, on their way to an arrow table."""
 
-    def __init__(self, table: Table, dataset_id: str, rows: Rows) -> None:
+    def __init__(self, table: Table, dataset_id: str, items: list[dict[str, Any]], rows: Rows) -> None:
         self.table = table
         self.dataset_id = dataset_id
+        self.items = items
         self.rows = rows
-        self.items: list[dict[str, Any]] = []
+        self.given = [item.get("id") for item in items]
         self.ids: list[str] = []
         self.media_ids: list[str] = []
-        self.frame_ids: list[str] = []
         self.columns: dict[str, Any] = {}
         self.extras: dict[int, dict[str, Any]] = {}
-        self._declared = _DECLARED[table.name]
+        declared = _DECLARED[table.name]
+        for index, item in enumerate(items):
+            if not item.keys() <= declared:
+                for key in item.keys() - declared:
+                    self.keep(index, key, item[key])
+        for index, given in enumerate(self.given):
+            if type(given) is not str and given is not None and type(given) is not int:
+                self.keep(index, "id", given)
 
-    def add(self, item: dict[str, Any], item_id: str, media_id: str, frame_id: str = "") -> _Extra:
-        index = len(self.items)
-        self.items.append(item)
-        self.ids.append(item_id)
-        self.media_ids.append(media_id)
-        self.frame_ids.append(frame_id)
-        extra = _Extra(self, index)
-        given = item.get("id")
-        if given is not None and not (isinstance(given, str) and given) and type(given) is not int:
-            extra.keep("id", given)
-        if not item.keys() <= self._declared:
-            for key in item.keys() - self._declared:
-                extra.keep(key, item[key])
-        return extra
+    @classmethod
+    def of_sources(cls, table: Table, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
+        """The topmost level."""
+        level = cls(table, dataset_id, [_object(decode_json(source.raw)) for source in sources], rows)
+        level.ids = level.media_ids = [source.id for source in sources]
+        level.check_reference("datasetId", [dataset_id] * len(sources), [dataset_id] * len(sources))
+        level.columns["content_hash"] = [source.content_hash for source in sources]
+        return level
+
+    def children(self, key: str, table: Table) -> _Level:
+        """The level of what stands in a list of each item."""
+        items: list[dict[str, Any]] = []
+        above: list[int] = []
+        for index, item in enumerate(self.items):
+            found = item.get(key)
+            if found is None:
+                continue
+            if type(found) is not list:
+                self.keep(index, key, found)
+                continue
+            if not set(map(type, found)) <= _OBJECT:
+                self.keep(index, key, [child for child in found if not isinstance(child, dict)])
+                found = [child for child in found if isinstance(child, dict)]
+            items += found
+            above += [index] * len(found)
+        level = _Level(table, self.dataset_id, items, self.rows)
+        level.media_ids = [self.media_ids[index] for index in above]
+        parents = [self.ids[index] for index in above]
+        level.ids = [
+            _child_id(given, parent, key, place)
+            for place, (given, parent) in enumerate(zip(level.given, parents, strict=True))
+        ]
+        level.check_reference("mediaId", level.media_ids, level.media_ids)
+        if self.table is FRAMES:
+            level.columns["frame_id"] = parents
+            level.check_reference("frameId", parents, [self.given[index] for index in above])
+        return level
+
+    def check_reference(self, key: str, parents: list[str], as_sent: list[Any]) -> None:
+        """Keeps a reference to a parent where it is not the parent that the item was found in."""
+        for index, item in enumerate(self.items):
+            given = item.get(key)
+            if given is None or given == as_sent[index]:
+                continue
+            if not (isinstance(given, str) and canonical_id(given) == parents[index]):
+                self.keep(index, key, given)
+
+    @property
+    def media_of(self) -> dict[str, str]:
+        """The media of each item, by id."""
+        return dict(zip(self.ids, self.media_ids, strict=True))
+
+    def categories(self) -> Iterator[tuple[str, str]]:
+        """The moderation categories of each item, by its id."""
+        for item_id, item in zip(self.ids, self.items, strict=True):
+            for category in _texts(_reach(item, ("metadata", "moderation", "categories"))):
+                yield item_id, category
 
     def keep(self, index: int, key: str, value: Any) -> None:
+        """Puts a leftover of an item into its `extra`."""
         self.extras.setdefault(index, {})[key] = value
         self.rows.unknown_fields.add(f"{self.table.name}.{key}")
 
     def build(self) -> None:
+        """Makes the arrow table."""
         columns = self.columns
         size = len(self.items)
-        columns |= {"dataset_id": [self.dataset_id] * size, "id": self.ids}
-        columns |= {"media_id": self.media_ids, "frame_id": self.frame_ids}
+        columns |= {"dataset_id": [self.dataset_id] * size, "id": self.ids, "media_id": self.media_ids}
         for column in self.table.columns:
             if column.api is None:
                 continue
@@ -201,7 +232,8 @@ class _Level:
             values = [item.get(key) for item in self.items]
             if inside:
                 # what does not fit is still whole in the JSON column that it was taken from
-                values = [_reach(value, inside) for value in values]
+                for step in inside:
+                    values = [value.get(step) if type(value) is dict else None for value in values]
                 columns[column.name], _ = _convert(values, column.kind)
                 continue
             columns[column.name], misfits = _convert(values, column.kind)
@@ -210,17 +242,6 @@ class _Level:
         if "extra" in self.table.by_name and self.extras:
             columns["extra"] = [encode_json(e) if (e := self.extras.get(i)) else None for i in range(size)]
         self.rows.tables[self.table.name] = full(self.table, columns, size)
-
-
-@dataclass
-class _Extra:
-    """Where the leftovers of one item go."""
-
-    level: _Level
-    index: int
-
-    def keep(self, key: str, value: Any) -> None:
-        self.level.keep(self.index, key, value)
 
 
 #: Fields that are expressed without being a column of the same table.
@@ -249,30 +270,9 @@ def _reach(value: Any, path: Iterable[str]) -> Any:
     return value
 
 
-def _parent(item: dict[str, Any], key: str, parent_id: str, extra: _Extra) -> None:
-    """Keeps a reference to a parent where it is not the parent that the item was found in."""
-    given = item.get(key)
-    if given is not None and not (isinstance(given, str) and (given == parent_id or canonical_id(given) == parent_id)):
-        extra.keep(key, given)
-
-
-def _children(item: dict[str, Any], key: str, extra: _Extra) -> list[dict[str, Any]]:
-    value = item.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        extra.keep(key, value)
-        return []
-    objects = [child for child in value if isinstance(child, dict)]
-    if len(objects) < len(value):
-        extra.keep(key, [child for child in value if not isinstance(child, dict)])
-    return objects
-
-
-def _child_id(child: dict[str, Any], parent_id: str, kind: str, place: int) -> str:
+def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:
     """The canonical id of a child; where it has none that can be used, one made from its place."""
-    given = child.get("id")
-    if isinstance(given, str) and given:
+    if type(given) is str and given:
         return clean_text(canonical_id(given))
     if type(given) is int:
         return str(given)
@@ -289,10 +289,6 @@ def _tags(tags: Any) -> list[tuple[str, str]]:
     if not isinstance(tags, dict):
         return []
     return [(clean_text(group), tag) for group, values in tags.items() for tag in _texts(values)]
-
-
-def _categories(metadata: dict[str, Any]) -> list[str]:
-    return _texts(_reach(metadata, ("moderation", "categories")))
 
 
 def _moments(frames: _Level) -> dict[str, Any]:
@@ -331,7 +327,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _plain(table: Table, dataset_id: str, found: Iterable[tuple[Any, ...]], names: tuple[str, ...]) -> pa.Table:
-    rows = list(found)
+    rows = list(dict.fromkeys(found))
     columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     return full(table, {**columns, "dataset_id": [dataset_id] * len(rows)}, len(rows))
 
@@ -435,8 +431,3 @@ _KINDS: dict[Kind, tuple[Callable[[list[Any]], pa.Array | None], Callable[[Any],
     "timestamp": (_fast_timestamp, _fit_timestamp),
     "json": (_fast_json, _fit_json),
 }
-
-
-def column_of(table: Table, name: str) -> Column:
-    """A column of a table by name."""
-    return table.by_name[name]

@@ -11,6 +11,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}")
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -19,7 +20,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def canonical_id(value: str) -> str:
     """The lower-case hyphenated form of a UUID, with or without its hyphens; any other id as given."""
-    if not _UUID.fullmatch(value):
+    if _CANONICAL.fullmatch(value) or not _UUID.fullmatch(value):
         return value
     digits = value.replace("-", "").lower()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -83,4 +84,4 @@ def encode_json(value: Any) -> str:
 
 def clean_text(value: str) -> str:
     """The text with lone surrogates, which no UTF-8 database can hold, replaced by U+FFFD."""
-    return _SURROGATES.sub("\ufffd", value)
+    return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
