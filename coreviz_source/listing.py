@@ -155,6 +155,7 @@ class Listing:
 
     def __post_init__(self) -> None:
         self._seen: set[int] = set()
+        self._widened = ""
         self._head: _View | None = None
         self._in_flight: dict[int, Future[Page]] = {}
         self._reach = 1
@@ -181,7 +182,7 @@ class Listing:
                     yield from self._part()
                     return
                 except _OutOfOrder as reason:
-                    self.message = f"{reason}, so everything was listed"
+                    self._widened = f"{reason}, so everything was listed"
                     self.span = Span()
             yield from self._whole()
         finally:
@@ -235,7 +236,7 @@ class Listing:
                     break
             chained = chained or chain.ended
             if chained and self._count_agrees(totals):
-                self.proven, self.message = True, ""
+                self.proven, self.message = True, self._widened
                 return
             self.message = chain.problem or (
                 "many media share one createdAt, and without a count nothing proves that all were listed"
@@ -245,7 +246,7 @@ class Listing:
             if chain.exhausted or (number and len(self._seen) == before):
                 if chained and totals and not self._must_count and len(self._seen) >= min(totals):
                     # what is missing was added while the list was read, so it was not there throughout
-                    self.proven, self.message = True, ""
+                    self.proven, self.message = True, self._widened
                 return
 
     def _count_agrees(self, totals: list[int]) -> bool:

@@ -108,6 +108,11 @@ class Memory:
         self.tables = {name for name, columns in found.items() if columns}
 
     @property
+    def holds_nul(self) -> bool:
+        """Whether the warehouse's texts can hold NUL characters."""
+        return not self._pipeline.destination.destination_type.endswith("postgres")
+
+    @property
     def empty(self) -> bool:
         """Whether nothing was ever loaded."""
         return MEDIA.name not in self.tables

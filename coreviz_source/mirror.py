@@ -18,7 +18,7 @@ from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.listing import Listing
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
-from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows
+from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.values import canonical_id, encode_json, text_hash
@@ -151,12 +151,17 @@ class Mirror:
         if media:
             yield self._media(dataset, media, tombstones, report)
         if folders:
+            if not self._memory.holds_nul:
+                report.replaced += without_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
     def _media(self, dataset: Dataset, media: list[Source], tombstones: bool, report: DatasetReport) -> Batch:
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
+            replaced = 0 if self._memory.holds_nul else without_nul(media)
             rows = media_rows(dataset.id, media, tombstones)
+        if replaced:
+            report.replaced += replaced
         return self._batch(rows, report, len(media))
 
     def _batch(self, rows: Rows, report: DatasetReport, media: int = 0) -> Batch:
@@ -181,9 +186,10 @@ class Mirror:
         tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
         tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
         tables[DATASETS.name] = self._dataset_row(dataset, listing, calls)
+        replaced = f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
         if mode == "sample" or listing.proven:
-            report.outcome, report.message = mode, listing.message
+            report.outcome, report.message = mode, replaced + listing.message
         else:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (

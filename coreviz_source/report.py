@@ -37,6 +37,8 @@ class DatasetReport:
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
+    replaced: int = 0
+    """Media and folders with NUL characters that the warehouse cannot hold."""
     total: int | None = None
     """What the API counts."""
     rows: dict[str, int] = field(default_factory=dict)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dlt
 import pyarrow as pa
-from dlt.extract import DltResource
+from dlt.extract import DltResource, DltSource
 
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch
-from coreviz_source.rows import full, records
+from coreviz_source.rows import gone_rows, records
 from coreviz_source.tables import BY_NAME, LOAD_ID, RUNS, TABLES, Table
 
 
@@ -26,7 +27,10 @@ def table_resources(batches: Callable[[], Iterable[Batch]]) -> list[DltResource]
     """
 
     def library() -> Iterator[Any]:
-        give = _as_records if _destination().endswith("bigquery") else _with_load_id(_load_id())
+        destination = _destination()
+        if destination.endswith("postgres"):
+            _load_faithfully(dlt.current.source())
+        give = _as_records if destination.endswith("bigquery") else _with_load_id(_load_id())
         for batch in batches():
             yield {name: give(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
 
@@ -40,9 +44,12 @@ def selected_tables() -> frozenset[str]:
 
 
 def missing_tables(memory: Memory, selected: Iterable[str]) -> Batch:
-    """Tables without rows for those that the warehouse does not have yet, so that they are made."""
-    missing = memory.missing(BY_NAME[name] for name in selected)
-    return Batch({table.name: full(table, {}, 0) for table in missing})
+    """A tombstone of nothing for each table that the warehouse does not have yet, so that it is made.
+
+    A tombstone never arrives in its table; a file without any row is more than Postgres' driver can take.
+    """
+    missing = memory.missing(BY_NAME[name] for name in selected if name != RUNS.name)
+    return Batch({table.name: gone_rows(table, "", [""]) for table in missing})
 
 
 def _table_resource(table: Table, parent: DltResource) -> DltResource:
@@ -72,6 +79,13 @@ def _destination() -> str:
     return str(dlt.current.pipeline().destination.destination_type)
 
 
+def _load_faithfully(source: DltSource) -> None:
+    """Keeps dlt from loading Postgres by csv, its choice for arrow, which turns empty texts into nulls."""
+    fast = importlib.util.find_spec("adbc_driver_postgresql") is not None
+    for resource in source.resources.values():
+        resource.apply_hints(file_format="parquet" if fast else "insert_values")
+
+
 def _load_id() -> str:
     return str(dlt.current.load_package_state()["load_id"])
 
@@ -87,7 +101,7 @@ def _with_load_id(load_id: str) -> Callable[[pa.Table, Table], Any]:
 
 def _as_records(rows: pa.Table, table: Table) -> Any:
     """Gives dlt plain dictionaries, for destinations that refuse parquet with JSON in it."""
-    return records(rows, table) if rows.num_rows else dlt.mark.materialize_table_schema()
+    return records(rows, table)
 
 
 class _JsonIsText(logging.Filter):

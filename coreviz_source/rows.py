@@ -8,6 +8,7 @@ does not fit is kept in `extra` under the API's own key.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +38,8 @@ ROWS_VERSION = 1
 _NONE = type(None)
 _OBJECT = {dict}
 _INT64 = 2**63
+#: The escape of a NUL, behind an even number of backslashes.
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 @dataclass
@@ -58,6 +61,16 @@ class Rows:
     def count(self, name: str) -> int:
         """Rows of a table."""
         return self.tables[name].num_rows if name in self.tables else 0
+
+
+def without_nul(sources: Iterable[Source]) -> int:
+    """Replaces NUL characters, which Postgres cannot hold, by U+FFFD; returns how many items had some."""
+    found = 0
+    for source in sources:
+        if rb"\u0000" in source.raw:
+            source.raw, count = _NUL.subn(rb"\1\\ufffd", source.raw)
+            found += bool(count)
+    return found
 
 
 def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> Rows:

@@ -57,8 +57,8 @@ def assert_equal(found: dict[str, list[Row]], expected: dict[str, list[Row]]) ->
             missing, surplus = list((want - have).elements()), list((have - want).elements())
             problems.append(
                 f"{name}: {len(missing)} rows missing, {len(surplus)} not expected\n"
-                + "".join(f"  - {row}\n" for row in missing[:3])
-                + "".join(f"  + {row}\n" for row in surplus[:3])
+                + "".join(f"  - {row[:400]}\n" for row in missing[:3])
+                + "".join(f"  + {row[:400]}\n" for row in surplus[:3])
             )
     assert not problems, "the warehouse is not the mirror:\n" + "\n".join(problems)
 

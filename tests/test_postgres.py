@@ -1,0 +1,175 @@
+"""The same library in a real Postgres: equal tables, faithful values, and errors that say which setting."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import dlt
+import pytest
+
+from coreviz_source import sync
+from coreviz_source.local_studio import Studio
+from tests.postgres import Postgres
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
+from tests.test_changes import CHANGES
+from tests.warehouse import assert_equal, load_ids, query, read, runs
+
+NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with Postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres(server, tmp_path) -> dlt.Pipeline:
+    return dlt.pipeline(
+        "coreviz_postgres",
+        destination=dlt.destinations.postgres(server.url),
+        dataset_name=f"coreviz_{uuid.uuid4().hex[:8]}",
+        pipelines_dir=str(tmp_path / "pipelines"),
+    )
+
+
+def test_postgres_and_duckdb_hold_the_same_after_a_first_load_changes_and_deletions(postgres, pipeline):
+    library = frozen(150, datasets=2)
+    first, _ = library.datasets
+    with Studio(library) as studio:
+        for step in range(3):
+            if step == 1:
+                for change in CHANGES:
+                    with library.changing(media_of(library, first, frames=2)[0]["id"]) as item:
+                        change(library, item)
+            if step == 2:
+                for item in media_of(library, first)[3:30:4]:
+                    library.delete(item["id"])
+            for warehouse in (postgres, pipeline):
+                assert run_sync(warehouse, studio, reconcile_every="0").exit_code == 0
+                assert_equal_to(warehouse, studio)
+            assert_equal(read(postgres, *NAMES), read(pipeline, *NAMES))
+    jobs = postgres.last_trace.last_normalize_info.load_packages[0].jobs["new_jobs"]
+    assert {job.job_file_info.file_format for job in jobs} == {"parquet"}
+
+
+def test_an_unchanged_library_writes_no_row_into_postgres(postgres):
+    library = frozen(50)
+    with Studio(library) as studio:
+        run(postgres, studio)
+        before = load_ids(postgres)
+        run(postgres, studio)
+        run(postgres, studio, reconcile_every="0")
+        assert load_ids(postgres) == before
+    assert [r["outcome"] for r in runs(postgres)] == ["complete", "window", "complete"]
+
+
+def test_texts_arrive_byte_for_byte_and_nul_is_replaced_and_reported(postgres):
+    library = frozen(12)
+    texts = [
+        "",
+        "emoji 👟🏳️‍🌈",
+        "'quotes' \"double\" \\back\\slash \\N",
+        "line\nbreak\r\ttab",
+        "x" * 2**20,
+        "null",
+        "{}",
+    ]
+    items = media_of(library, frames=1)
+    for item, text in zip(items, texts, strict=False):
+        with library.changing(item["id"]):
+            item["frames"][0]["captions"][0]["text"] = text
+            item["name"] = text
+            item["metadata"]["tags"] = {text[:50]: [text[:50]]}
+    with Studio(library) as studio:
+        run(postgres, studio)
+        assert_equal_to(postgres, studio)
+        with library.changing(items[0]["id"]) as item:
+            item["name"] = "a\0b"
+            item["metadata"]["description"] = "back\\u0000slash and \0"
+        report = run_sync(postgres, studio, reconcile_every="0")
+        assert "NUL" in next(iter(report.datasets.values())).message
+        assert report.exit_code == 0
+        (row,) = [r for r in read(postgres, "media")["media"] if r["id"] == items[0]["id"]]
+        assert row["name"] == "a\ufffdb"
+        assert row["metadata"]["description"] == "back\\u0000slash and \ufffd"
+        before = load_ids(postgres)
+        run(postgres, studio, reconcile_every="0")
+        assert load_ids(postgres) == before
+
+
+def test_soft_deletion_keeps_the_last_values_in_postgres(postgres):
+    library = frozen(30)
+    with Studio(library) as studio:
+        run(postgres, studio)
+        before = {r["id"]: r for r in read(postgres, "media")["media"]}
+        gone = media_of(library)[0]["id"]
+        library.delete(gone)
+        run(postgres, studio, deletes="soft", reconcile_every="0")
+        after = {r["id"]: r for r in read(postgres, "media")["media"]}
+        assert after[gone].pop("deleted_at") == library.clock()
+        before[gone].pop("deleted_at")
+        assert after == before
+
+
+def test_a_server_restarted_in_the_middle_of_a_load_is_repaired_by_the_next_run(server, postgres):
+    library = frozen(1500)
+    with Studio(library) as studio:
+        run(postgres, studio)
+        for item in media_of(library, frames=1)[::2]:
+            library.add_caption(item["id"], "Written before the cut.")
+        for item in media_of(library)[::10]:
+            library.delete(item["id"])
+        codes = []
+        loading = threading.Thread(
+            target=lambda: codes.append(run_sync(postgres, studio, reconcile_every="0").exit_code)
+        )
+        loading.start()
+        loading.join(timeout=0.8)
+        server.restart()
+        loading.join()
+        assert run_sync(postgres, studio, reconcile_every="0").exit_code == 0
+        assert_equal_to(postgres, studio)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://nobody:wrong@127.0.0.1:{port}/postgres", "nobody"),
+        ("postgresql://loader:x@127.0.0.1:{port}/missing", "missing"),
+        ("postgresql://loader:x@127.0.0.1:1/postgres", "127.0.0.1"),
+        ("postgresql://loader@127.0.0.1:{port}/postgres", "password"),
+    ],
+)
+def test_a_postgres_that_lets_nobody_in_is_exit_code_7_and_says_where_to_look(server, tmp_path, url, said):
+    warehouse = dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.postgres(url.format(port=server.port)),
+        dataset_name="coreviz",
+        pipelines_dir=str(tmp_path / "pipelines"),
+    )
+    with Studio(frozen(10)) as studio:
+        report = sync(warehouse, **arguments(studio, {}))
+    assert report.exit_code == 7
+    assert said in report.to_json()
+    assert "credentials" in report.to_json()
+
+
+def test_a_user_without_permission_is_exit_code_7(server, postgres, tmp_path):
+    with Studio(frozen(10)) as studio:
+        run(postgres, studio)
+        with postgres.sql_client() as client:
+            client.execute_sql("DROP ROLE IF EXISTS reader")
+            client.execute_sql("CREATE ROLE reader LOGIN PASSWORD 'x'")
+        warehouse = dlt.pipeline(
+            "coreviz_test",
+            destination=dlt.destinations.postgres(server.url.replace("loader:secret", "reader:x")),
+            dataset_name=postgres.dataset_name,
+            pipelines_dir=str(tmp_path / "other"),
+        )
+        report = run_sync(warehouse, studio)
+    assert report.exit_code == 7
+    assert "permission" in report.to_json()
+    assert query(postgres, "SELECT count(*) FROM media") == [(10,)]
