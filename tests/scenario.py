@@ -53,7 +53,7 @@ def media_of(library: Library, dataset: str | None = None, frames: int = 0) -> l
     return [
         item
         for item in reversed(library.listing(dataset))
-        if item["type"] != "folder" and sum(bool(f["captions"]) for f in item["frames"]) >= frames
+        if item["type"] != "folder" and sum(bool(f["captions"]) for f in item.get("frames") or []) >= frames
     ]
 
 
