@@ -33,7 +33,7 @@ from coreviz_source.values import decode_json
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 30.0
 #: Seconds to connect, and between two parts of an answer.
 TIMEOUT = (10.0, 60.0)
 
@@ -293,7 +293,7 @@ def _server_time(response: requests.Response) -> datetime:
         return datetime.now(timezone.utc)
 
 
-_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT / 2)
+_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -36,6 +36,10 @@ MOST_BARREN = 3
 LARGEST_PAGE = 1000
 
 
+#: Answers of a whole listing that may wait to be read, for each request in flight.
+BUFFERED = 4
+
+
 @dataclass(frozen=True)
 class Span:
     """The range of creation times to list: from `oldest` (included) to `newest` (excluded); None is open."""
@@ -225,7 +229,7 @@ class Listing:
         for number in range(MOST_PASSES):
             before = len(self._seen)
             totals: list[int] = []
-            self._reach = self.ahead
+            self._reach = self.ahead * BUFFERED
             chain = _Chain(self, 0)
             for view in chain:
                 if view.page.total is not None:
@@ -284,7 +288,7 @@ class Listing:
                 break
             if further not in self._in_flight:
                 self._in_flight[further] = self._send(further)
-        self._reach = min(self.ahead, self._reach * 2)
+        self._reach = min(self._reach * 2, self.ahead * (BUFFERED if self.span.everything else 1))
         return self._view(offset, waiting.result())
 
     def _send(self, offset: int) -> Future[Page]:

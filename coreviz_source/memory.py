@@ -20,7 +20,7 @@ from dlt.common.destination.client import JobClientBase
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.errors import DestinationError, find
+from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 
@@ -102,10 +102,22 @@ class Memory:
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
         with self._client() as client:
+            self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
             found = {name: set(columns) for name, columns in client.get_storage_tables(names)}
         #: Tables that exist, by name.
         self.tables = {name for name, columns in found.items() if columns}
+
+    def _check_names(self, client: SqlJobClientBase) -> None:
+        """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
+        if client.config.destination_type != "duckdb":
+            return
+        catalog = client.sql_client.execute_sql("SELECT current_database()")
+        if catalog and catalog[0][0] == client.sql_client.dataset_name:
+            raise ConfigurationError(
+                f"The DuckDB file and the dataset in it are both named {catalog[0][0]}, which DuckDB finds ambiguous.",
+                remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
+            )
 
     @property
     def holds_nul(self) -> bool:

@@ -94,7 +94,8 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
         for group, tag in _tags(_reach(item, ("metadata", "tags")))
     ]
     categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, c in media.categories()]
-    categories += [(frames.media_of[frame_id], frame_id, c) for frame_id, c in frames.categories()]
+    media_of = dict(zip(frames.ids, frames.media_ids, strict=True))
+    categories += [(media_of[frame_id], frame_id, c) for frame_id, c in frames.categories()]
     for level in (media, frames, captions, objects):
         level.build()
     rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, tags, ("media_id", "tag_group", "tag"))
@@ -216,11 +217,6 @@ class _Level:
                 continue
             if not (isinstance(given, str) and canonical_id(given) == parents[index]):
                 self.keep(index, key, given)
-
-    @property
-    def media_of(self) -> dict[str, str]:
-        """The media of each item, by id."""
-        return dict(zip(self.ids, self.media_ids, strict=True))
 
     def categories(self) -> Iterator[tuple[str, str]]:
         """The moderation categories of each item, by its id."""

@@ -23,7 +23,7 @@ from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
 #: Media of a first load that are committed at once; a killed first load continues after the last of these.
-CHECKPOINT = 20_000
+CHECKPOINT = 50_000
 #: Changed media of one dataset that are held in memory to be loaded together with other datasets'.
 HELD = 4_000
 
@@ -85,7 +85,10 @@ class _Loads:
                 self._dataset(dataset, report)
             except DestinationError:
                 raise
-            except CorevizError as error:
+            except Exception as error:
+                if not isinstance(error, CorevizError):
+                    _log.exception("Dataset %s", dataset.id)
+                    error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
                 report.fail(error)
                 report.started_at = report.started_at or datetime.now(timezone.utc)
                 self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
@@ -128,12 +131,11 @@ def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
     def some() -> Iterator[Batch]:
         taken = first.media
         yield first
-        while taken < media:
-            batch = next(batches, None)
-            if batch is None:
-                return
+        for batch in batches:
             taken += batch.media
             yield batch
+            if taken >= media:
+                return
 
     return some()
 

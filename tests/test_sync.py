@@ -9,6 +9,7 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+import coreviz_source.mirror
 import coreviz_source.runner
 from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
@@ -181,6 +182,48 @@ def test_a_warehouse_that_cannot_be_opened_is_exit_code_7(tmp_path):
     with Studio(frozen(10)) as studio:
         report = run_sync(pipeline, studio)
     assert report.exit_code == 7
+
+
+def test_a_duckdb_file_named_like_the_dataset_is_refused_before_the_first_request(tmp_path):
+    pipeline = dlt.pipeline("coreviz", destination="duckdb", dataset_name="coreviz", pipelines_dir=str(tmp_path / "p"))
+    with Studio(frozen(10)) as studio:
+        report = run_sync(pipeline, studio)
+        assert report.exit_code == 2
+        assert "coreviz_library" in report.to_json()
+        assert studio.requests == []
+
+
+def test_an_unexpected_error_in_one_dataset_does_not_stop_the_others(pipeline, monkeypatch):
+    library = frozen(30, datasets=2)
+    first, second = library.datasets
+    original = coreviz_source.mirror.media_rows
+
+    def broken(dataset_id, *rest):
+        if dataset_id == first:
+            raise RuntimeError("a bug of ours")
+        return original(dataset_id, *rest)
+
+    monkeypatch.setattr(coreviz_source.mirror, "media_rows", broken)
+    with Studio(library) as studio:
+        report = run_sync(pipeline, studio)
+        assert (report.exit_code, report.datasets[second].exit_code) == (1, 0)
+        assert_mirror(pipeline, {second: studio.snapshot(second)})
+
+
+def test_a_million_known_media_fit_into_far_less_than_200_megabytes():
+    import tracemalloc
+
+    from coreviz_source.memory import Known
+
+    media = 100_000
+    ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(media)]
+    tracemalloc.start()
+    known = Known((item_id, number + 1) for number, item_id in enumerate(ids))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / media < 120
+    assert [known.listed(i) for i in ids[:3]] == [1, 2, 3]
+    assert known.unlisted == media - 3
 
 
 def test_the_key_is_in_no_log_report_state_or_file(pipeline, tmp_path, caplog, capfd, monkeypatch):

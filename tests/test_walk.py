@@ -11,7 +11,7 @@ from coreviz_source.local_studio import Studio
 from tests.scenario import assert_equal_to, frozen, run_sync
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("generation", [2025, 2026])
 def test_a_random_walk_with_faults_is_equal_at_every_complete_run(pipeline, seed, generation):
     print(f"seed {seed}")
@@ -36,7 +36,7 @@ def test_a_random_walk_with_faults_is_equal_at_every_complete_run(pipeline, seed
         return {**answer, "media": answer["media"][: dice.randint(1, 20)]} if faulty and dice.random() < 0.2 else None
 
     with Studio(library, generation, before=fault, after=short) as studio:
-        for number in range(20):
+        for number in range(40):
             for _ in range(5):
                 library.mutate(dice)
             library.advance(minutes=dice.choice([0, 1, 60, 600]))
