@@ -18,6 +18,26 @@ def _page(answer: Answer, **changes: Any) -> Answer:
     return {**answer, "pagination": {**answer["pagination"], **changes}}
 
 
+def both(*hooks: Hook) -> Hook:
+    """Several defects at once, each of them applied to what the one before made of the answer."""
+
+    def after(request: Request, answer: Answer) -> Answer:
+        for hook in hooks:
+            answer = hook(request, answer)
+        return answer
+
+    return after
+
+
+def silent_cap(size: int) -> Hook:
+    """Sends at most so many media and repeats the limit asked for, as servers do that cap behind their own back."""
+
+    def after(request: Request, answer: Answer) -> Answer:
+        return _page({**answer, "media": answer["media"][:size]}, limit=int(request.params.get("limit", 10)))
+
+    return after
+
+
 def short_pages(seed: int = 1) -> Hook:
     """Sends fewer media than asked for, as servers do that bound the size of an answer."""
     dice = random.Random(seed)
@@ -34,7 +54,8 @@ def one_repeated_page(at: int = 3) -> Hook:
     first: list[Any] = []
 
     def after(request: Request, answer: Answer) -> Answer:
-        first.append(answer["media"]) if not first else None
+        if request.offset == 0 or not first:
+            first[:] = [answer["media"]]
         return {**answer, "media": first[0]} if request.number == at else answer
 
     return after
@@ -42,7 +63,9 @@ def one_repeated_page(at: int = 3) -> Hook:
 
 def always_the_first_page(request: Request, answer: Answer) -> Answer:
     """Ignores the offset."""
-    return {**answer, "media": _FIRST.setdefault(request.dataset_id or "", answer["media"])}
+    if request.offset == 0:
+        _FIRST[request.dataset_id or ""] = answer["media"]
+    return {**answer, "media": _FIRST.get(request.dataset_id or "", answer["media"])}
 
 
 _FIRST: dict[str, Any] = {}
@@ -100,3 +123,8 @@ def status(
 ) -> Callable[[], Response]:
     """An answer with a status."""
     return lambda: Response(body, code, headers=headers, media_type="application/json")
+
+
+def cut(body: bytes = b'{"media": [], "pagination": {"total": 0}}', missing: int = 100) -> Callable[[], Response]:
+    """An answer that promises more bytes than arrive, as when a proxy gives up; what arrives may be valid JSON."""
+    return lambda: Response(body, headers={"Content-Length": str(len(body) + missing)}, media_type="application/json")

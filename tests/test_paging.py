@@ -28,8 +28,9 @@ PROVABLE = {
 }
 
 
-@pytest.mark.parametrize("parallel", [1, 4])
-@pytest.mark.parametrize("name", PROVABLE)
+@pytest.mark.parametrize(
+    ("name", "parallel"), [*((name, 4) for name in PROVABLE), ("short pages", 1), ("one empty page", 1)]
+)
 def test_bad_pages_lose_nothing_and_are_seen_through(pipeline, name, parallel):
     library = frozen(200)
     with Studio(library, after=PROVABLE[name]) as studio:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 Row = dict[str, Any]
@@ -78,6 +78,14 @@ FOLDER = {
 }
 
 
+# written out, because what `datetime.fromisoformat` takes depends on the version of Python
+ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[Tt ]([0-9]{2})(?::([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?)?"
+    r"(?:[Zz]|([+-])([0-9]{2})(?::?([0-5][0-9]))?)?)?"
+)
+
+
 def canonical(value: str) -> str:
     digits = value.replace("-", "").lower()
     hyphens = [m.start() for m in re.finditer("-", value)]
@@ -87,13 +95,19 @@ def canonical(value: str) -> str:
 
 
 def moment(value: Any) -> datetime | None:
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d", value):
+    match = ISO.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
         return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    microsecond = int((fraction or "0").ljust(6, "0")[:6])
+    ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
     try:
-        parsed = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
-    except ValueError:
+        zone = timezone(ahead)
+        return datetime(
+            *(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), microsecond), zone
+        ).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return None
-    return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
 
 
 def fit(value: Any, kind: str) -> Any:
@@ -104,10 +118,10 @@ def fit(value: Any, kind: str) -> Any:
     if kind == ID:
         return canonical(value) if isinstance(value, str) else None
     if kind == NUMBER:
-        whole = number and float(value).is_integer() and -(2**63) <= value < 2**63
+        whole = number and -(2**63) <= value < 2**63 and value == int(value)
         return int(value) if whole else None
     if kind == REAL:
-        return float(value) if number else None
+        return seconds(value) if number else None
     if kind == MOMENT:
         return moment(value)
     return value
@@ -172,7 +186,7 @@ def seconds(value: Any) -> float | None:
         return None
     try:
         parsed = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return parsed if math.isfinite(parsed) else None
 
