@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
@@ -200,7 +201,9 @@ class Changes:
             )
 
     def _check_frames(self) -> None:
-        if self._frames_key_seen or not self.listed_media or self._resync or "frames" not in self._selected:
+        if self._frames_key_seen or self._resync or "frames" not in self._selected:
+            return
+        if self.media.unlisted == len(self.media):
             return
         if self._memory.holds_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
@@ -212,6 +215,7 @@ class Changes:
                 dataset=self._dataset_id,
             )
 
+    @cached_property
     def needs_tombstones(self) -> bool:
         """Whether a media whose child list is empty may have had children in the warehouse."""
         return any(child.name in self._selected for child in CHILDREN) and self._memory.holds_anything(self._dataset_id)

@@ -62,7 +62,7 @@ class Span:
 class Item:
     """One item of a listing: its canonical id, its creation time, whether it is a folder, and its raw JSON."""
 
-    __slots__ = ("created", "folder", "id", "raw")
+    __slots__ = ("created", "folder", "id", "key", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -80,11 +80,8 @@ class Item:
         self.created = created
         self.folder = kind == "folder"
         self.id = _item_id(given, raw)
-
-    @property
-    def key(self) -> int:
-        """The id's hash: what is remembered of a seen item."""
-        return text_hash(self.id)
+        #: The id's hash: what is remembered of a seen item.
+        self.key = text_hash(self.id)
 
 
 def _item_id(given: object, raw: bytes) -> str:
@@ -456,9 +453,7 @@ class _Chain:
     def _over_budget(self) -> bool:
         """Whether the listing asked for far more pages than its items fill: the server never comes to an end."""
         listing = self._listing
-        pages = max(listing._expected or 0, 0 if listing._expected else len(listing._seen)) / max(
-            1, listing._capacity - 1
-        )
+        pages = (listing._expected or len(listing._seen)) / max(1, listing._capacity - 1)
         if listing.calls.requests > 200 + 15 * pages:
             self.exhausted = True
             self.problem = f"gave up after {listing.calls.requests} requests that led to no end"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from coreviz_source.changes import Changes, plan
 from coreviz_source.client import Calls, CorevizClient
-from coreviz_source.listing import Listing
+from coreviz_source.listing import Item, Listing
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
@@ -129,13 +130,10 @@ class Mirror:
             report.seconds = time.perf_counter() - began
 
     def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
-        tombstones = changes.needs_tombstones()
         media: list[Source] = []
         folders: list[Source] = []
         for items in listing:
-            if self._settings.max_media is not None:
-                items = items[: max(0, self._settings.max_media - changes.listed)]
-            more_media, more_folders = changes.compare(items)
+            more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
             media += more_media
             folders += more_folders
             report.total = listing.total
@@ -144,22 +142,30 @@ class Mirror:
             if self._progress is not None:
                 self._progress(report)
             while len(media) >= BATCH:
-                yield self._media(dataset, media[:BATCH], tombstones, report)
+                yield self._media(dataset, media[:BATCH], changes, report)
                 del media[:BATCH]
-            if self._settings.max_media is not None and changes.listed >= self._settings.max_media:
+            if self._settings.max_media is not None and changes.listed_media >= self._settings.max_media:
                 break
         if media:
-            yield self._media(dataset, media, tombstones, report)
+            yield self._media(dataset, media, changes, report)
         if folders:
             if not self._memory.holds_nul:
                 report.replaced += without_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
-    def _media(self, dataset: Dataset, media: list[Source], tombstones: bool, report: DatasetReport) -> Batch:
+    def _sampled(self, items: list[Item], already: int) -> list[Item]:
+        """As many of the items as `max_media` leaves room for."""
+        most = self._settings.max_media
+        if most is None:
+            return items
+        room = islice((index for index, item in enumerate(items) if not item.folder), max(0, most - already), None)
+        return items[: next(room, len(items))]
+
+    def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
             replaced = 0 if self._memory.holds_nul else without_nul(media)
-            rows = media_rows(dataset.id, media, tombstones)
+            rows = media_rows(dataset.id, media, changes.needs_tombstones)
         if replaced:
             report.replaced += replaced
         return self._batch(rows, report, len(media))

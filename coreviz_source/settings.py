@@ -7,7 +7,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, Optional
 from urllib.parse import urlsplit
 
@@ -92,23 +92,19 @@ def resolve(**arguments: Any) -> Settings:
         raise ConfigurationError(
             f"Unknown argument {', '.join(sorted(unknown))}.", remedy=f"Known are: {', '.join(ARGUMENTS)}."
         )
-    # ids, dates and spans may come as objects, which dlt would coerce to its own idea of the type
-    given = {
-        name: value if name in ("dataset_ids", "api_key") or isinstance(value, (bool, int, float)) else str(value)
-        for name, value in arguments.items()
-        if value is not None
-    }
-    for name in ("date_from", "date_to", "lookback", "reconcile_every"):
-        value = arguments.get(name)
-        if isinstance(value, timedelta):
-            given[name] = f"{value.total_seconds()}s"
-        elif value is not None:
-            given[name] = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    given = {name: _plain(value) for name, value in arguments.items() if value is not None}
     try:
         found = resolve_configuration(CorevizConfiguration(), sections=("sources",), explicit_value=given)
     except Exception as error:
         raise ConfigurationError(f"The settings under `sources.coreviz` cannot be read: {error}") from None
     return _checked(found)
+
+
+def _plain(value: Any) -> Any:
+    """A span of time or a date as the text that configuration would hold."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds()}s"
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _checked(found: CorevizConfiguration) -> Settings:

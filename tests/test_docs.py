@@ -126,6 +126,26 @@ def test_every_command_explains_itself(name):
     assert len(done.stdout) > 100
 
 
+def test_the_example_of_the_secrets_works_when_it_is_filled_in():
+    example = (ROOT / ".dlt" / "secrets.toml.example").read_text()
+    Path(".dlt").mkdir()
+    library = frozen(20)
+    with Studio(library, api_key="from-the-file") as studio:
+        Path(".dlt/secrets.toml").write_text(example.replace('api_key = ""', 'api_key = "from-the-file"'))
+        Path(".dlt/config.toml").write_text(
+            (ROOT / ".dlt" / "config.toml")
+            .read_text()
+            .replace('# base_url = "https://lab.coreviz.io"', f'base_url = "{studio.url}"')
+            .replace(
+                '# dataset_ids = ["ecf33096-0d69-410b-a8cc-856caa3fba6c"]', f"dataset_ids = {list(library.datasets)}"
+            )
+        )
+        done = shell(f"{PROGRAM} sync")
+    assert done.returncode == 0, done.stderr
+    assert "26 new" in done.stdout
+    assert "from-the-file" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [

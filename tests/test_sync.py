@@ -226,17 +226,24 @@ def test_a_million_known_media_fit_into_far_less_than_200_megabytes():
     assert known.unlisted == media - 3
 
 
-def test_the_key_is_in_no_log_report_state_or_file(pipeline, tmp_path, caplog, capfd, monkeypatch):
+@pytest.mark.parametrize("given", ["argument", "dlt variable", "own variable"])
+def test_the_key_is_in_no_log_report_state_or_file(pipeline, tmp_path, caplog, capfd, monkeypatch, given):
     key = "canary-5e1f7a"
+    if given == "dlt variable":
+        monkeypatch.setenv("SOURCES__COREVIZ__API_KEY", key)
+    elif given == "own variable":
+        monkeypatch.setenv("COREVIZ_API_KEY", key)
+    api_key = key if given == "argument" else None
     monkeypatch.setenv("RUNTIME__LOG_LEVEL", "DEBUG")
     library = frozen(30, datasets=2)
     bad = list(library.datasets)[1]
     with caplog.at_level(logging.DEBUG), Studio(library, api_key=key) as studio:
-        report = run_sync(pipeline, studio)
+        report = run_sync(pipeline, studio, api_key=api_key)
+        assert report.exit_code == 0
         studio.before = hostile.failing(bad, hostile.status(500))
-        failed = run_sync(pipeline, studio)
+        failed = run_sync(pipeline, studio, api_key=api_key)
         with pytest.raises(PipelineStepFailed) as failure:
-            run(pipeline, studio)
+            run(pipeline, studio, api_key=api_key)
         wrong = run_sync(pipeline, studio, api_key=key + "-wrong")
     import traceback
 
