@@ -98,7 +98,7 @@ def coreviz(
     Extracting raises `PipelineStepFailed`, caused by an error of `coreviz_source.errors` that names the dataset and
     the remedy, if a dataset cannot be listed or too much would be removed; then nothing of the run is loaded.
     """
-    settings = resolve(**{name: value for name, value in locals().items()})
+    settings = resolve(**locals())
     return table_resources(lambda: _library(settings))
 
 

@@ -129,7 +129,8 @@ class CorevizClient:
         self._auth = _KeyAuth(settings.api_key)
         self._http = HttpClient(
             request_timeout=TIMEOUT,
-            max_connections=settings.parallel_requests,
+            # the listing's threads, and the one that asks for the rest
+            max_connections=settings.parallel_requests + 1,
             raise_for_status=False,
             request_max_attempts=1,
         )

@@ -137,7 +137,7 @@ class Listing:
         client: Asks the API.
         dataset_id: As the API is asked for it.
         page_size: Media a request.
-        threads: Where requests run.
+        threads: Where requests run: no more at a time than it has threads.
         ahead: How many requests may be in flight.
         calls: Counts the requests.
     """
@@ -244,7 +244,8 @@ class Listing:
                 if self.total is None
                 else f"{len(self._seen)} media were listed, but the API counts {self.total}"
             )
-            if chain.exhausted or (number and len(self._seen) == before):
+            # among ties in a new order every time, a pass may find nothing although something is left
+            if chain.exhausted or (number and len(self._seen) == before and not self._must_count):
                 if chained and totals and not self._must_count and len(self._seen) >= min(totals):
                     # what is missing was added while the list was read, so it was not there throughout
                     self.proven, self.message = True, self._widened
@@ -271,7 +272,7 @@ class Listing:
         return any(item.key not in self._seen for item in view.items)
 
     def _ask(self, offset: int, limit: int | None = None) -> _View:
-        return self._view(offset, self.client.page(self.dataset_id, offset, limit or self._limit, self.calls))
+        return self._view(offset, self._send(offset, limit).result())
 
     def _ask_ahead(self, offset: int, stride: int, total: int | None) -> _View:
         """The view at an offset, from what is in flight if it is; and those that will follow are sent for."""
@@ -279,17 +280,19 @@ class Listing:
         if waiting is None:
             self._forget_in_flight()
             waiting = self._send(offset)
-        for step in range(1, self._reach):
+        # where the end is not known, what is sent for may lie beyond it
+        buffered = BUFFERED if self.span.everything and total is not None else 1
+        for step in range(1, min(self._reach, self.ahead * buffered)):
             further = offset + step * stride
             if total is not None and further >= total:
                 break
             if further not in self._in_flight:
                 self._in_flight[further] = self._send(further)
-        self._reach = min(self._reach * 2, self.ahead * (BUFFERED if self.span.everything else 1))
+        self._reach *= 2
         return self._view(offset, waiting.result())
 
-    def _send(self, offset: int) -> Future[Page]:
-        return self.threads.submit(self.client.page, self.dataset_id, offset, self._limit, self.calls)
+    def _send(self, offset: int, limit: int | None = None) -> Future[Page]:
+        return self.threads.submit(self.client.page, self.dataset_id, offset, limit or self._limit, self.calls)
 
     def _forget_in_flight(self) -> None:
         for waiting in self._in_flight.values():

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coreviz_source.tables import (
     ARROW_TYPES,
@@ -30,7 +31,15 @@ from coreviz_source.tables import (
     Kind,
     Table,
 )
-from coreviz_source.values import canonical_id, clean_text, decode_json, encode_json, parse_timestamp, text_hash
+from coreviz_source.values import (
+    canonical_id,
+    clean_text,
+    decode_json,
+    encode_json,
+    in_range,
+    parse_timestamp,
+    text_hash,
+)
 
 #: Raised whenever the same item becomes other rows than before, so that everything is built again.
 ROWS_VERSION = 1
@@ -93,9 +102,8 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
         for media_id, item in zip(media.ids, media.items, strict=True)
         for group, tag in _tags(_reach(item, ("metadata", "tags")))
     ]
-    categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, c in media.categories()]
-    media_of = dict(zip(frames.ids, frames.media_ids, strict=True))
-    categories += [(media_of[frame_id], frame_id, c) for frame_id, c in frames.categories()]
+    categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, _, c in media.categories()]
+    categories += frames.categories()
     for level in (media, frames, captions, objects):
         level.build()
     rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, tags, ("media_id", "tag_group", "tag"))
@@ -196,13 +204,21 @@ class _Level:
                 found = [child for child in found if isinstance(child, dict)]
             items += found
             above += [index] * len(found)
+        ids = [
+            _child_id(item.get("id"), self.ids[up], key, n)
+            for n, (item, up) in enumerate(zip(items, above, strict=True))
+        ]
+        if len(set(ids)) < len(ids):
+            # sent twice within a media: the first one counts
+            first: dict[tuple[str, str], int] = {}
+            for n, up in enumerate(above):
+                first.setdefault((self.media_ids[up], ids[n]), n)
+            kept = sorted(first.values())
+            items, above, ids = [items[n] for n in kept], [above[n] for n in kept], [ids[n] for n in kept]
         level = _Level(table, self.dataset_id, items, self.rows)
+        level.ids = ids
         level.media_ids = [self.media_ids[index] for index in above]
         parents = [self.ids[index] for index in above]
-        level.ids = [
-            _child_id(given, parent, key, place)
-            for place, (given, parent) in enumerate(zip(level.given, parents, strict=True))
-        ]
         level.check_reference("mediaId", level.media_ids, level.media_ids)
         if self.table is FRAMES:
             level.columns["frame_id"] = parents
@@ -218,11 +234,11 @@ class _Level:
             if not (isinstance(given, str) and canonical_id(given) == parents[index]):
                 self.keep(index, key, given)
 
-    def categories(self) -> Iterator[tuple[str, str]]:
-        """The moderation categories of each item, by its id."""
-        for item_id, item in zip(self.ids, self.items, strict=True):
+    def categories(self) -> Iterator[tuple[str, str, str]]:
+        """The moderation categories of each item, behind the ids of its media and of itself."""
+        for media_id, item_id, item in zip(self.media_ids, self.ids, self.items, strict=True):
             for category in _texts(_reach(item, ("metadata", "moderation", "categories"))):
-                yield item_id, category
+                yield media_id, item_id, category
 
     def keep(self, index: int, key: str, value: Any) -> None:
         """Puts a leftover of an item into its `extra`."""
@@ -416,7 +432,11 @@ def _fit_bool(value: Any) -> bool | None:
 
 
 def _fast_timestamp(values: list[Any]) -> pa.Array | None:
-    return pa.array(values, pa.string()).cast(ARROW_TYPES["timestamp"]) if _only(values, str) else None
+    if not _only(values, str):
+        return None
+    moments = pa.array(values, pa.string()).cast(ARROW_TYPES["timestamp"])
+    ends = pc.min_max(moments.cast(pa.int64()))
+    return moments if in_range(ends["min"].as_py() or 0) and in_range(ends["max"].as_py() or 0) else None
 
 
 def _fit_timestamp(value: Any) -> datetime | None:

@@ -8,11 +8,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}")
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST = (datetime(1, 1, 2, tzinfo=timezone.utc) - _EPOCH) // timedelta(microseconds=1)
+_LAST = (datetime(9999, 12, 31, tzinfo=timezone.utc) - _EPOCH) // timedelta(microseconds=1)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -32,17 +36,36 @@ def text_hash(text: str) -> int:
 
 
 def parse_timestamp(value: object) -> datetime | None:
-    """An ISO 8601 date or timestamp in UTC, without a zone taken as UTC; None for anything else."""
+    """An ISO 8601 date or timestamp in UTC, without a zone taken as UTC.
+
+    None for anything else, and for years that not every database can hold.
+    """
     if not isinstance(value, str):
         return None
     try:
         parsed = msgspec.convert(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value, datetime)
-    except msgspec.ValidationError:
-        return None
-    try:
-        return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
-    except OverflowError:
-        return None
+        parsed = parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    except (msgspec.ValidationError, OverflowError):
+        parsed = _parse_unusual(value.replace(",", "."))
+        if parsed is None:
+            return None
+    return parsed if in_range((parsed - _EPOCH) // timedelta(microseconds=1)) else None
+
+
+def _parse_unusual(value: str) -> datetime | None:
+    """Forms of ISO 8601 that RFC 3339 leaves out: without seconds, without minutes, `+05`."""
+    for text in (value, f"{value}Z"):
+        try:
+            found: datetime = pa.scalar(text).cast(pa.timestamp("us", tz="UTC")).as_py()
+        except (pa.ArrowException, ValueError, OverflowError):
+            continue
+        return found
+    return None
+
+
+def in_range(microseconds: int) -> bool:
+    """Whether a moment, in microseconds since 1970, is in the years 1 to 9999 in any time zone."""
+    return _FIRST <= microseconds <= _LAST
 
 
 def parse_duration(value: str | timedelta) -> timedelta:

@@ -6,6 +6,7 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,51 @@ def test_a_child_without_a_usable_id_keeps_its_row_and_what_it_had(key, value, p
     assert [len(found[name]) for name in ("frames", "captions", "objects")] == [1, 1, 1]
     assert all(row["id"] for name in ("frames", "captions", "objects") for row in found[name])
     assert found["captions"][0]["frame_id"] == found["objects"][0]["frame_id"] == found["frames"][0]["id"]
+
+
+def test_a_child_sent_twice_is_written_once_and_the_first_one_counts():
+    item = changed([])
+    frame = item["frames"][0]
+    frame["captions"].append({**frame["captions"][0], "text": "again"})
+    item["frames"].append({**frame, "width": 1, "captions": [{"id": "c", "text": "lost with its frame"}]})
+    rows = media_rows(DATASET, [Source(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
+    expected = truth({DATASET: [item]})
+    assert (len(expected["frames"]), len(expected["captions"])) == (1, 1)
+    del expected["folders"]
+    assert_equal(as_rows(rows.tables), expected)
+
+
+def test_frames_of_two_media_with_one_id_keep_their_own_categories():
+    moderation = {"metadata": {"moderation": {"categories": ["violence"]}}}
+    items = [{"id": name, "frames": [{"id": "same", **moderation}]} for name in ("one", "two")]
+    rows = media_rows(DATASET, [Source(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
+    found = as_rows(rows.tables)["moderation_categories"]
+    assert [(r["media_id"], r["frame_id"]) for r in found] == [("one", "same"), ("two", "same")]
+
+
+@pytest.mark.parametrize("beside", ["2026-01-01T00:00:00Z", "no date at all"])
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678000+00:00"),
+        ("2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05+00:00"),
+        ("2026-01-02T03:04Z", "2026-01-02T03:04:00+00:00"),
+        ("2026-01-02T03:04", "2026-01-02T03:04:00+00:00"),
+        ("2026-01-02T03:04:05,5Z", "2026-01-02T03:04:05.500000+00:00"),
+        ("2026-01-02T03:04:05+05", "2026-01-01T22:04:05+00:00"),
+        ("2026-01-02", "2026-01-02T00:00:00+00:00"),
+        ("0001-01-01T00:00:00+05:00", None),
+        ("9999-12-31T23:00:00-05:00", None),
+        ("2026-02-30T00:00:00Z", None),
+        ("", None),
+    ],
+)
+def test_a_time_is_read_the_same_whatever_stands_beside_it(text, utc, beside):
+    items = [{"id": "one", "createdAt": text}, {"id": "two", "createdAt": beside}]
+    rows = media_rows(DATASET, [Source(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
+    row = as_rows(rows.tables)["media"][0]
+    assert (row["created_at"] and row["created_at"].isoformat()) == utc
+    assert row["extra"] == (None if utc else {"createdAt": text})
 
 
 def test_what_is_not_strictly_json_is_read_all_the_same():

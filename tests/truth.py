@@ -94,6 +94,9 @@ def canonical(value: str) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+LAST_DAY = datetime(9999, 12, 31, tzinfo=timezone.utc)
+
+
 def moment(value: Any) -> datetime | None:
     match = ISO.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -103,9 +106,11 @@ def moment(value: Any) -> datetime | None:
     ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
     try:
         zone = timezone(ahead)
-        return datetime(
+        found = datetime(
             *(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), microsecond), zone
         ).astimezone(timezone.utc)
+        # the first and the last day of all are not in the same year in every time zone
+        return found if datetime(1, 1, 2, tzinfo=timezone.utc) <= found <= LAST_DAY else None
     except (ValueError, OverflowError):
         return None
 
@@ -226,8 +231,12 @@ def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row
     if isinstance(tags, dict):
         for group, values in tags.items():
             tables["media_tags"] += [{**ids, "tag_group": group, "tag": tag} for tag in texts(values)]
+    seen: set[tuple[str, str]] = set()
     for frame in children(row, item, "frames"):
         frame_id = canonical(frame["id"])
+        if ("frames", frame_id) in seen:
+            continue
+        seen.add(("frames", frame_id))
         frame_row = columns(frame, FRAME, {"id", "mediaId", "captions", "objects", "timestamp", "endTimestamp"})
         frame_row |= {**ids, "id": frame_id}
         check_parent(frame_row, frame, "mediaId", item_id)
@@ -248,6 +257,9 @@ def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row
                 child_row = columns(child, fields, {"id", "mediaId", "frameId"})
                 check_parent(child_row, child, "mediaId", item_id)
                 check_parent(child_row, child, "frameId", frame_id)
+                if (name, canonical(child["id"])) in seen:
+                    continue
+                seen.add((name, canonical(child["id"])))
                 tables[name].append({**child_row, **ids, "frame_id": frame_id, "id": canonical(child["id"])})
         tables["frames"].append(frame_row)
     tables["media"].append(row)

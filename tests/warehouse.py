@@ -25,7 +25,9 @@ def table_rows(pipeline: dlt.Pipeline, table: Table) -> list[Row]:
     names = [c.name for c in table.columns if c.name not in HIDDEN]
     kinds = {c.name: c.kind for c in table.columns}
     with pipeline.sql_client() as client:
-        listed = ", ".join(client.escape_column_name(name) for name in names)
+        # JSON as text: some drivers decode it, and a decoded text looks like one that is not
+        form = {"json": "CAST({} AS VARCHAR)"}
+        listed = ", ".join(form.get(kinds[name], "{}").format(client.escape_column_name(name)) for name in names)
         qualified = client.make_qualified_table_name(table.name)
         with client.execute_query(f"SELECT {listed} FROM {qualified}") as cursor:
             rows = cursor.fetchall()
