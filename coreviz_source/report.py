@@ -50,7 +50,8 @@ class DatasetReport:
         return self.outcome == "complete"
 
     def fail(self, error: CorevizError) -> None:
-        """Records a failure of the whole dataset."""
+        """Records a failure of the whole dataset; what checkpoints had loaded before stays, but is not counted."""
+        self.rows = {}
         self.outcome, self.message, self.exit_code = "failed", str(error), error.exit_code
 
     def row(self, run: str) -> pa.Table:

@@ -77,25 +77,36 @@ class _Loads:
         self._report = report
         self._first = [first]
         self._waiting: list[Batch] = []
+        self._unloaded: list[DatasetReport] = []
 
     def run(self, datasets: Iterable[Dataset]) -> None:
-        for dataset in datasets:
-            report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
-            try:
-                self._dataset(dataset, report)
-            except DestinationError:
-                raise
-            except Exception as error:
-                if not isinstance(error, CorevizError):
-                    _log.exception("Dataset %s", dataset.id)
-                    error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
-                report.fail(error)
-                report.started_at = report.started_at or datetime.now(timezone.utc)
-                self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
-            if report.message:
-                _log.warning("Dataset %s: %s", dataset.id, report.message)
-        if self._waiting or self._first:
-            self._load(self._waiting)
+        try:
+            for dataset in datasets:
+                self._run(dataset)
+            if self._waiting or self._first:
+                self._load(self._waiting)
+        except DestinationError as error:
+            for report in self._unloaded:
+                if report.outcome != "failed":
+                    report.fail(error)
+            raise
+
+    def _run(self, dataset: Dataset) -> None:
+        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
+        self._unloaded.append(report)
+        try:
+            self._dataset(dataset, report)
+        except DestinationError:
+            raise
+        except Exception as error:
+            if not isinstance(error, CorevizError):
+                _log.exception("Dataset %s", dataset.id)
+                error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
+            report.fail(error)
+            report.started_at = report.started_at or datetime.now(timezone.utc)
+            self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
+        if report.message:
+            _log.warning("Dataset %s: %s", dataset.id, report.message)
 
     def _dataset(self, dataset: Dataset, report: DatasetReport) -> None:
         batches = self._mirror.batches(dataset, report)
@@ -109,17 +120,19 @@ class _Loads:
             return
         if self._waiting:
             self._load(self._waiting)
-            self._waiting = []
         rest = chain(held, batches)
         if self._mirror.never_completed(dataset):
             while package := _take(rest, CHECKPOINT):
                 self._load(package)
         else:
             self._load(rest)
+        self._unloaded.remove(report)
 
     def _load(self, batches: Iterable[Batch]) -> None:
         load(self._pipeline, chain(self._first, batches))
-        self._first = []
+        self._first, self._waiting = [], []
+        # the dataset being listed, if there is one, has more to come
+        self._unloaded = self._unloaded[-1:]
 
 
 def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:

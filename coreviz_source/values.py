@@ -42,6 +42,7 @@ def parse_timestamp(value: object) -> datetime | None:
     """
     if not isinstance(value, str):
         return None
+    parsed: datetime | None
     try:
         parsed = msgspec.convert(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value, datetime)
         parsed = parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)

@@ -154,6 +154,7 @@ def test_a_postgres_that_lets_nobody_in_is_exit_code_7_and_says_where_to_look(se
         report = sync(warehouse, **arguments(studio, {}))
     assert report.exit_code == 7
     assert said in report.to_json()
+    assert not any(dataset.exit_code == 0 for dataset in report.datasets.values())
     assert "credentials" in report.to_json()
 
 
@@ -172,4 +173,5 @@ def test_a_user_without_permission_is_exit_code_7(server, postgres, tmp_path):
         report = run_sync(warehouse, studio)
     assert report.exit_code == 7
     assert "permission" in report.to_json()
+    assert all(dataset.exit_code == 7 for dataset in report.datasets.values())
     assert query(postgres, "SELECT count(*) FROM media") == [(10,)]
