@@ -13,13 +13,14 @@ import pytest
 
 from coreviz_source.local_studio import Studio
 from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.warehouse import load_ids
 
 #: A process that dies by SIGKILL at a chosen moment of a run.
 SCRIPT = textwrap.dedent(
     """
     import os, signal, sys
     import dlt
-    from coreviz_source import coreviz
+    from coreviz_source import coreviz, sync
     from dlt.pipeline.pipeline import Pipeline
     from dlt.load.load import Load
     from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
@@ -57,13 +58,28 @@ SCRIPT = textwrap.dedent(
         DuckDbSqlClient.execute_many = execute_many
     elif moment == "before completion":
         Load.complete_package = lambda *a, **k: die()
+    elif moment == "checkpoint":
+        import coreviz_source.mirror, coreviz_source.runner
+        coreviz_source.mirror.BATCH, coreviz_source.runner.HELD, coreviz_source.runner.CHECKPOINT = 10, 20, 40
+        original = Pipeline.load
+        def load(self, *args, **kwargs):
+            global count
+            count -= 1
+            if count < 0:
+                die()
+            return original(self, *args, **kwargs)
+        Pipeline.load = load
 
     pipeline = dlt.pipeline(
         "coreviz_test", destination=dlt.destinations.duckdb(database), dataset_name="coreviz", pipelines_dir=directory
     )
     os.environ["LOAD__WORKERS"] = "1"
-    pipeline.run(coreviz(dataset_ids=[dataset], base_url=url, api_key="local-studio-key", page_size=20,
-                         reconcile_every="0", max_deletes=1))
+    given = dict(dataset_ids=[dataset], base_url=url, api_key="local-studio-key", page_size=20, reconcile_every="0",
+                 max_deletes=1)
+    if moment == "checkpoint":
+        sync(pipeline, **given)
+    else:
+        pipeline.run(coreviz(**given))
     """
 )
 
@@ -130,6 +146,24 @@ def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(new_pipe
         shutil.rmtree(tmp_path / "pipelines")
         assert run_sync(new_pipeline(), studio, reconcile_every="0").exit_code == 0
         assert_equal_to(new_pipeline(), studio)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["directory kept", "directory lost"])
+def test_a_killed_first_load_continues_after_its_last_checkpoint(new_pipeline, tmp_path, lost):
+    library = frozen(200)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        killed(studio, tmp_path, "checkpoint", 2)
+        before = load_ids(new_pipeline())["media"]
+        assert before.total() == 80
+        if lost:
+            shutil.rmtree(tmp_path / "pipelines")
+        report = run_sync(new_pipeline(), studio)
+        assert report.exit_code == 0
+        assert_equal_to(new_pipeline(), studio)
+        assert before <= load_ids(new_pipeline())["media"]
+        # what the killed process had extracted is loaded first, if its directory is still there
+        assert report.datasets[dataset].rows["media"] == (120 if lost else 80)
 
 
 def test_a_first_load_killed_between_two_tables_has_no_duplicates_afterwards(new_pipeline, tmp_path):
