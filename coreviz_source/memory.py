@@ -10,13 +10,12 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import dlt
-from dlt.common.destination.client import JobClientBase
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
@@ -101,6 +100,8 @@ class Memory:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
+        self._connection = ExitStack()
+        self._opened: SqlJobClientBase | None = None
         with self._client() as client:
             self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
@@ -268,17 +269,24 @@ class Memory:
             )
         ]
 
+    def close(self) -> None:
+        """Closes the connection; the next question opens another one."""
+        self._connection.close()
+        self._opened = None
+
     @contextmanager
     def _client(self) -> Iterator[SqlJobClientBase]:
+        """The warehouse's client, connected; opened once, because opening costs more than most questions."""
         try:
-            client: JobClientBase
-            with self._pipeline.destination_client() as client:
+            if self._opened is None:
+                client: Any = self._connection.enter_context(self._pipeline.destination_client())  # type: ignore[arg-type]
                 if not isinstance(client, SqlJobClientBase):
                     raise DestinationError(
                         f"{self._pipeline.destination.destination_name} cannot be asked what it holds.",
                         remedy="Use duckdb, postgres or bigquery.",
                     )
-                yield client
+                self._opened = client
+            yield self._opened
         except Exception as error:
             if find(error):
                 raise

@@ -26,6 +26,8 @@ from coreviz_source.values import canonical_id, encode_json, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
+#: JSON whose rows are built at once, in bytes, where media are large: videos with thousands of frames.
+BATCH_BYTES = 16 * 2**20
 
 
 @contextmanager
@@ -94,6 +96,7 @@ class Mirror:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._memory.close()
 
     def datasets(self) -> list[Dataset]:
         """The datasets to mirror: those named, or all that the account sees."""
@@ -131,6 +134,7 @@ class Mirror:
 
     def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
         media: list[Source] = []
+        size = 0
         folders: list[Source] = []
         for items in listing:
             more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
@@ -141,9 +145,11 @@ class Mirror:
             report.new, report.changed = changes.new, changes.changed
             if self._progress is not None:
                 self._progress(report)
-            while len(media) >= BATCH:
+            size += sum(len(source.raw) for source in more_media)
+            while len(media) >= BATCH or size >= BATCH_BYTES:
                 yield self._media(dataset, media[:BATCH], changes, report)
                 del media[:BATCH]
+                size = sum(len(source.raw) for source in media)
             if self._settings.max_media is not None and changes.listed_media >= self._settings.max_media:
                 break
         if media:
@@ -191,7 +197,8 @@ class Mirror:
             gone.orphans += gone.media
         tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
         tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
-        tables[DATASETS.name] = self._dataset_row(dataset, listing, calls)
+        if DATASETS.name in self._selected:
+            tables[DATASETS.name] = self._dataset_row(dataset, listing, calls)
         replaced = f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
         if mode == "sample" or listing.proven:

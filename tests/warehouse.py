@@ -20,17 +20,15 @@ def query(pipeline: dlt.Pipeline, sql: str, *values: Any) -> list[tuple[Any, ...
         return [tuple(row) for row in cursor.fetchall()]
 
 
-def table_rows(pipeline: dlt.Pipeline, table: Table) -> list[Row]:
+def table_rows(client: Any, table: Table) -> list[Row]:
     """All rows of a table with the columns that the truth knows."""
     names = [c.name for c in table.columns if c.name not in HIDDEN]
     kinds = {c.name: c.kind for c in table.columns}
-    with pipeline.sql_client() as client:
-        # JSON as text: some drivers decode it, and a decoded text looks like one that is not
-        form = {"json": "CAST({} AS VARCHAR)"}
-        listed = ", ".join(form.get(kinds[name], "{}").format(client.escape_column_name(name)) for name in names)
-        qualified = client.make_qualified_table_name(table.name)
-        with client.execute_query(f"SELECT {listed} FROM {qualified}") as cursor:
-            rows = cursor.fetchall()
+    # JSON as text: some drivers decode it, and a decoded text looks like one that is not
+    form = {"json": "CAST({} AS VARCHAR)"}
+    listed = ", ".join(form.get(kinds[name], "{}").format(client.escape_column_name(name)) for name in names)
+    with client.execute_query(f"SELECT {listed} FROM {client.make_qualified_table_name(table.name)}") as cursor:
+        rows = cursor.fetchall()
     return [{name: _plain(value, kinds[name]) for name, value in zip(names, row, strict=True)} for row in rows]
 
 
@@ -43,7 +41,8 @@ def _plain(value: Any, kind: str) -> Any:
 
 
 def read(pipeline: dlt.Pipeline, *names: str) -> dict[str, list[Row]]:
-    return {name: table_rows(pipeline, BY_NAME[name]) for name in names}
+    with pipeline.sql_client() as client:
+        return {name: table_rows(client, BY_NAME[name]) for name in names}
 
 
 def fixed(row: Row) -> str:
@@ -70,22 +69,18 @@ def assert_mirror(pipeline: dlt.Pipeline, items_by_dataset: dict[str, list[Row]]
     expected = truth(items_by_dataset)
     expected = {name: expected[name] for name in names or expected}
     assert_equal(read(pipeline, *expected), expected)
-    for name in expected:
-        assert tombstones(pipeline, name) == 0, f"{name} holds tombstones"
-
-
-def tombstones(pipeline: dlt.Pipeline, name: str) -> int:
     with pipeline.sql_client() as client:
-        sql = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)} WHERE {GONE} IS NOT NULL"
-        return int(client.execute_sql(sql)[0][0])  # type: ignore[index]
+        for name in expected:
+            sql = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)} WHERE {GONE} IS NOT NULL"
+            assert client.execute_sql(sql)[0][0] == 0, f"{name} holds tombstones"  # type: ignore[index]
 
 
 def load_ids(pipeline: dlt.Pipeline) -> dict[str, Counter[str]]:
     """How many rows of each table each load wrote; a run that writes nothing leaves it as it is."""
     found = {}
-    for name in BY_NAME:
-        if name != "_coreviz_runs":
-            with pipeline.sql_client() as client:
+    with pipeline.sql_client() as client:
+        for name in BY_NAME:
+            if name != "_coreviz_runs":
                 sql = f"SELECT {LOAD_ID}, COUNT(*) FROM {client.make_qualified_table_name(name)} GROUP BY 1"
                 found[name] = Counter(dict(client.execute_sql(sql)))  # type: ignore[arg-type]
     return found
