@@ -7,6 +7,7 @@ refused them.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -335,8 +336,6 @@ def _read_leniently(content: bytes) -> _Envelope:
         return _Envelope(media=[], error=answer.get("message") or answer["error"])
     if not isinstance(answer, dict) or not isinstance(answer.get("media"), list):
         raise ValueError("it has no list of media")
-    import json
-
     media = [msgspec.Raw(json.dumps(item, separators=(",", ":")).encode()) for item in answer["media"]]
     return _Envelope(media=media, pagination=answer.get("pagination"))
 

@@ -201,7 +201,8 @@ class Memory:
     def doubtful(self, dataset_id: str) -> set[str]:
         """Media that a crash may have left half written or half deleted.
 
-        Those that only child tables still name, and those with children from a load that was never completed.
+        Those that only child tables still name, those with children from a load that was never completed, and those
+        with a child that stands there twice.
         """
         found: set[str] = set()
         for child in CHILDREN:
@@ -209,13 +210,18 @@ class Memory:
                 media = "JOIN {media} m ON m.dataset_id = d.dataset_id AND m.id = d.media_id"
                 held = f"LEFT {media}" if MEDIA.name in self.tables else ""
                 alone = "m.id IS NULL" if held else "1 = 1"
-                rows = self._query(
+                incomplete = (
                     f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d {held} "
                     "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
-                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)",
-                    dataset_id,
+                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)"
                 )
-                found.update(media_id for (media_id,) in rows)
+                key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
+                twice = (
+                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
+                    f"GROUP BY {key} HAVING COUNT(*) > 1"
+                )
+                for sql in (incomplete, twice):
+                    found.update(media_id for (media_id,) in self._query(sql, dataset_id))
         return found
 
     def holds_anything(self, dataset_id: str) -> bool:

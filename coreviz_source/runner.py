@@ -22,7 +22,8 @@ from coreviz_source.resources import missing_tables, table_resources
 from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
-#: Media of a first load that are committed at once; a killed first load continues after the last of these.
+#: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
+#: costs a quarter of a second by itself, and loading so many media some ten.
 CHECKPOINT = 50_000
 #: Changed media of one dataset that are held in memory to be loaded together with other datasets'.
 HELD = 4_000

@@ -269,6 +269,20 @@ def test_slices_by_date_add_up_to_the_whole_and_delete_only_inside(pipeline, gen
         assert_equal_to(pipeline, studio)
 
 
+@pytest.mark.parametrize("table", ["media", "frames", "captions", "media_tags", "moderation_categories"])
+def test_rows_that_stand_there_twice_stand_there_once_after_the_next_complete_run(pipeline, table):
+    library = frozen(60)
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        with pipeline.sql_client() as client:
+            client.execute_sql(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 5")
+        run(pipeline, studio, reconcile_every="0")
+        assert_equal_to(pipeline, studio)
+        before = load_ids(pipeline)
+        run(pipeline, studio, reconcile_every="0")
+        assert load_ids(pipeline) == before
+
+
 def test_rows_removed_by_hand_come_back(pipeline):
     library = frozen(60)
     with Studio(library) as studio:

@@ -112,3 +112,19 @@ def test_a_sample_stops_after_so_many_media_and_deletes_nothing(pipeline):
         assert_mirror(pipeline, truth_of(studio))
     assert runs(pipeline)[-1]["outcome"] == "sample"
     assert 20 <= runs(pipeline)[-1]["listed"] <= 26
+
+
+def test_without_media_there_is_no_memory_and_what_is_listed_is_still_mirrored(pipeline):
+    library = Library.generate(40, datasets=1)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        for _ in range(2):
+            source = coreviz(dataset_ids=[dataset], base_url=studio.url, api_key=studio.key)
+            pipeline.run(source.with_resources("captions"))
+            assert_mirror(pipeline, truth_of(studio), "captions")
+            item = next(i for i in library.listing(dataset) if i.get("frames") and i["frames"][0]["captions"])
+            with library.changing(item["id"]):
+                item["frames"][0]["captions"].clear()
+    with pipeline.sql_client() as client:
+        found = client.execute_sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'coreviz'")
+    assert {name for (name,) in found if not name.startswith("_dlt")} == {"captions", "_coreviz_runs"}

@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from coreviz_source.local_studio.library import Item, Library, stamp
+from coreviz_source.local_studio.library import Item, Library
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.values import canonical_id
 
@@ -341,6 +341,3 @@ def _in_folder(item: Item, path: str, below: bool) -> bool:
 def _text(item: Item) -> str:
     captions = [str(c.get("text")) for f in item.get("frames") or [] for c in f.get("captions") or []]
     return " ".join([str(item.get("name")), *captions]).lower()
-
-
-__all__ = ["Request", "Studio", "stamp"]
