@@ -172,8 +172,7 @@ class Mirror:
         with _collector_paused():
             replaced = 0 if self._memory.holds_nul else without_nul(media)
             rows = media_rows(dataset.id, media, changes.needs_tombstones)
-        if replaced:
-            report.replaced += replaced
+        report.replaced += replaced
         return self._batch(rows, report, len(media))
 
     def _batch(self, rows: Rows, report: DatasetReport, media: int = 0) -> Batch:

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import Any
 
 import dlt
-from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.errors import CorevizError, DestinationError, find
@@ -166,11 +165,7 @@ def load(pipeline: dlt.Pipeline, batches: Iterable[Batch]) -> None:
     def package() -> Any:
         return table_resources(lambda: batches)
 
-    _step(lambda: pipeline.run(_built(package())), pipeline)
-
-
-def _built(source: DltSource) -> DltSource:
-    return source
+    _step(lambda: pipeline.run(package()), pipeline)
 
 
 def _drain(pipeline: dlt.Pipeline) -> None:

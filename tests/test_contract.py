@@ -94,7 +94,6 @@ def test_the_recorded_listing_is_loaded_whole(tmp_path):
     assert report.exit_code == 0
     import dlt
 
-    pipeline = dlt.attach("recorded", pipelines_dir=str(tmp_path))
     pipeline = dlt.pipeline(
         "recorded",
         destination=dlt.destinations.duckdb(str(tmp_path / "recorded.duckdb")),
