@@ -28,7 +28,7 @@ from dlt.common.configuration.specs import BaseConfiguration
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.resources import missing_tables, selected_tables, table_resources
+from coreviz_source.resources import selected_tables, table_resources
 from coreviz_source.runner import sync
 from coreviz_source.settings import Settings, resolve
 
@@ -102,11 +102,13 @@ def coreviz(
     return table_resources(lambda: _library(settings))
 
 
-def _library(settings: Settings) -> Iterator[Batch]:
-    """All that a run has to write, dataset after dataset."""
-    selected = selected_tables()
+def _library(settings: Settings) -> tuple[Memory, Iterator[Batch]]:
+    """The warehouse, and all that a run has to write to it."""
     memory = Memory(dlt.current.pipeline())
-    yield missing_tables(memory, selected)
+    return memory, _batches(settings, memory, selected_tables())
+
+
+def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:
     with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
         for dataset in mirror.datasets():
             report = DatasetReport(dataset.id)

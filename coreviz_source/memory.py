@@ -108,6 +108,8 @@ class Memory:
             found = {name: set(columns) for name, columns in client.get_storage_tables(names)}
         #: Tables that exist, by name.
         self.tables = {name for name, columns in found.items() if columns}
+        #: Whether nothing had been loaded when the run began.
+        self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
 
     def _check_names(self, client: SqlJobClientBase) -> None:
         """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
@@ -125,14 +127,21 @@ class Memory:
         """Whether the warehouse's texts can hold NUL characters."""
         return not self._pipeline.destination.destination_type.endswith("postgres")
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was ever loaded."""
-        return MEDIA.name not in self.tables
-
-    def missing(self, tables: Iterable[Table]) -> list[Table]:
-        """Which of the tables do not exist yet."""
-        return [table for table in tables if table.name not in self.tables]
+    def make(self, schema: dlt.Schema) -> None:
+        """Makes the tables of a schema, which do not exist yet."""
+        names = schema.data_table_names(seen_data_only=False)
+        if not names:
+            return
+        with self._client() as client:
+            # as if it came from storage: dlt does not apply a schema that was never saved
+            usual, client.schema = client.schema, dlt.Schema.from_dict(schema.to_dict())  # type: ignore[arg-type]
+            try:
+                if not client.is_storage_initialized():
+                    client.initialize_storage()
+                client.update_stored_schema([*schema.dlt_table_names(), *names], force=True)
+            finally:
+                client.schema = usual
+        self.tables.update(names)
 
     def last_runs(self) -> dict[str, LastRuns]:
         """When each dataset was last listed; slices, samples and unproven runs do not count."""
@@ -150,10 +159,12 @@ class Memory:
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
-        """The content hash of each row of `datasets`."""
-        if "datasets" not in self.tables:
-            return {}
-        return {i: _number(h) for i, h in self._query(_WHOLE.format(key="d.id", table="datasets", where=""))}
+        """The content hash of each dataset; 0 where its row is doubtful."""
+        found: dict[str, int] = {}
+        if "datasets" in self.tables:
+            for dataset_id, content_hash in self._query(_WHOLE.format(key="d.id", table="datasets", where="")):
+                found[dataset_id] = 0 if dataset_id in found else _number(content_hash)
+        return found
 
     def folders(self, dataset_id: str) -> Known:
         """The folders held of a dataset."""
@@ -237,7 +248,7 @@ class Memory:
     def count(self, dataset_id: str) -> int:
         """How many media the warehouse holds of a dataset, softly deleted ones not counted."""
         sql = "SELECT COUNT(*) FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NULL"
-        return 0 if self.empty else next(self._query(sql, dataset_id))[0]
+        return 0 if MEDIA.name not in self.tables else next(self._query(sql, dataset_id))[0]
 
     def holds_frames_of(self, dataset_id: str, is_listed: Callable[[str], bool]) -> bool:
         """Whether the warehouse holds a frame of any media for which `is_listed` is true."""

@@ -13,43 +13,36 @@ from dlt.extract import DltResource, DltSource
 
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch
-from coreviz_source.rows import gone_rows, records
-from coreviz_source.tables import BY_NAME, LOAD_ID, RUNS, TABLES, Table
+from coreviz_source.rows import records
+from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
+
+#: Bytes of arrow that dlt is given at once.
+PACKED = 16 * 2**20
 
 
-def table_resources(batches: Callable[[], Iterable[Batch]]) -> list[DltResource]:
+def table_resources(library: Callable[[], tuple[Memory, Iterable[Batch]]]) -> list[DltResource]:
     """A resource for each table, all fed by one iteration over the batches.
 
     The rows of all tables are built before they part, because dlt hands the same batch to every resource.
 
     Args:
-        batches: Called once, when dlt extracts.
+        library: Called once, when dlt extracts: the warehouse, and what has to be written to it.
     """
 
-    def library() -> Iterator[Any]:
-        destination = _destination()
-        if destination.endswith("postgres"):
-            _load_faithfully(dlt.current.source())
-        give = _as_records if destination.endswith("bigquery") else _with_load_id(_load_id())
-        for batch in batches():
-            yield {name: give(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
+    def batches() -> Iterator[Any]:
+        memory, found = library()
+        _prepare(dlt.current.source(), memory)
+        give = _as_records if _destination().endswith("bigquery") else _with_load_id(_load_id())
+        for tables in _packed(found):
+            yield {name: give(rows, BY_NAME[name]) for name, rows in tables.items()}
 
-    parent = dlt.resource(library, selected=False)
+    parent = dlt.resource(batches, name="library", selected=False)
     return [_table_resource(table, parent) for table in TABLES]
 
 
 def selected_tables() -> frozenset[str]:
     """The names of the tables that the source being extracted is to load."""
     return frozenset(dlt.current.source().selected_resources) & BY_NAME.keys()
-
-
-def missing_tables(memory: Memory, selected: Iterable[str]) -> Batch:
-    """A tombstone of nothing for each table that the warehouse does not have yet, so that it is made.
-
-    A tombstone never arrives in its table; a file without any row is more than Postgres' driver can take.
-    """
-    missing = memory.missing(BY_NAME[name] for name in selected if name != RUNS.name)
-    return Batch({table.name: gone_rows(table, "", [""]) for table in missing})
 
 
 def _table_resource(table: Table, parent: DltResource) -> DltResource:
@@ -75,15 +68,41 @@ class _AlwaysSelected(DltResource):
         pass
 
 
+def _packed(batches: Iterable[Batch]) -> Iterator[dict[str, pa.Table]]:
+    """The rows of several batches together: dlt examines each table that it is given as if it were the first."""
+    waiting: dict[str, list[pa.Table]] = {}
+    size = 0
+    for batch in batches:
+        for name, rows in batch.tables.items():
+            waiting.setdefault(name, []).append(rows)
+            size += rows.nbytes
+        if size >= PACKED:
+            yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
+            waiting, size = {}, 0
+    if waiting:
+        yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
+
+
 def _destination() -> str:
     return str(dlt.current.pipeline().destination.destination_type)
 
 
-def _load_faithfully(source: DltSource) -> None:
-    """Keeps dlt from loading Postgres by csv, its choice for arrow, which turns empty texts into nulls."""
-    fast = importlib.util.find_spec("adbc_driver_postgresql") is not None
-    for resource in source.resources.values():
-        resource.apply_hints(file_format="parquet" if fast else "insert_values")
+def _prepare(source: DltSource, memory: Memory) -> None:
+    """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
+    if _destination().endswith("postgres"):
+        # by csv, dlt's choice for arrow, empty texts would become nulls
+        fast = importlib.util.find_spec("adbc_driver_postgresql") is not None
+        for resource in source.resources.values():
+            resource.apply_hints(file_format="parquet" if fast else "insert_values")
+    schema = dlt.Schema("coreviz")
+    for name in source.selected_resources.keys() & BY_NAME.keys():
+        resource = source.resources[name]
+        if memory.fresh:
+            # each item comes once a listing, so what nothing was ever loaded into needs no merge
+            resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
+        if name not in memory.tables:
+            schema.update_table(resource.compute_table_schema())
+    memory.make(schema)
 
 
 def _load_id() -> str:

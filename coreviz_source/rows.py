@@ -12,10 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import MsgspecError
+from msgspec.json import encode
 
 from coreviz_source.tables import (
     ARROW_TYPES,
@@ -46,6 +49,8 @@ ROWS_VERSION = 1
 
 _NONE = type(None)
 _OBJECT = {dict}
+_IDS = {str, int, _NONE}
+_CANONICAL_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _INT64 = 2**63
 #: The escape of a NUL, behind an even number of backslashes.
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
@@ -99,8 +104,9 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
     frames.columns |= _moments(frames)
     tags = [
         (media_id, group, tag)
-        for media_id, item in zip(media.ids, media.items, strict=True)
-        for group, tag in _tags(_reach(item, ("metadata", "tags")))
+        for media_id, groups in zip(media.ids, media.reach("metadata", "tags"), strict=True)
+        if groups
+        for group, tag in _tags(groups)
     ]
     categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, _, c in media.categories()]
     categories += frames.categories()
@@ -121,8 +127,9 @@ def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
     folders = _Level.of_sources(FOLDERS, dataset_id, sources, rows)
-    paths = [item.get("path") for item in folders.items]
-    folders.columns["parent_path"] = [p.rpartition(".")[0] if isinstance(p, str) and "." in p else None for p in paths]
+    folders.columns["parent_path"] = [
+        path.rpartition(".")[0] if isinstance(path, str) and "." in path else None for path in folders.fields["path"]
+    ]
     folders.build()
     return rows
 
@@ -158,26 +165,34 @@ def records(rows: pa.Table, table: Table) -> list[dict[str, Any]]:
 
 
 class _Level:
-    """Items of one table, found in the items of the level above, on their way to an arrow table."""
+    """Items of one table, found in the items of the level above, on their way to an arrow table.
 
-    def __init__(self, table: Table, dataset_id: str, items: list[dict[str, Any]], rows: Rows) -> None:
+    `fields` holds the values of every declared field, a column each, in the order of the items.
+    """
+
+    def __init__(self, table: Table, dataset_id: str, items: Sequence[dict[str, Any]], rows: Rows) -> None:
         self.table = table
         self.dataset_id = dataset_id
-        self.items = items
+        self.size = len(items)
         self.rows = rows
-        self.given = [item.get("id") for item in items]
         self.ids: list[str] = []
         self.media_ids: list[str] = []
         self.columns: dict[str, Any] = {}
         self.extras: dict[int, dict[str, Any]] = {}
-        declared = _DECLARED[table.name]
-        for index, item in enumerate(items):
-            if not item.keys() <= declared:
-                for key in item.keys() - declared:
-                    self.keep(index, key, item[key])
-        for index, given in enumerate(self.given):
-            if type(given) is not str and given is not None and type(given) is not int:
-                self.keep(index, "id", given)
+        blank = _BLANK[table.name]
+        # one merge an item puts its declared fields in the declared order, the others behind them
+        ordered = [tuple({**blank, **item}.values()) for item in items]
+        columns = zip(*ordered, strict=False) if items else ((),) * len(blank)
+        self.fields: dict[str, Sequence[Any]] = dict(zip(blank, columns, strict=False))
+        declared = len(blank)
+        for index, values in enumerate(ordered):
+            if len(values) > declared:
+                for key in items[index].keys() - blank.keys():
+                    self.keep(index, key, items[index][key])
+        if not set(map(type, self.fields["id"])) <= _IDS:
+            for index, given in enumerate(self.fields["id"]):
+                if type(given) not in _IDS:
+                    self.keep(index, "id", given)
 
     @classmethod
     def of_sources(cls, table: Table, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
@@ -190,24 +205,10 @@ class _Level:
 
     def children(self, key: str, table: Table) -> _Level:
         """The level of what stands in a list of each item."""
-        items: list[dict[str, Any]] = []
-        above: list[int] = []
-        for index, item in enumerate(self.items):
-            found = item.get(key)
-            if found is None:
-                continue
-            if type(found) is not list:
-                self.keep(index, key, found)
-                continue
-            if not set(map(type, found)) <= _OBJECT:
-                self.keep(index, key, [child for child in found if not isinstance(child, dict)])
-                found = [child for child in found if isinstance(child, dict)]
-            items += found
-            above += [index] * len(found)
-        ids = [
-            _child_id(item.get("id"), self.ids[up], key, n)
-            for n, (item, up) in enumerate(zip(items, above, strict=True))
-        ]
+        lists = self._lists(key)
+        above = [index for index, found in enumerate(lists) for _ in found]
+        items = list(chain.from_iterable(lists))
+        ids = _child_ids([item.get("id") for item in items], self.ids, above, key)
         if len(set(ids)) < len(ids):
             # sent twice within a media: the first one counts
             first: dict[tuple[str, str], int] = {}
@@ -218,27 +219,55 @@ class _Level:
         level = _Level(table, self.dataset_id, items, self.rows)
         level.ids = ids
         level.media_ids = [self.media_ids[index] for index in above]
-        parents = [self.ids[index] for index in above]
         level.check_reference("mediaId", level.media_ids, level.media_ids)
         if self.table is FRAMES:
-            level.columns["frame_id"] = parents
-            level.check_reference("frameId", parents, [self.given[index] for index in above])
+            parents = level.columns["frame_id"] = [self.ids[index] for index in above]
+            given = self.fields["id"]
+            level.check_reference("frameId", parents, [given[index] for index in above])
         return level
+
+    def _lists(self, key: str) -> list[list[dict[str, Any]]]:
+        """The objects in a list of each item; whatever else is there is kept."""
+        lists = [[] if found is None else found for found in self.fields[key]]
+        for index, found in enumerate(lists):
+            if type(found) is not list:
+                self.keep(index, key, found)
+                lists[index] = []
+        if not set(map(type, chain.from_iterable(lists))) <= _OBJECT:
+            for index, found in enumerate(lists):
+                objects = [child for child in found if isinstance(child, dict)]
+                if len(objects) < len(found):
+                    self.keep(index, key, [child for child in found if not isinstance(child, dict)])
+                    lists[index] = objects
+        return lists
 
     def check_reference(self, key: str, parents: list[str], as_sent: list[Any]) -> None:
         """Keeps a reference to a parent where it is not the parent that the item was found in."""
-        for index, item in enumerate(self.items):
-            given = item.get(key)
+        found = self.fields[key]
+        if list(found) == as_sent:
+            return
+        for index, given in enumerate(found):
             if given is None or given == as_sent[index]:
                 continue
             if not (isinstance(given, str) and canonical_id(given) == parents[index]):
                 self.keep(index, key, given)
 
+    def reach(self, key: str, *inside: str) -> Sequence[Any]:
+        """What stands inside an object of each item; None where there is no such object."""
+        values = self.fields[key]
+        for step in inside:
+            if not any(values):
+                return (None,) * self.size
+            values = [value.get(step) if type(value) is dict else None for value in values]
+        return values
+
     def categories(self) -> Iterator[tuple[str, str, str]]:
         """The moderation categories of each item, behind the ids of its media and of itself."""
-        for media_id, item_id, item in zip(self.media_ids, self.ids, self.items, strict=True):
-            for category in _texts(_reach(item, ("metadata", "moderation", "categories"))):
-                yield media_id, item_id, category
+        found = self.reach("metadata", "moderation", "categories")
+        for media_id, item_id, categories in zip(self.media_ids, self.ids, found, strict=True):
+            if categories is not None:
+                for category in _texts(categories):
+                    yield media_id, item_id, category
 
     def keep(self, index: int, key: str, value: Any) -> None:
         """Puts a leftover of an item into its `extra`."""
@@ -248,25 +277,22 @@ class _Level:
     def build(self) -> None:
         """Makes the arrow table."""
         columns = self.columns
-        size = len(self.items)
-        columns |= {"dataset_id": [self.dataset_id] * size, "id": self.ids, "media_id": self.media_ids}
+        columns |= {"id": self.ids, "media_id": self.media_ids}
+        columns["dataset_id"] = pa.repeat(pa.scalar(self.dataset_id, pa.string()), self.size)
         for column in self.table.columns:
             if column.api is None:
                 continue
             key, *inside = column.api.split(".")
-            values = [item.get(key) for item in self.items]
-            if inside:
-                # what does not fit is still whole in the JSON column that it was taken from
-                for step in inside:
-                    values = [value.get(step) if type(value) is dict else None for value in values]
-                columns[column.name], _ = _convert(values, column.kind)
-                continue
-            columns[column.name], misfits = _convert(values, column.kind)
-            for index, value in misfits.items():
-                self.keep(index, key, value)
+            # what does not fit is still whole in the JSON column that it was taken from
+            columns[column.name], misfits = _convert(self.reach(key, *inside), column.kind)
+            if not inside:
+                for index, value in misfits.items():
+                    self.keep(index, key, value)
         if "extra" in self.table.by_name and self.extras:
-            columns["extra"] = [encode_json(e) if (e := self.extras.get(i)) else None for i in range(size)]
-        self.rows.tables[self.table.name] = full(self.table, columns, size)
+            columns["extra"] = [
+                encode_json(extra) if (extra := self.extras.get(index)) else None for index in range(self.size)
+            ]
+        self.rows.tables[self.table.name] = full(self.table, columns, self.size)
 
 
 #: Fields that are expressed without being a column of the same table.
@@ -278,8 +304,11 @@ _EXPRESSED: dict[str, frozenset[str]] = {
     OBJECTS.name: frozenset(("id", "mediaId", "frameId")),
 }
 
-_DECLARED = {
-    table.name: _EXPRESSED[table.name] | {c.api for c in table.api_columns if c.api}
+#: The declared fields of an item, each None.
+_BLANK: dict[str, dict[str, Any]] = {
+    table.name: dict.fromkeys(
+        sorted(_EXPRESSED[table.name] | {c.api.partition(".")[0] for c in table.columns if c.api})
+    )
     for table in (FOLDERS, MEDIA, FRAMES, CAPTIONS, OBJECTS)
 }
 
@@ -289,14 +318,18 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
-def _reach(value: Any, path: Iterable[str]) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _child_ids(given: list[Any], parents: list[str], above: list[int], kind: str) -> list[str]:
+    """The canonical ids of children; where one has none that can be used, one made from its place."""
+    try:
+        texts = pa.array(given, pa.string())
+        if texts.null_count == 0 and pc.all(pc.match_substring_regex(texts, _CANONICAL_ID)).as_py():
+            return given
+    except (pa.ArrowException, UnicodeEncodeError):
+        pass
+    return [_child_id(item_id, parents[up], kind, n) for n, (item_id, up) in enumerate(zip(given, above, strict=True))]
 
 
 def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:
-    """The canonical id of a child; where it has none that can be used, one made from its place."""
     if type(given) is str and given:
         return clean_text(canonical_id(given))
     if type(given) is int:
@@ -319,20 +352,17 @@ def _tags(tags: Any) -> list[tuple[str, str]]:
 def _moments(frames: _Level) -> dict[str, Any]:
     """The columns that tell where in a video a frame is."""
     texts: list[str | None] = []
-    ends: list[float | None] = []
-    for index, item in enumerate(frames.items):
-        given = item.get("timestamp")
+    for index, given in enumerate(frames.fields["timestamp"]):
         if given is None or isinstance(given, str):
-            texts.append(None if given is None else clean_text(given))
+            texts.append(given and clean_text(given))
         elif type(given) in (int, float):
             texts.append(encode_json(given))
         else:
             texts.append(None)
             frames.keep(index, "timestamp", given)
-        end = item.get("endTimestamp")
-        seconds = _seconds(end)
-        ends.append(seconds)
-        if end is not None and seconds is None:
+    ends = [_seconds(end) for end in frames.fields["endTimestamp"]]
+    for index, end in enumerate(frames.fields["endTimestamp"]):
+        if end is not None and ends[index] is None:
             frames.keep(index, "endTimestamp", end)
     return {
         "timestamp": texts,
@@ -362,33 +392,33 @@ def _append(rows: Rows, table: Table, more: pa.Table) -> None:
         rows.tables[table.name] = pa.concat_tables([rows.tables[table.name], more])
 
 
-def _convert(values: list[Any], kind: Kind) -> tuple[pa.Array, dict[int, Any]]:
+def _convert(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, dict[int, Any]]:
     """A column of a kind, and the values that do not fit it by their index."""
     fast, fit = _KINDS[kind]
     try:
         converted = fast(values)
         if converted is not None:
             return converted, {}
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, MsgspecError):
         pass
     fitted = [None if v is None else fit(v) for v in values]
     misfits = {i: v for i, (v, f) in enumerate(zip(values, fitted, strict=True)) if f is None and v is not None}
     return pa.array(fitted, ARROW_TYPES[kind]), misfits
 
 
-def _only(values: list[Any], *types: type) -> bool:
+def _only(values: Sequence[Any], *types: type) -> bool:
     return set(map(type, values)) <= {*types, _NONE}
 
 
-def _fast_text(values: list[Any]) -> pa.Array | None:
-    return pa.array(values, pa.string()) if _only(values, str) else None
+def _fast_text(values: Sequence[Any]) -> pa.Array | None:
+    return pa.array(values, pa.string())
 
 
 def _fit_text(value: Any) -> str | None:
     return clean_text(value) if isinstance(value, str) else None
 
 
-def _fast_id(values: list[Any]) -> pa.Array | None:
+def _fast_id(values: Sequence[Any]) -> pa.Array | None:
     if not _only(values, str):
         return None
     forms: dict[Any, Any] = {value: value and canonical_id(value) for value in set(values)}
@@ -399,8 +429,8 @@ def _fit_id(value: Any) -> str | None:
     return clean_text(canonical_id(value)) if isinstance(value, str) else None
 
 
-def _fast_bigint(values: list[Any]) -> pa.Array | None:
-    return pa.array(values, pa.int64()) if _only(values, int) else None
+def _fast_bigint(values: Sequence[Any]) -> pa.Array | None:
+    return pa.array(values, pa.int64())
 
 
 def _fit_bigint(value: Any) -> int | None:
@@ -411,29 +441,26 @@ def _fit_bigint(value: Any) -> int | None:
     return int(value) if -_INT64 <= value < _INT64 else None
 
 
-def _fast_double(values: list[Any]) -> pa.Array | None:
-    return pa.array(values, pa.float64()) if _only(values, float) and _finite(values) else None
-
-
-def _finite(values: list[Any]) -> bool:
-    return all(map(math.isfinite, filter(None, values)))
+def _fast_double(values: Sequence[Any]) -> pa.Array | None:
+    if not _only(values, float, int):
+        return None
+    numbers = pa.array(values, pa.float64())
+    return numbers if pc.all(pc.is_finite(numbers)).as_py() in (True, None) else None
 
 
 def _fit_double(value: Any) -> float | None:
     return _seconds(value) if isinstance(value, (int, float)) else None
 
 
-def _fast_bool(values: list[Any]) -> pa.Array | None:
-    return pa.array(values, pa.bool_()) if _only(values, bool) else None
+def _fast_bool(values: Sequence[Any]) -> pa.Array | None:
+    return pa.array(values, pa.bool_())
 
 
 def _fit_bool(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _fast_timestamp(values: list[Any]) -> pa.Array | None:
-    if not _only(values, str):
-        return None
+def _fast_timestamp(values: Sequence[Any]) -> pa.Array | None:
     moments = pa.array(values, pa.string()).cast(ARROW_TYPES["timestamp"])
     ends = pc.min_max(moments.cast(pa.int64()))
     return moments if in_range(ends["min"].as_py() or 0) and in_range(ends["max"].as_py() or 0) else None
@@ -443,15 +470,15 @@ def _fit_timestamp(value: Any) -> datetime | None:
     return parse_timestamp(value)
 
 
-def _fast_json(values: list[Any]) -> pa.Array | None:
-    return pa.array([None if v is None else encode_json(v) for v in values], pa.string())
+def _fast_json(values: Sequence[Any]) -> pa.Array | None:
+    return pa.array([None if v is None else encode(v) for v in values], pa.string())
 
 
 def _fit_json(value: Any) -> str | None:
     return encode_json(value)
 
 
-_KINDS: dict[Kind, tuple[Callable[[list[Any]], pa.Array | None], Callable[[Any], Any]]] = {
+_KINDS: dict[Kind, tuple[Callable[[Sequence[Any]], pa.Array | None], Callable[[Any], Any]]] = {
     "text": (_fast_text, _fit_text),
     "id": (_fast_id, _fit_id),
     "bigint": (_fast_bigint, _fit_bigint),

@@ -6,7 +6,8 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ from coreviz_source.errors import CorevizError, DestinationError, find
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.resources import missing_tables, table_resources
+from coreviz_source.resources import table_resources
 from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
@@ -51,11 +52,12 @@ def sync(
     began = time.perf_counter()
     try:
         settings = resolve(**arguments)
-        _drain(pipeline)
+        if _drain(pipeline):
+            # what was interrupted may have been loaded in part, or twice: everything is compared
+            settings = replace(settings, reconcile_every=timedelta(0))
         memory = Memory(pipeline)
-        selected = frozenset(BY_NAME)
-        with Mirror(settings, memory, selected, report.run, progress) as mirror:
-            _Loads(pipeline, mirror, report, missing_tables(memory, selected)).run(mirror.datasets())
+        with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
+            _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
@@ -71,11 +73,11 @@ class _Loads:
     at its end still changes nothing.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline, mirror: Mirror, report: Report, first: Batch) -> None:
+    def __init__(self, pipeline: dlt.Pipeline, memory: Memory, mirror: Mirror, report: Report) -> None:
         self._pipeline = pipeline
+        self._memory = memory
         self._mirror = mirror
         self._report = report
-        self._first = [first]
         self._waiting: list[Batch] = []
         self._unloaded: list[DatasetReport] = []
 
@@ -83,7 +85,7 @@ class _Loads:
         try:
             for dataset in datasets:
                 self._run(dataset)
-            if self._waiting or self._first:
+            if self._waiting or not self._memory.tables:
                 self._load(self._waiting)
         except DestinationError as error:
             for report in self._unloaded:
@@ -129,8 +131,8 @@ class _Loads:
         self._unloaded.remove(report)
 
     def _load(self, batches: Iterable[Batch]) -> None:
-        load(self._pipeline, chain(self._first, batches))
-        self._first, self._waiting = [], []
+        load(self._pipeline, self._memory, batches)
+        self._waiting = []
         # the dataset being listed, if there is one, has more to come
         self._unloaded = self._unloaded[-1:]
 
@@ -153,7 +155,7 @@ def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
     return some()
 
 
-def load(pipeline: dlt.Pipeline, batches: Iterable[Batch]) -> None:
+def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> None:
     """Loads batches as one package.
 
     Raises:
@@ -163,15 +165,17 @@ def load(pipeline: dlt.Pipeline, batches: Iterable[Batch]) -> None:
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: batches)
+        return table_resources(lambda: (memory, batches))
 
     _step(lambda: pipeline.run(package()), pipeline)
 
 
-def _drain(pipeline: dlt.Pipeline) -> None:
-    """Loads the packages that an earlier run extracted and did not finish to load."""
-    if pipeline.has_pending_data:
+def _drain(pipeline: dlt.Pipeline) -> bool:
+    """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any."""
+    pending = pipeline.has_pending_data
+    if pending:
         _step(lambda: pipeline.run(), pipeline)
+    return pending
 
 
 def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:

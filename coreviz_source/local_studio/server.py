@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from coreviz_source.local_studio.library import Item, Library
+from coreviz_source.local_studio.library import Dataset, Item, Library
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.values import canonical_id
 
@@ -96,6 +96,7 @@ class Studio:
         self.after = after
         #: Every API request so far.
         self.requests: list[Request] = []
+        self._last_pick: tuple[list[Item], _Wanted, list[Item]] | None = None
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(
@@ -241,7 +242,7 @@ class Studio:
                 dataset = self.library.dataset(dataset_id)
             except KeyError:
                 raise _Refused(404, "Dataset not found") from None
-            items = wanted.pick(self.library.listing(dataset_id), dataset.id.replace("-", ""), self.generation)
+            items = self._picked(dataset, wanted)
             limit = min(wanted.limit, self.limit_cap or wanted.limit)
             page = items[wanted.offset : wanted.offset + limit]
             pagination = {
@@ -259,6 +260,15 @@ class Studio:
             if answer is not None:
                 return answer
         return body
+
+    def _picked(self, dataset: Dataset, wanted: _Wanted) -> list[Item]:
+        """The items that are wanted, of all pages; picked anew when the library has changed."""
+        order = self.library.listing(dataset.id)
+        asked = replace(wanted, limit=0, offset=0)
+        if self._last_pick is None or self._last_pick[0] is not order or self._last_pick[1] != asked:
+            picked = wanted.pick(order, dataset.id.replace("-", ""), self.generation)
+            self._last_pick = (order, asked, picked)
+        return self._last_pick[2]
 
     def _with_addresses(self, encoded: bytes) -> bytes:
         return encoded.replace(b'"/blob/', b'"' + self.url.encode() + b"/blob/")
