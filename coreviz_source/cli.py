@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +47,28 @@ def _settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return add
 
 
+def _warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say where the tables are; the command gets a pipeline."""
+
+    @wraps(command)
+    def with_pipeline(destination: str, dataset_name: str, pipeline_name: str, **arguments: Any) -> Any:
+        import dlt
+
+        return command(dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset_name), **arguments)
+
+    for option in (
+        click.option(
+            "--pipeline-name", default="coreviz_library", show_default=True, help="With duckdb also the file's name."
+        ),
+        click.option(
+            "--dataset-name", default="coreviz", show_default=True, help="Schema of the tables in the warehouse."
+        ),
+        click.option("--destination", type=click.Choice(["duckdb", "postgres", "bigquery"]), default="duckdb"),
+    ):
+        with_pipeline = option(with_pipeline)
+    return with_pipeline
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="coreviz-source")
 def main() -> None:
@@ -59,17 +82,12 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--destination", type=click.Choice(["duckdb", "postgres", "bigquery"]), default="duckdb")
-@click.option("--dataset-name", default="coreviz", show_default=True, help="Schema of the tables in the warehouse.")
-@click.option("--pipeline-name", default="coreviz_library", show_default=True, help="With duckdb also the file's name.")
+@_warehouse
 @click.option("--resync", is_flag=True, default=None, help="Load everything again, whatever the warehouse holds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; everything else goes to stderr.")
 @_settings()
-def sync(destination: str, dataset_name: str, pipeline_name: str, as_json: bool, **arguments: Any) -> None:
+def sync(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     """Load what changed since the last run; the first run loads everything."""
-    import dlt
-
-    pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset_name)
     report = _run(pipeline, arguments)
     if as_json:
         click.echo(report.to_json())
