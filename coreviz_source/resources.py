@@ -97,7 +97,7 @@ def _prepare(source: DltSource, memory: Memory) -> None:
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource = source.resources[name]
-        if memory.fresh:
+        if memory.fresh and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
             resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
         if name not in memory.tables:
