@@ -45,6 +45,8 @@ ROWS_VERSION = 1
 
 _NONE = type(None)
 _IDS = {str, int, _NONE}
+_NOTHING: tuple[Any, ...] = (None, [])
+_JSON_NULL = b"null"
 _CANONICAL_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _INT64 = 2**63
 #: The escape of a NUL, behind an even number of backslashes.
@@ -175,20 +177,17 @@ class _Level:
         self.media_ids: list[str] = []
         self.columns: dict[str, Any] = {}
         self.extras: dict[int, dict[str, Any]] = {}
-        self.objects: dict[str, list[Any]] = {}
+        self.json: dict[str, Sequence[bytes | None]] = {}
+        self.objects: dict[str, Sequence[Any]] = {}
         self.fields = transposed(shape, items)
         for key in shape.learned:
-            for index, value in enumerate(self.fields[key]):
-                if value is not None:
-                    self.keep(index, key, value)
+            self.keep(key, {index: value for index, value in enumerate(self.fields[key]) if value is not None})
         for index, left in enumerate(self.fields[""]):
             if left:
                 for key, value in left.items():
-                    self.keep(index, key, value)
+                    self.keep(key, {index: value})
         if not set(map(type, self.fields["id"])) <= _IDS:
-            for index, given in enumerate(self.fields["id"]):
-                if type(given) not in _IDS:
-                    self.keep(index, "id", given)
+            self.keep("id", {n: given for n, given in enumerate(self.fields["id"]) if type(given) not in _IDS})
 
     @classmethod
     def of_sources(cls, decoder: Decoder, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
@@ -231,12 +230,14 @@ class _Level:
             if given is None or given == as_sent[index]:
                 continue
             if not (isinstance(given, str) and canonical_id(given) == parents[index]):
-                self.keep(index, key, given)
+                self.keep(key, {index: given})
 
-    def texts(self, key: str) -> list[bytes | None]:
+    def texts(self, key: str) -> Sequence[bytes | None]:
         """The JSON texts in a field of each item."""
-        texts = [None if raw is None else bytes(raw) for raw in self.fields[key]]
-        return [None if text == b"null" else text for text in texts]
+        if key not in self.json:
+            texts = [raw and bytes(raw) for raw in self.fields[key]]
+            self.json[key] = texts if _JSON_NULL not in texts else [None if t == _JSON_NULL else t for t in texts]
+        return self.json[key]
 
     def reach(self, key: str, *inside: str) -> Sequence[Any]:
         """What stands inside a JSON object of each item; None where there is no such object."""
@@ -247,7 +248,7 @@ class _Level:
             values = [value.get(step) if type(value) is dict else None for value in values]
         return values
 
-    def _decoded(self, key: str) -> list[Any]:
+    def _decoded(self, key: str) -> Sequence[Any]:
         if key not in self.objects:
             texts = self.texts(key)
             # the frames of a media often have the same
@@ -259,14 +260,16 @@ class _Level:
         """The moderation categories of each item, behind the ids of its media and of itself."""
         found = self.reach("metadata", "moderation", "categories")
         for media_id, item_id, categories in zip(self.media_ids, self.ids, found, strict=True):
-            if categories is not None:
+            if categories not in _NOTHING:
                 for category in _texts(categories):
                     yield media_id, item_id, category
 
-    def keep(self, index: int, key: str, value: Any) -> None:
-        """Puts a leftover of an item into its `extra`."""
-        self.extras.setdefault(index, {})[key] = value
-        self.rows.unknown_fields.add(f"{self.table.name}.{key}")
+    def keep(self, key: str, values: Mapping[int, Any]) -> None:
+        """Puts what is left of a field into the `extra` of its items, by their index."""
+        for index, value in values.items():
+            self.extras.setdefault(index, {})[key] = value
+        if values:
+            self.rows.unknown_fields.add(f"{self.table.name}.{key}")
 
     def build(self) -> None:
         """Makes the arrow table."""
@@ -283,8 +286,7 @@ class _Level:
                 continue
             values = self.texts(key) if column.kind == "json" else self.fields[key]
             columns[column.name], misfits = _convert(values, column.kind)
-            for index, value in misfits.items():
-                self.keep(index, key, value)
+            self.keep(key, misfits)
         if "extra" in self.table.by_name and self.extras:
             columns["extra"] = [
                 encode_json(extra) if (extra := self.extras.get(index)) else None for index in range(self.size)
@@ -314,7 +316,11 @@ def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:
 def _texts(values: Any) -> list[str]:
     """Values of a tag group or a list of categories as text; what is no text as compact JSON."""
     listed = values if isinstance(values, list) else [values]
-    return [clean_text(v) if isinstance(v, str) else encode_json(v) for v in listed if v is not None]
+    return [v if type(v) is str and v.isascii() else _text(v) for v in listed if v is not None]
+
+
+def _text(value: Any) -> str:
+    return clean_text(value) if isinstance(value, str) else encode_json(value)
 
 
 def _tags(tags: Any) -> list[tuple[str, str]]:
@@ -333,11 +339,10 @@ def _moments(frames: _Level) -> dict[str, Any]:
             texts.append(encode_json(given))
         else:
             texts.append(None)
-            frames.keep(index, "timestamp", given)
+            frames.keep("timestamp", {index: given})
     ends = [_seconds(end) for end in frames.fields["endTimestamp"]]
-    for index, end in enumerate(frames.fields["endTimestamp"]):
-        if end is not None and ends[index] is None:
-            frames.keep(index, "endTimestamp", end)
+    given_ends = zip(frames.fields["endTimestamp"], ends, strict=True)
+    frames.keep("endTimestamp", {n: given for n, (given, end) in enumerate(given_ends) if end is None is not given})
     return {
         "timestamp": texts,
         "timestamp_seconds": [_seconds(text) for text in texts],
