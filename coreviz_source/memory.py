@@ -105,7 +105,9 @@ class Memory:
         with self._client() as client:
             self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
-            found = {name: set(columns) for name, columns in client.get_storage_tables(names)}
+            # BigQuery cannot be asked for the tables of a dataset that does not exist
+            stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
+            found = {name: set(columns) for name, columns in stored}
         #: Tables that exist, by name.
         self.tables = {name for name, columns in found.items() if columns}
         #: Whether nothing had been loaded when the run began.
