@@ -1,10 +1,10 @@
 """A test double of BigQuery: its REST API on loopback, spoken to by Google's own client, with DuckDB behind it.
 
-It knows what this project's loads and questions need, and is loud about everything else: a request, a setting of a job or
-a statement that it does not know is an error that the test sees. What BigQuery refuses it refuses too: unknown columns,
-NULL where it is not allowed, values of another type than the column's, comparisons between types, required columns
-that are added later, keys that were not signed by the account. It is no analyser of Google's: the SQL that goes over the wire is
-in `tests/data/bigquery.sql` as well.
+It knows what this project's loads and questions need, and is loud about everything else: a request, a setting of a
+job or a statement that it does not know is an error that the test sees. What BigQuery refuses it refuses too: unknown
+columns, NULL where it is not allowed, values of another type than the column's, comparisons between types, required
+columns that are added later, keys that are not the account's. It is not Google's own analyser: what goes over the wire
+is in `tests/data/bigquery.sql` as well, to be read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gzip
 import json
 import re
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlglot
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -30,6 +33,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
+from sqlglot.tokens import TokenType
 
 #: Whom a service account tells that it wants a token, whatever its `token_uri` is.
 AUDIENCE = "https://oauth2.googleapis.com/token"
@@ -44,7 +48,7 @@ TYPES = {
     "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
     "JSON": "JSON",
 }
-#: What a load job may say; every other key or value is unknown.
+#: What a load job may say, with JSON and with parquet; every other key or value is unknown.
 LOAD = {
     "sourceFormat": "NEWLINE_DELIMITED_JSON",
     "writeDisposition": "WRITE_APPEND",
@@ -53,7 +57,7 @@ LOAD = {
     "ignoreUnknownValues": False,
     "maxBadRecords": 0,
 }
-RESERVED = {"new"}
+PARQUET = {**LOAD, "sourceFormat": "PARQUET", "decimalTargetTypes": ["NUMERIC", "BIGNUMERIC"]}
 
 
 class Refused(Exception):
@@ -65,6 +69,8 @@ class Refused(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
+        if not self.reason:
+            return {"error": "invalid_grant", "error_description": str(self)}
         error = {"reason": self.reason, "message": str(self), "domain": "global"}
         return {"error": {"code": self.status, "message": str(self), "errors": [error]}}
 
@@ -76,8 +82,8 @@ def key() -> rsa.RSAPrivateKey:
 class BigQuery:
     """The service with one project, for as long as a `with` block lasts.
 
-    `statements` and `loads` hold what was asked of it, `unknown` what it did not know; `denied` names permissions that the
-    account lacks; `broken` a table whose next load job fails.
+    `statements` and `loads` hold what was asked of it, `unknown` what it did not know; `denied` names permissions that
+    the account lacks, `broken` a table whose next load job fails.
     """
 
     def __init__(self, project: str = "coreviz-test") -> None:
@@ -90,6 +96,8 @@ class BigQuery:
         self.broken: str | None = None
         self._key = key()
         self._jobs: dict[str, dict[str, Any]] = {}
+        # the types of the columns of the tables of the datasets
+        self._columns: dict[str, dict[str, dict[str, str]]] = {}
         self._lock = threading.Lock()
         self._database = duckdb.connect()
         self._database.execute("SET TimeZone = 'UTC'")
@@ -158,7 +166,7 @@ class BigQuery:
         try:
             jwt.decode(form["assertion"][0], certs=public, audience=AUDIENCE)
         except Exception:
-            raise Refused(400, "invalid_grant", "Invalid JWT Signature.") from None
+            raise Refused(400, "", "Invalid JWT Signature.") from None
         return {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}
 
     def _call(self, method: str, path: str, given: Any) -> dict[str, Any]:
@@ -205,31 +213,18 @@ class BigQuery:
             f"FROM information_schema.columns WHERE table_catalog = '{self.project}' AND table_schema = '{name}' "
             "AND table_name NOT LIKE 'INFORMATION_SCHEMA.%'"
         )
+        columns = dict.fromkeys(("table_name", "column_name", "data_type", "is_nullable"), "STRING")
+        self._columns[name] = {"INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"}}
         return given
 
     def _expect_dataset(self, name: str) -> None:
-        if name not in self._columns():
+        if name not in self._columns:
             raise Refused(404, "notFound", f"Not found: Dataset {self.project}:{name} was not found in location US")
 
     def _no_table(self, dataset: str, name: str) -> Refused:
         return Refused(
             404, "notFound", f"Not found: Table {self.project}:{dataset}.{name} was not found in location US"
         )
-
-    def _columns(self) -> dict[str, dict[str, dict[str, str]]]:
-        """The types of all columns of all tables of all datasets, as sqlglot takes a schema."""
-        found: dict[str, dict[str, dict[str, str]]] = {}
-        rows = self._database.execute(
-            "SELECT s.schema_name, c.table_name, c.column_name, c.data_type FROM information_schema.schemata s "
-            "LEFT JOIN information_schema.columns c ON c.table_catalog = s.catalog_name "
-            "AND c.table_schema = s.schema_name WHERE s.catalog_name = ? ORDER BY c.ordinal_position",
-            [self.project],
-        ).fetchall()
-        for dataset, table, column, kind in rows:
-            tables = found.setdefault(dataset, {})
-            if table is not None:
-                tables.setdefault(table, {})[column] = TYPES[kind]
-        return found
 
     def _staged(self, given: dict[str, Any]) -> bytes:
         """What a load job is to read: files stand for objects of Cloud Storage."""
@@ -243,7 +238,7 @@ class BigQuery:
         load, name = given["configuration"]["load"], given["jobReference"]["jobId"]
         settings = {k: v for k, v in load.items() if k not in ("destinationTable", "sourceUris")}
         self.loads.append({"table": ".".join(list(load["destinationTable"].values())[1:]), **settings})
-        if settings != LOAD:
+        if settings not in (LOAD, PARQUET):
             raise self._not_known(f"the load job {settings}")
         self._need("bigquery.jobs.create", f"Project {self.project}")
         if name in self._jobs:
@@ -251,7 +246,7 @@ class BigQuery:
         status: dict[str, Any] = {"state": "DONE"}
         rows = 0
         try:
-            rows = self._append(load["destinationTable"], content)
+            rows = self._append(load["destinationTable"], content, settings == PARQUET)
         except Refused as refused:
             status["errorResult"] = refused.body["error"]["errors"][0]
             status["errors"] = [status["errorResult"]]
@@ -263,25 +258,26 @@ class BigQuery:
         }
         return self._jobs[name]
 
-    def _append(self, table: dict[str, str], content: bytes) -> int:
+    def _append(self, table: dict[str, str], content: bytes, parquet: bool) -> int:
         dataset, name = table["datasetId"], table["tableId"]
-        columns = self._columns().get(dataset, {}).get(name)
+        columns = self._columns.get(dataset, {}).get(name)
         if columns is None:
             raise self._no_table(dataset, name)
         if self.broken == name:
             self.broken = None
             raise Refused(400, "invalid", f"Error while reading data for {name}, as the test wished")
-        text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        if parquet and "JSON" in columns.values():
+            raise Refused(
+                400, "invalid", f"Error while reading data: {name} has JSON columns, which are not in parquet"
+            )
         rows = []
-        for line in text.splitlines():
-            row = json.loads(line)
+        for row in _parquet(content) if parquet else _lines(content):
             if unknown := row.keys() - columns.keys():
                 raise Refused(400, "invalid", f"Error while reading data: No such field: {unknown}.")
             rows.append([_value(row.get(c), kind, f"{name}.{c}") for c, kind in columns.items()])
         try:
-            if rows:
-                marks = ", ".join("?" * len(columns))
-                self._database.executemany(f'INSERT INTO "{self.project}"."{dataset}"."{name}" VALUES ({marks})', rows)
+            self._database.register("loaded", pa.table({c: [row[i] for row in rows] for i, c in enumerate(columns)}))
+            self._database.execute(f'INSERT INTO "{self.project}"."{dataset}"."{name}" SELECT * FROM loaded')
         except duckdb.ConstraintException as error:
             raise Refused(400, "invalid", f"Missing required field: {error}") from None
         return len(rows)
@@ -289,16 +285,14 @@ class BigQuery:
     # statements
 
     def _query(self, given: dict[str, Any]) -> dict[str, Any]:
-        sql, parameters = given["query"], iter(given.get("queryParameters", []))
+        sql = given["query"]
         self.statements.append(sql)
         if given.get("useLegacySql") is not False or given.get("parameterMode", "POSITIONAL") != "POSITIONAL":
             raise self._not_known(f"a query with {given}")
         answer: dict[str, Any] = {}
         try:
-            for statement in sqlglot.parse(sql, dialect="bigquery"):
+            for statement in sqlglot.parse(_filled(sql, given.get("queryParameters", [])), dialect="bigquery"):
                 assert statement is not None
-                for mark in list(statement.find_all(exp.Placeholder)):
-                    mark.replace(_literal(next(parameters)))
                 answer = self._run(statement)
         except SqlglotError as error:
             raise Refused(400, "invalidQuery", f"{error} in {sql}") from None
@@ -314,7 +308,7 @@ class BigQuery:
             if not table.db or table.catalog != self.project:
                 raise self._not_known(f"a table that is not qualified: {table.sql('bigquery')}")
             self._expect_dataset(table.db)
-            if not isinstance(statement, exp.Create) and table.name not in self._columns()[table.db]:
+            if not isinstance(statement, exp.Create) and table.name not in self._columns[table.db]:
                 raise self._no_table(table.db, table.name)
         if isinstance(statement, exp.Select):
             self._check(statement)
@@ -354,7 +348,7 @@ class BigQuery:
             column.kind.set("expressions", [])  # dlt's own tables bound the length of texts
             if column.kind.sql("bigquery") not in TYPES.values():
                 raise self._not_known(f"the type of {column.sql('bigquery')}")
-        cluster = statement.find(exp.Cluster)
+        cluster = statement.find(exp.ClusterProperty)
         for part in cluster.expressions if cluster else ():
             if columns[part.name].kind.sql("bigquery") in ("JSON", "FLOAT64") or len(cluster.expressions) > 4:
                 raise Refused(400, "invalidQuery", f"Cannot cluster by {cluster.sql('bigquery')}")
@@ -362,12 +356,13 @@ class BigQuery:
             expected = [f"TIMESTAMP_TRUNC(`{c}`, MONTH)" for c in columns]
             if partition.this.sql("bigquery") not in expected:
                 raise self._not_known(f"the partitions {partition.sql('bigquery')}")
-        plain = exp.Create(this=statement.this.copy(), kind="TABLE")
+        plain = exp.Create(this=statement.this.copy(), kind="TABLE", exists=statement.args.get("exists"))
         for column in plain.this.expressions:
             kept = [c for c in column.args["constraints"] if isinstance(c.kind, exp.NotNullColumnConstraint)]
             column.set("constraints", kept)
         self._execute(plain)
-        self.tables[table.db, table.name] = statement
+        self._columns[table.db].setdefault(table.name, {n: c.kind.sql("bigquery") for n, c in columns.items()})
+        self.tables.setdefault((table.db, table.name), statement)
 
     def _alter(self, statement: exp.Alter) -> None:
         for column in statement.args["actions"]:
@@ -376,12 +371,12 @@ class BigQuery:
             if column.find(exp.NotNullColumnConstraint):
                 raise Refused(400, "invalidQuery", "Cannot add required fields to an existing schema.")
             column.set("constraints", [])
-            single = exp.Alter(this=statement.this.copy(), kind="TABLE", actions=[column.copy()])
-            self._execute(single)
+            self._execute(exp.Alter(this=statement.this.copy(), kind="TABLE", actions=[column.copy()]))
+            self._columns[statement.this.db][statement.this.name][column.name] = column.kind.sql("bigquery")
 
     def _check(self, select: exp.Select) -> exp.Expression:
         """Refuses unknown columns, and comparisons that BigQuery has no signature for."""
-        schema = MappingSchema({self.project: self._columns()}, dialect="bigquery")
+        schema = MappingSchema({self.project: self._columns}, dialect="bigquery")
         qualified = qualify(select.copy(), schema=schema, dialect="bigquery", expand_stars=False)
         typed = annotate_types(qualified, schema=schema, dialect="bigquery")
         for comparison in typed.find_all(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In):
@@ -398,7 +393,7 @@ class BigQuery:
         if not isinstance(statement.this, exp.Schema):
             raise self._not_known("an INSERT that names no columns")
         table = statement.this.this
-        columns = self._columns()[table.db][table.name]
+        columns = self._columns[table.db][table.name]
         source = statement.expression
         if isinstance(source, exp.Values):
             selects = [exp.select(*(value.copy() for value in row.expressions)) for row in source.expressions]
@@ -411,9 +406,25 @@ class BigQuery:
                     raise Refused(400, "invalidQuery", f"{column.name}: {columns.get(column.name)} is given {kind}")
 
 
-def _literal(parameter: dict[str, Any]) -> exp.Expression:
-    kind, value = parameter["parameterType"]["type"], parameter["parameterValue"].get("value")
-    return exp.cast(exp.null() if value is None else exp.Literal.string(str(value)), kind, dialect="bigquery")
+def _lines(content: bytes) -> Iterator[dict[str, Any]]:
+    text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    yield from map(json.loads, text.split(b"\n")[:-1])
+
+
+def _parquet(content: bytes) -> Iterator[dict[str, Any]]:
+    for row in pq.read_table(pa.BufferReader(content)).to_pylist():
+        yield {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _filled(sql: str, parameters: list[dict[str, Any]]) -> str:
+    """The statement with its parameters in it, as literals of their types."""
+    marks = [token for token in sqlglot.tokenize(sql, read="bigquery") if token.token_type == TokenType.PLACEHOLDER]
+    for mark, parameter in reversed(list(zip(marks, parameters, strict=True))):
+        value = parameter["parameterValue"].get("value")
+        literal = exp.null() if value is None else exp.Literal.string(str(value))
+        typed = exp.cast(literal, parameter["parameterType"]["type"], dialect="bigquery").sql("bigquery")
+        sql = sql[: mark.start] + typed + sql[mark.end + 1 :]
+    return sql
 
 
 def _value(value: Any, kind: str, column: str) -> Any:
