@@ -7,6 +7,7 @@ it as complete; so after a crash anywhere between two tables, the next listing w
 from __future__ import annotations
 
 import re
+import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
+
+# BigQuery's answers are read by REST; the storage API, which Google's client recommends, needs one permission more
+warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
 
 _ROWS = 10_000
 _IDS = 500
