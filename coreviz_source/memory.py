@@ -314,7 +314,7 @@ class Memory:
             if find(error):
                 raise
             raise DestinationError(
-                f"The warehouse could not be read: {type(error).__name__}: {error}",
+                f"The warehouse could not be read or prepared: {type(error).__name__}: {error}",
                 destination=self._pipeline.destination.destination_name,
                 schema=self._pipeline.dataset_name,
             ) from error

@@ -95,6 +95,7 @@ class BigQuery:
         self.denied: set[str] = set()
         self.broken: str | None = None
         self._key = key()
+        self.locations: dict[str, str] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         # the types of the columns of the tables of the datasets
         self._columns: dict[str, dict[str, dict[str, str]]] = {}
@@ -200,8 +201,6 @@ class BigQuery:
     # datasets and load jobs
 
     def _create_dataset(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        if given["location"] != "US":
-            raise self._not_known(f"the location {given['location']}")
         try:
             self._database.execute(f'CREATE SCHEMA "{self.project}"."{name}"')
         except duckdb.CatalogException:
@@ -213,18 +212,19 @@ class BigQuery:
             f"FROM information_schema.columns WHERE table_catalog = '{self.project}' AND table_schema = '{name}' "
             "AND table_name NOT LIKE 'INFORMATION_SCHEMA.%'"
         )
+        self.locations[name] = given["location"]
         columns = dict.fromkeys(("table_name", "column_name", "data_type", "is_nullable"), "STRING")
         self._columns[name] = {"INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"}}
         return given
 
-    def _expect_dataset(self, name: str) -> None:
-        if name not in self._columns:
-            raise Refused(404, "notFound", f"Not found: Dataset {self.project}:{name} was not found in location US")
+    def _expect_dataset(self, name: str, location: str | None = None) -> None:
+        if name not in self.locations or location not in (None, self.locations[name]):
+            raise Refused(
+                404, "notFound", f"Not found: Dataset {self.project}:{name} was not found in location {location}"
+            )
 
     def _no_table(self, dataset: str, name: str) -> Refused:
-        return Refused(
-            404, "notFound", f"Not found: Table {self.project}:{dataset}.{name} was not found in location US"
-        )
+        return Refused(404, "notFound", f"Not found: Table {self.project}:{dataset}.{name}")
 
     def _staged(self, given: dict[str, Any]) -> bytes:
         """What a load job is to read: files stand for objects of Cloud Storage."""
@@ -242,7 +242,7 @@ class BigQuery:
             raise self._not_known(f"the load job {settings}")
         self._need("bigquery.jobs.create", f"Project {self.project}")
         if name in self._jobs:
-            raise Refused(409, "duplicate", f"Already Exists: Job {self.project}:US.{name}")
+            raise Refused(409, "duplicate", f"Already Exists: Job {self.project}:{name}")
         status: dict[str, Any] = {"state": "DONE"}
         rows = 0
         try:
@@ -251,7 +251,10 @@ class BigQuery:
             status["errorResult"] = refused.body["error"]["errors"][0]
             status["errors"] = [status["errorResult"]]
         self._jobs[name] = {
-            "jobReference": {**given["jobReference"], "location": "US"},
+            "jobReference": {
+                "location": self.locations[load["destinationTable"]["datasetId"]],
+                **given["jobReference"],
+            },
             "configuration": given["configuration"],
             "status": status,
             "statistics": {"load": {"outputRows": str(rows)}},
@@ -293,21 +296,21 @@ class BigQuery:
         try:
             for statement in sqlglot.parse(_filled(sql, given.get("queryParameters", [])), dialect="bigquery"):
                 assert statement is not None
-                answer = self._run(statement)
+                answer = self._run(statement, given["location"])
         except SqlglotError as error:
             raise Refused(400, "invalidQuery", f"{error} in {sql}") from None
         except duckdb.CatalogException as error:
             raise Refused(404, "notFound", f"Not found: Table or dataset: {error}") from None
         except duckdb.Error as error:
             raise Refused(400, "invalidQuery", f"{error} in {sql}") from None
-        job = {"projectId": self.project, "jobId": f"query-{len(self.statements)}", "location": "US"}
+        job = {"projectId": self.project, "jobId": f"query-{len(self.statements)}", "location": given["location"]}
         return {"jobReference": job, "jobComplete": True, **answer}
 
-    def _run(self, statement: exp.Expression) -> dict[str, Any]:
+    def _run(self, statement: exp.Expression, location: str) -> dict[str, Any]:
         for table in statement.find_all(exp.Table):
             if not table.db or table.catalog != self.project:
                 raise self._not_known(f"a table that is not qualified: {table.sql('bigquery')}")
-            self._expect_dataset(table.db)
+            self._expect_dataset(table.db, location)
             if not isinstance(statement, exp.Create) and table.name not in self._columns[table.db]:
                 raise self._no_table(table.db, table.name)
         if isinstance(statement, exp.Select):
@@ -315,7 +318,8 @@ class BigQuery:
             return _rows(self._execute(statement))
         if isinstance(statement, exp.Declare):
             return {}
-        self._need("bigquery.tables.updateData", f"Project {self.project}")
+        made = isinstance(statement, exp.Create)
+        self._need(f"bigquery.tables.{'create' if made else 'updateData'}", f"Project {self.project}")
         if isinstance(statement, exp.Create) and statement.kind == "TABLE":
             self._create(statement)
         elif isinstance(statement, exp.Alter):
@@ -408,7 +412,7 @@ class BigQuery:
 
 def _lines(content: bytes) -> Iterator[dict[str, Any]]:
     text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    yield from map(json.loads, text.split(b"\n")[:-1])
+    yield from (json.loads(line) for line in text.split(b"\n") if line)
 
 
 def _parquet(content: bytes) -> Iterator[dict[str, Any]]:

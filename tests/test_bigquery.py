@@ -118,7 +118,7 @@ def test_bigquery_and_duckdb_hold_the_same_whatever_changes_and_wherever_it_runs
                     library.delete(item["id"])
             for each in (here, pipeline):
                 assert run_sync(each, studio, reconcile_every="0").exit_code == 0
-                assert_equal_to(each, studio)
+            assert_equal_to(here, studio)
             assert_equal(read(here, *NAMES), read(pipeline, *NAMES))
 
         held = load_ids(here)
@@ -196,6 +196,7 @@ def test_staged_files_are_not_parquet_which_bigquery_reads_no_json_from(service,
         ("bigquery.datasets.get", ["bigquery.datasets.get", "destination.bigquery.credentials"]),
         ("bigquery.datasets.create", ["bigquery.datasets.create", "destination.bigquery.credentials"]),
         ("bigquery.jobs.create", ["bigquery.jobs.create", "destination.bigquery.credentials"]),
+        ("bigquery.tables.create", ["bigquery.tables.create", "destination.bigquery.credentials"]),
         ("bigquery.tables.updateData", ["bigquery.tables.updateData", "destination.bigquery.credentials"]),
     ],
 )
@@ -216,6 +217,19 @@ def test_a_bigquery_that_lets_nobody_in_is_exit_code_7_and_says_which_setting(se
         assert text in report.to_json()
     assert "BEGIN PRIVATE KEY" not in report.to_json()
     assert not any(dataset.exit_code == 0 for dataset in report.datasets.values())
+
+
+def test_a_dataset_in_another_location_is_not_taken_for_an_empty_warehouse(service, tmp_path, monkeypatch):
+    monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "EU")
+    with Studio(frozen(10)) as studio:
+        service.denied.add("bigquery.tables.create")
+        dataset = into(service.credentials(), tmp_path).dataset_name
+        assert run_sync(into(service.credentials(), tmp_path, dataset), studio).exit_code == 7
+        assert service.locations[dataset] == "EU"
+        monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "US")
+        report = run_sync(into(service.credentials(), tmp_path, dataset), studio)
+    assert report.exit_code == 7
+    assert "was not found in location US" in report.to_json()
 
 
 def test_what_dlt_says_to_bigquery_is_what_was_read_and_found_good(service):
