@@ -7,6 +7,7 @@ it as complete; so after a crash anywhere between two tables, the next listing w
 from __future__ import annotations
 
 import re
+import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
+
+# BigQuery's answers are read by REST; the storage API, which Google's client recommends, needs one permission more
+warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
 
 _ROWS = 10_000
 _IDS = 500
@@ -105,7 +109,9 @@ class Memory:
         with self._client() as client:
             self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
-            found = {name: set(columns) for name, columns in client.get_storage_tables(names)}
+            # BigQuery cannot be asked for the tables of a dataset that does not exist
+            stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
+            found = {name: set(columns) for name, columns in stored}
         #: Tables that exist, by name.
         self.tables = {name for name, columns in found.items() if columns}
         #: Whether nothing had been loaded when the run began.
@@ -308,7 +314,7 @@ class Memory:
             if find(error):
                 raise
             raise DestinationError(
-                f"The warehouse could not be read: {type(error).__name__}: {error}",
+                f"The warehouse could not be read or prepared: {type(error).__name__}: {error}",
                 destination=self._pipeline.destination.destination_name,
                 schema=self._pipeline.dataset_name,
             ) from error

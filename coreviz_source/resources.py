@@ -10,6 +10,12 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.schema.utils import dlt_id_column
+from dlt.destinations.impl.bigquery.bigquery_adapter import (
+    CLUSTER_COLUMNS_HINT,
+    PARTITION_HINT,
+    TABLE_DESCRIPTION_HINT,
+)
 from dlt.extract import DltResource, DltSource
 
 from coreviz_source.files import RowFile, RowFiles
@@ -93,15 +99,36 @@ def _prepare(source: DltSource, memory: Memory, by_file: bool) -> None:
         # dlt's own choice for Postgres, csv, would turn empty texts into nulls
         for resource in source.resources.values():
             resource.apply_hints(file_format="parquet" if by_file else "insert_values")
+    bigquery = _destination().endswith("bigquery")
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource = source.resources[name]
+        if bigquery:
+            _lay_out(resource, BY_NAME[name])
+        if not by_file:
+            # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
+            resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
         if memory.fresh and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
             resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
     memory.make(schema)
+
+
+def _lay_out(resource: DltResource, table: Table) -> None:
+    """Says how BigQuery keeps a table.
+
+    Partitions are months: days would be small, and after eleven years more than the 4,000 that one job may write. No
+    query has to name one, because a merge finds its rows by the columns of the clusters.
+    """
+    layout: dict[str, Any] = {TABLE_DESCRIPTION_HINT: table.description}
+    if table.partitioned_by:
+        layout[PARTITION_HINT] = {table.partitioned_by: "TIMESTAMP_TRUNC({column_name}, MONTH)"}
+    if table.clustered_by:
+        layout[CLUSTER_COLUMNS_HINT] = list(table.clustered_by)
+    # by parquet, dlt's choice where files are staged, there would be no JSON
+    resource.apply_hints(file_format="jsonl", additional_table_hints=layout)
 
 
 def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:
