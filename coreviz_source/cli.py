@@ -84,6 +84,7 @@ def main() -> None:
 @main.command()
 @_warehouse
 @click.option("--resync", is_flag=True, default=None, help="Load everything again, whatever the warehouse holds.")
+@click.option("--views/--no-views", default=True, help="Make the views for analysts at the end, or leave them out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; everything else goes to stderr.")
 @_settings()
 def sync(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
@@ -194,8 +195,8 @@ def _print_report(report: Report) -> None:
             click.echo(f"  fields without a column, kept in `extra`: {', '.join(dataset.unknown_fields)}")
         if dataset.message:
             click.echo(f"  {dataset.message}", err=True)
-    for error in report.errors:
-        click.echo(str(error), err=True)
+    for problem in (*report.errors, *report.warnings):
+        click.echo(str(problem), err=True)
 
 
 if __name__ == "__main__":
