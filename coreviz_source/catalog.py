@@ -7,8 +7,8 @@ A view carries the fingerprint of its declaration in its comment.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +17,8 @@ import dlt
 from dlt.destinations.sql_client import SqlClientBase
 from xxhash import xxh3_64_hexdigest
 
-from coreviz_source.errors import DestinationError, find
+from coreviz_source.errors import DestinationError
+from coreviz_source.memory import Memory
 from coreviz_source.tables import BY_NAME, CAPTIONS, TABLES
 from coreviz_source.views import Dialect, View, render, tables_of, views
 
@@ -76,22 +77,24 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
     Raises:
         DestinationError: The warehouse cannot be reached, or holds no tables yet.
     """
-    with _opened(pipeline) as catalog:
+    with closing(Memory(pipeline)) as memory, memory.sql_client() as client:
+        catalog = _Catalog(client)
         if not catalog.tables:
             raise nothing_loaded(pipeline)
         return catalog.write(catalog.missing_views())
 
 
-def publish(pipeline: dlt.Pipeline, with_views: bool = True) -> list[str]:
+def publish(memory: Memory, with_views: bool = True) -> list[str]:
     """Brings comments, indexes and views up to date; never raises, because the tables are good without them.
 
     Returns:
         A sentence for each thing that could not be made.
     """
     try:
-        with _opened(pipeline) as catalog:
-            problems = catalog.write([*catalog.missing_comments(), *catalog.missing_indexes()])
-            return problems + (catalog.write(catalog.missing_views()) if with_views and catalog.tables else [])
+        with memory.sql_client() as client:
+            catalog = _Catalog(client)
+            missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
+            return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)
     except DestinationError as error:
         return [f"Comments, indexes and views were left as they are: {error}"]
 
@@ -105,19 +108,16 @@ def nothing_loaded(pipeline: dlt.Pipeline) -> DestinationError:
     )
 
 
-def dialect_of(pipeline: dlt.Pipeline) -> Dialect:
-    """The SQL that the pipeline's destination speaks.
+def dialect_of(client: SqlClientBase[Any]) -> Dialect:
+    """The SQL that a warehouse speaks.
 
     Raises:
         DestinationError: It is none that views are written for.
     """
-    kind = pipeline.destination.destination_type.rpartition(".")[2]
     for dialect in _OBJECTS:
-        if kind == dialect:
+        if client.capabilities.sqlglot_dialect == dialect:
             return dialect
-    raise DestinationError(
-        f"There are no views for {pipeline.destination.destination_name}.", remedy="Use duckdb, postgres or bigquery."
-    )
+    raise DestinationError("There are no views for this destination.", remedy="Use duckdb, postgres or bigquery.")
 
 
 @dataclass(frozen=True)
@@ -129,31 +129,14 @@ class _Change:
     otherwise: list[str] | None = None
 
 
-@contextmanager
-def _opened(pipeline: dlt.Pipeline) -> Iterator[_Catalog]:
-    """The catalog of a pipeline's warehouse; what goes wrong with the connection is a `DestinationError`."""
-    dialect = dialect_of(pipeline)
-    try:
-        with pipeline.sql_client() as client:
-            yield _Catalog(client, dialect)
-    except Exception as error:
-        if find(error):
-            raise
-        raise DestinationError(
-            f"The warehouse's catalog could not be read: {_line(error)}",
-            destination=pipeline.destination.destination_name,
-            schema=pipeline.dataset_name,
-        ) from error
-
-
 class _Catalog:
     """What stands in a schema, and what is missing there."""
 
-    def __init__(self, client: SqlClientBase[Any], dialect: Dialect) -> None:
+    def __init__(self, client: SqlClientBase[Any]) -> None:
         self._client = client
-        self._dialect = dialect
-        self._literal: Callable[[str], str] = client.capabilities.escape_literal  # type: ignore[assignment]
-        self._objects = {name: (kind, comment or "") for name, kind, comment in self._ask(_OBJECTS[dialect])}
+        self._dialect = dialect_of(client)
+        self._literal: Callable[[str], str] = client.capabilities.escape_literal
+        self._objects = {name: (kind, comment or "") for name, kind, comment in self._ask(_OBJECTS[self._dialect])}
         #: Tables of ours that exist.
         self.tables = {name for name, (kind, _) in self._objects.items() if kind == "table"} & BY_NAME.keys()
 

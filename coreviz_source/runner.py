@@ -64,7 +64,7 @@ def sync(
         memory = Memory(pipeline)
         with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
             _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
-        report.warnings = publish(pipeline, views)
+            report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)

@@ -81,12 +81,12 @@ def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None =
             table.set(key, part)
     for span in list(tree.find_all(exp.DateDiff)):
         template = _MICROSECONDS.get(dialect)
-        if template and span.unit.name.upper() == "MICROSECOND":
+        if template and span.text("unit").upper() == "MICROSECOND":
             start, end = span.expression.sql(dialect), span.this.sql(dialect)
             span.replace(sqlglot.parse_one(template.format(start=start, end=end), read=dialect))
     if dialect == "bigquery":
         for truncated in tree.find_all(exp.TimestampTrunc, exp.DateTrunc):
-            if truncated.unit.name.upper() == "WEEK":
+            if truncated.text("unit").upper() == "WEEK":
                 # a week of BigQuery begins on Sunday
                 truncated.set("unit", exp.var("ISOWEEK"))
     return tree.sql(
