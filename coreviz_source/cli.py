@@ -128,6 +128,37 @@ def check(**arguments: Any) -> None:
 
 
 @main.command()
+@_warehouse
+@click.argument("text")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many captions at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
+def search(pipeline: dlt.Pipeline, text: str, limit: int, as_json: bool) -> None:
+    """Print the captions that match TEXT, those of the newest media first; reads the warehouse alone."""
+    import json
+    from dataclasses import asdict
+
+    from coreviz_source.errors import CorevizError
+    from coreviz_source.search import search as find
+
+    try:
+        found = find(pipeline, text, limit)
+    except CorevizError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps([asdict(match) for match in found], ensure_ascii=False))
+        return
+    for match in found:
+        moment = f", page {match.page_number}" if match.page_number is not None else ""
+        if match.timestamp_seconds:
+            moment = f", at {match.timestamp_seconds:.1f} s"
+        click.echo(f"{match.media_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        click.echo(f"  {match.caption}\n  {match.blob or ''}")
+    if not found:
+        click.echo("No caption matches.", err=True)
+
+
+@main.command()
 @click.option("--media", default=240, show_default=True, help="Media in the demo library.")
 @click.option("--generation", type=click.Choice(["2025", "2026"]), default="2026", show_default=True)
 def demo(media: int, generation: str) -> None:

@@ -18,6 +18,7 @@ from coreviz_source.describe import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES
+from coreviz_source.views import views
 from tests.docs import ROOT, blocks, filled
 from tests.scenario import frozen
 
@@ -105,6 +106,8 @@ def test_the_tables_page_and_the_diagram_are_those_of_the_code():
     for table in TABLES:
         assert f"{table.name}: {table.description}" in text()
         assert all(column.description.endswith(".") for column in table.columns)
+    for view in views():
+        assert f"{view.name} (view): {view.description}" in text()
 
 
 def test_every_setting_is_documented_everywhere():
