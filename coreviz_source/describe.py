@@ -44,10 +44,11 @@ def markdown() -> str:
     """The page docs/tables.md."""
     return (
         "# Tables\n\n"
-        "Made from `coreviz_source/tables.py` and `coreviz_source/views` by `make docs`; a test holds them together.\n\n"
+        "Made from `coreviz_source/tables.py` and `coreviz_source/views` by `make docs`; a test holds them\n"
+        "together.\n\n"
         f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES) + "\n## Views\n\n"
-        "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media that\n"
-        "were softly deleted are in none of them.\n\n" + "\n".join(map(_view, views()))
+        "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media\n"
+        "that were softly deleted are in none of them.\n\n" + "\n".join(map(_view, views()))
     )
 
 
