@@ -19,7 +19,7 @@ from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES
 from coreviz_source.views import views
-from tests.docs import ROOT, blocks, filled
+from tests.docs import QUESTIONS, ROOT, blocks, filled
 from tests.scenario import frozen
 
 README = (ROOT / "README.md").read_text()
@@ -60,6 +60,13 @@ def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
     with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
         assert filled(README, database) == README
     assert len(blocks(ROOT / "README.md", "sql")) == 5
+
+
+def test_the_questions_of_the_sql_page_have_the_answers_of_the_demo(demo):
+    directory, _ = demo
+    page = QUESTIONS.read_text()
+    with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
+        assert filled(page, database) == page
 
 
 def test_the_readmes_commands_work_against_a_studio():

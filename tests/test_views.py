@@ -425,4 +425,3 @@ def test_sql_says_the_same_in_every_dialect_where_sqlglot_alone_would_not():
     span = "SELECT DATE_DIFF('microsecond', a, b) / 1e6 FROM media"
     assert "TIMESTAMP_DIFF(b, a, MICROSECOND)" in render(span, "bigquery")
     assert "EXTRACT(EPOCH FROM b - a)" in render(span, "postgres")
-    assert "ISOWEEK" in render("SELECT DATE_TRUNC('week', created_at) FROM media", "bigquery")

@@ -84,11 +84,6 @@ def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None =
         if template and span.text("unit").upper() == "MICROSECOND":
             start, end = span.expression.sql(dialect), span.this.sql(dialect)
             span.replace(sqlglot.parse_one(template.format(start=start, end=end), read=dialect))
-    if dialect == "bigquery":
-        for truncated in tree.find_all(exp.TimestampTrunc, exp.DateTrunc):
-            if truncated.text("unit").upper() == "WEEK":
-                # a week of BigQuery begins on Sunday
-                truncated.set("unit", exp.var("ISOWEEK"))
     return tree.sql(
         dialect, identify=path is not None, comments=False, pretty=True, unsupported_level=sqlglot.ErrorLevel.IGNORE
     )
