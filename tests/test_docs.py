@@ -166,6 +166,7 @@ def test_the_example_of_the_secrets_works_when_it_is_filled_in():
         ("check --api-key wrong", 3, "sources.coreviz.api_key"),
         ("sync --lookback soon", 2, "lookback"),
         ("sync --json", 0, '"exit_code": 0'),
+        ("sync --json --no-views", 0, '"warnings": []'),
         ("sync --no-such-option", 2, "No such option"),
         ("schema --format mermaid", 0, "erDiagram"),
     ],
