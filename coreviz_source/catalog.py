@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import dlt
@@ -96,7 +95,9 @@ def publish(memory: Memory, with_views: bool = True) -> list[str]:
             missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
             return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)
     except DestinationError as error:
-        return [f"Comments, indexes and views were left as they are: {error}"]
+        problem = f"Comments, indexes and views were left as they are: {error}"
+        _log.warning("%s", problem)
+        return [problem]
 
 
 def nothing_loaded(pipeline: dlt.Pipeline) -> DestinationError:
@@ -190,8 +191,7 @@ class _Catalog:
 
     def _missing(self, view: View) -> _Change | str | None:
         full_name = self._name(view.name)
-        declared = (version("coreviz-source"), self._dialect, full_name, view)
-        mark = f"[coreviz_source {xxh3_64_hexdigest(repr(declared).encode())}]"
+        mark = f"[coreviz_source {xxh3_64_hexdigest(f'{self._dialect} {full_name} {view.fingerprint}'.encode())}]"
         kind, comment = self._objects.get(view.name, ("", ""))
         if mark in comment:
             return None

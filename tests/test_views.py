@@ -93,7 +93,7 @@ def test_every_view_equals_the_truth_after_a_first_load_changes_deletions_and_so
     library = frozen(120, datasets=2)
     first, second = library.datasets
     with Studio(library) as studio:
-        for step in range(4):
+        for step in range(3):
             library.advance(minutes=7)
             if step == 1:
                 for change in CHANGES:
@@ -102,18 +102,20 @@ def test_every_view_equals_the_truth_after_a_first_load_changes_deletions_and_so
                 library.add_caption(media_of(library, second, frames=1)[0]["id"], "Late.")
                 library.add_media(second, "video")
                 library.advance(seconds=10)
-            if step >= 2:
-                for item in media_of(library, first)[step : 20 : step + 1]:
+            if step:
+                for item in media_of(library, first)[step : 20 : step + 2]:
                     library.delete(item["id"])
             for warehouse in (postgres, pipeline):
-                report = run_sync(warehouse, studio, deletes="soft" if step == 3 else "hard", reconcile_every="0")
+                report = run_sync(warehouse, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0")
                 assert (report.exit_code, report.warnings) == (0, [])
                 assert_views(warehouse, studio)
     for warehouse in (postgres, pipeline):
         assert query(warehouse, f"SELECT COUNT(*) > 3 FROM {name_of(warehouse, 'media')} WHERE deleted_at IS NOT NULL")
 
 
-def test_an_unchanged_run_executes_nothing_and_what_was_lost_comes_back(warehouse, monkeypatch):
+def test_an_unchanged_run_executes_nothing_and_what_was_lost_or_is_of_another_release_is_made_again(
+    warehouse, monkeypatch
+):
     library = frozen(20)
     with Studio(library) as studio:
         assert run_sync(warehouse, studio).warnings == []
@@ -123,11 +125,20 @@ def test_an_unchanged_run_executes_nothing_and_what_was_lost_comes_back(warehous
         assert run_sync(warehouse, studio).warnings == []
         assert create_views(warehouse) == []
         assert executed == []
-        query_none(warehouse, f"DROP VIEW {name_of(warehouse, 'tag_usage')}")
-        query_none(warehouse, f"COMMENT ON COLUMN {name_of(warehouse, 'media')}.name IS 'mine'")
+        old = name_of(warehouse, "tag_usage")
+        query_none(
+            warehouse,
+            f"DROP VIEW {name_of(warehouse, 'freshness')}",
+            f"COMMENT ON COLUMN {name_of(warehouse, 'media')}.name IS 'mine'",
+            f"DROP VIEW {old}",
+            f"CREATE VIEW {old} AS SELECT 1 AS x, 2 AS tag",
+            f"COMMENT ON VIEW {old} IS 'Old. [coreviz_source 0123456789abcdef]'",
+            # as a later release of dlt or of ours may
+            *(f"ALTER TABLE {name_of(warehouse, t)} ADD COLUMN later VARCHAR" for t in ("media", "media_tags")),
+        )
         assert run_sync(warehouse, studio).warnings == []
-        assert [sql for sql in executed if "CREATE" in sql and "tag_usage" not in sql] == []
-        assert "COMMENT ON COLUMN" in executed[0]
+        assert [s for s in executed if "CREATE" in s and "tag_usage" not in s and "freshness" not in s] == []
+        assert [s for s in executed if s.startswith("COMMENT ON COLUMN") and '"media"."name"' in s] == executed[:1]
         assert_views(warehouse, studio)
 
 
@@ -137,7 +148,7 @@ def query_none(warehouse: dlt.Pipeline, *statements: str) -> None:
             client.execute_sql(sql)
 
 
-def test_tables_and_columns_carry_their_descriptions(warehouse):
+def test_tables_views_and_columns_carry_their_descriptions(warehouse):
     with Studio(frozen(20)) as studio:
         run_sync(warehouse, studio, views=False)
     assert standing(warehouse) == set()
@@ -159,11 +170,7 @@ def test_tables_and_columns_carry_their_descriptions(warehouse):
         assert found[table.name, None] == table.description
         for column in table.columns:
             assert found[table.name, column.name] == column.description
-
-
-def test_views_are_described_and_hide_the_tombstone_flag(warehouse):
-    with Studio(frozen(20)) as studio:
-        run_sync(warehouse, studio)
+    assert create_views(warehouse) == []
     assert standing(warehouse) == set(NAMES)
     for view in views():
         assert view.description.endswith(".") and all(meaning.endswith(".") for meaning in view.columns.values())
@@ -188,21 +195,6 @@ def test_views_are_described_and_hide_the_tombstone_flag(warehouse):
             )
         assert comment.startswith(view.description)
         assert first == view.columns["dataset_id"]
-
-
-def test_a_view_of_another_release_is_replaced_and_columns_that_appear_do_no_harm(warehouse):
-    name = name_of(warehouse, "tag_usage")
-    with Studio(frozen(20)) as studio:
-        run_sync(warehouse, studio)
-        query_none(
-            warehouse,
-            f"DROP VIEW {name}",
-            f"CREATE VIEW {name} AS SELECT 1 AS x, 2 AS tag",
-            f"COMMENT ON VIEW {name} IS 'Old. [coreviz_source 0123456789abcdef]'",
-            *(f"ALTER TABLE {name_of(warehouse, t)} ADD COLUMN later VARCHAR" for t in ("media", "media_tags")),
-        )
-        assert run_sync(warehouse, studio).warnings == []
-        assert_views(warehouse, studio)
 
 
 def test_what_is_not_ours_is_left_alone_and_said(warehouse):
@@ -279,20 +271,20 @@ def test_a_user_who_may_not_make_views_loads_all_the_same(server, postgres, tmp_
     query_none(postgres, "DROP OWNED BY writer", "DROP ROLE writer")
 
 
-def test_views_whose_tables_do_not_exist_yet_wait_for_them(warehouse):
+def test_views_whose_tables_do_not_exist_yet_wait_for_them(pipeline):
     with pytest.raises(DestinationError, match="no tables"):
-        create_views(warehouse)
+        create_views(pipeline)
     library = frozen(20)
     with Studio(library) as studio:
         source = coreviz(**arguments(studio, {}))
-        warehouse.run(source.with_resources("media", "datasets", "objects"))
-        problems = create_views(warehouse)
+        pipeline.run(source.with_resources("media", "datasets", "objects"))
+        problems = create_views(pipeline)
         assert len(problems) == len(NAMES) - 2
         assert all("there is no table" in problem for problem in problems)
-        assert standing(warehouse) == {"object_labels", "freshness"}
-        warehouse.run(coreviz(**arguments(studio, {"reconcile_every": "0"})))
-        assert create_views(warehouse) == []
-        assert_views(warehouse, studio)
+        assert standing(pipeline) == {"object_labels", "freshness"}
+        pipeline.run(coreviz(**arguments(studio, {"reconcile_every": "0"})))
+        assert create_views(pipeline) == []
+        assert_views(pipeline, studio)
 
 
 def test_two_processes_make_the_views_at_once(server, postgres, tmp_path):

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from xxhash import xxh3_64_hexdigest
+
 Dialect = Literal["duckdb", "postgres", "bigquery"]
 
 NAMES = (
@@ -34,12 +36,16 @@ _MICROSECONDS: dict[Dialect, str] = {
 
 @dataclass(frozen=True)
 class View:
-    """One view: its name, what a row is, its columns with their meaning, and the query in DuckDB's SQL."""
+    """One view: its name, what a row is, its columns with their meaning, and the query in DuckDB's SQL.
+
+    The fingerprint is another one when the declaration, or the way in which it is rendered, has changed.
+    """
 
     name: str
     description: str
     columns: dict[str, str]
     sql: str
+    fingerprint: str
 
 
 @cache
@@ -49,10 +55,14 @@ def views() -> tuple[View, ...]:
 
 
 def _read(name: str) -> View:
-    header, sql = files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8").split("\n\n", 1)
+    declared, rendering = (
+        files(__name__).joinpath(file).read_text(encoding="utf-8") for file in (f"{name}.sql", "__init__.py")
+    )
+    header, sql = declared.split("\n\n", 1)
     description, columns = re.sub("^-- ?", "", header, flags=re.MULTILINE).split("\n\n", 1)
     described = dict(line.split(": ", 1) for line in columns.splitlines())
-    return View(name, description.replace("\n", " "), described, sql.strip())
+    fingerprint = xxh3_64_hexdigest((declared + rendering).encode())
+    return View(name, description.replace("\n", " "), described, sql.strip(), fingerprint)
 
 
 def tables_of(sql: str) -> set[str]:
