@@ -63,9 +63,9 @@ ORDER BY
 -- Which media have no caption yet, by age?
 SELECT
   CASE
-    WHEN newest - created_at < INTERVAL '6' HOUR
+    WHEN created_at > newest - INTERVAL '6' HOUR
     THEN '1: under 6 hours'
-    WHEN newest - created_at < INTERVAL '24' HOUR
+    WHEN created_at > newest - INTERVAL '24' HOUR
     THEN '2: under a day'
     ELSE '3: a day and more'
   END AS age,
