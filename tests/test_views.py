@@ -56,7 +56,7 @@ def is_postgres(warehouse: dlt.Pipeline) -> bool:
 
 
 def name_of(warehouse: dlt.Pipeline, table: str) -> str:
-    return f"{warehouse.dataset_name}.{table}"
+    return warehouse.sql_client().make_qualified_table_name(table)
 
 
 def plain(value: Any) -> Any:
