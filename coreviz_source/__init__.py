@@ -10,7 +10,8 @@ pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 
 `sync()` is the same for a timer. How an item travels: `client` asks the API, `listing` makes a complete list of its
 pages, `changes` compares it with what the warehouse holds (`memory`), `rows` flattens what is new into the tables
-that `tables` declares, `mirror` does that for a dataset, and `resources` hands it to dlt.
+that `tables` declares, `mirror` does that for a dataset, and `resources` hands it to dlt. `views` are for analysts;
+`catalog` brings them, comments and indexes to the warehouse.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
+from coreviz_source.catalog import create_views
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -32,7 +34,7 @@ from coreviz_source.resources import selected_tables, table_resources
 from coreviz_source.runner import sync
 from coreviz_source.settings import Settings, resolve
 
-__all__ = ["DatasetReport", "Report", "coreviz", "sync"]
+__all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
 
 _log = logging.getLogger(__name__)
 

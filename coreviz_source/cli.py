@@ -84,6 +84,7 @@ def main() -> None:
 @main.command()
 @_warehouse
 @click.option("--resync", is_flag=True, default=None, help="Load everything again, whatever the warehouse holds.")
+@click.option("--views/--no-views", default=True, help="Make the views for analysts at the end, or leave them out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; everything else goes to stderr.")
 @_settings()
 def sync(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
@@ -124,6 +125,37 @@ def check(**arguments: Any) -> None:
         codes.append(error.exit_code)
         click.echo(str(error), err=True)
     sys.exit(worst(codes))
+
+
+@main.command()
+@_warehouse
+@click.argument("text")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many captions at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
+def search(pipeline: dlt.Pipeline, text: str, limit: int, as_json: bool) -> None:
+    """Print the captions that match TEXT, those of the newest media first; reads the warehouse alone."""
+    import json
+    from dataclasses import asdict
+
+    from coreviz_source.errors import CorevizError
+    from coreviz_source.search import search as find
+
+    try:
+        found = find(pipeline, text, limit)
+    except CorevizError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps([asdict(match) for match in found], ensure_ascii=False))
+        return
+    for match in found:
+        moment = f", page {match.page_number}" if match.page_number is not None else ""
+        if match.timestamp_seconds:
+            moment = f", at {match.timestamp_seconds:.1f} s"
+        click.echo(f"{match.media_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        click.echo(f"  {match.caption}\n  {match.blob or ''}")
+    if not found:
+        click.echo("No caption matches.", err=True)
 
 
 @main.command()
@@ -194,8 +226,8 @@ def _print_report(report: Report) -> None:
             click.echo(f"  fields without a column, kept in `extra`: {', '.join(dataset.unknown_fields)}")
         if dataset.message:
             click.echo(f"  {dataset.message}", err=True)
-    for error in report.errors:
-        click.echo(str(error), err=True)
+    for problem in (*report.errors, *report.warnings):
+        click.echo(str(problem), err=True)
 
 
 if __name__ == "__main__":

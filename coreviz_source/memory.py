@@ -19,6 +19,7 @@ from typing import Any
 import dlt
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
@@ -296,6 +297,12 @@ class Memory:
         """Closes the connection; the next question opens another one."""
         self._connection.close()
         self._opened = None
+
+    @contextmanager
+    def sql_client(self) -> Iterator[SqlClientBase[Any]]:
+        """The open connection, for what other modules ask or tell the warehouse."""
+        with self._client() as client:
+            yield client.sql_client
 
     @contextmanager
     def _client(self) -> Iterator[SqlJobClientBase]:

@@ -81,12 +81,13 @@ class Report:
     """What a `sync` did.
 
     `datasets` answers to either form of a dataset's id. `errors` are failures of the run as a whole: settings, the
-    account, the destination.
+    account, the destination. `warnings` are comments, indexes and views that could not be made: the tables are good.
     """
 
     run: str
     datasets: dict[str, DatasetReport] = field(default_factory=_Datasets)
     errors: list[CorevizError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -106,6 +107,7 @@ class Report:
             "exit_code": self.exit_code,
             "seconds": self.seconds,
             "errors": [str(error) for error in self.errors],
+            "warnings": self.warnings,
             "datasets": datasets,
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from coreviz_source.catalog import publish
 from coreviz_source.errors import CorevizError, DestinationError, find
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
@@ -32,17 +33,22 @@ _log = logging.getLogger("coreviz_source")
 
 
 def sync(
-    pipeline: dlt.Pipeline, *, progress: Callable[[DatasetReport], None] | None = None, **arguments: Any
+    pipeline: dlt.Pipeline,
+    *,
+    progress: Callable[[DatasetReport], None] | None = None,
+    views: bool = True,
+    **arguments: Any,
 ) -> Report:
     """Mirrors datasets into the pipeline's destination, for a timer.
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed.
+    next run continues if this one is killed; and comments, indexes and views are brought up to date at the end.
 
     Args:
         pipeline: Where to load.
         progress: Called after every page with the report of the dataset that is being listed.
+        views: Whether to make the views (see `create_views`).
         **arguments: Those of `coreviz()`.
 
     Returns:
@@ -58,6 +64,7 @@ def sync(
         memory = Memory(pipeline)
         with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
             _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
+            report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
