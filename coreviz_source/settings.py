@@ -44,6 +44,7 @@ class CorevizConfiguration(BaseConfiguration):
     requests_per_second: Optional[float] = None
     max_media: Optional[int] = None
     resync: bool = False
+    ignored_fields: Optional[Any] = None
 
     __section__ = "coreviz"
 
@@ -67,6 +68,8 @@ class Settings:
     requests_per_second: float | None
     max_media: int | None
     resync: bool
+    ignored_fields: tuple[str, ...]
+    """API names, dotted where they are inside frames, captions or objects."""
 
     @property
     def sliced(self) -> bool:
@@ -130,25 +133,14 @@ def _checked(found: CorevizConfiguration) -> Settings:
         requests_per_second=_rate(found.requests_per_second),
         max_media=None if found.max_media is None else _positive(found.max_media, "max_media"),
         resync=bool(found.resync),
+        ignored_fields=_ignored_fields(found.ignored_fields),
     )
 
 
 def _dataset_ids(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            try:
-                value = json.loads(text.replace("'", '"'))
-            except ValueError:
-                raise ConfigurationError(f"dataset_ids is {text!r}, not a list of ids.") from None
-        else:
-            value = text.split(",")
-    try:
-        ids = [item.strip() if isinstance(item, str) else str(item) for item in value]
-    except TypeError:
-        raise ConfigurationError(f"dataset_ids is {value!r}, not a list of ids.") from None
+    ids = _texts(value, "dataset_ids")
     if not ids or not all(ids):
         raise ConfigurationError(
             "dataset_ids is empty or holds an empty id.",
@@ -158,6 +150,31 @@ def _dataset_ids(value: Any) -> tuple[str, ...]:
         if any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item) or item in (".", ".."):
             raise ConfigurationError(f"dataset_ids holds {item!r}, which is not the id of a dataset.")
     return tuple({canonical_id(item): item for item in ids}.values())
+
+
+def _ignored_fields(value: Any) -> tuple[str, ...]:
+    names = _texts(value or (), "ignored_fields")
+    for name in names:
+        if not all(name.split(".")):
+            raise ConfigurationError(f"ignored_fields holds {name!r}; it names fields such as blob or frames.blob.")
+    return tuple(dict.fromkeys(names))
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    """A list, or a text that holds one: in JSON, or separated by commas."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                value = json.loads(text.replace("'", '"'))
+            except ValueError:
+                raise ConfigurationError(f"{name} is {text!r}, which is not a list.") from None
+        else:
+            value = text.split(",")
+    try:
+        return [item.strip() if isinstance(item, str) else str(item) for item in value]
+    except TypeError:
+        raise ConfigurationError(f"{name} is {value!r}, which is not a list.") from None
 
 
 def _api_key(value: str | None) -> str:

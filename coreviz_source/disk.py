@@ -1,0 +1,29 @@
+"""What dlt leaves in its working directory is removed, so that a timer that runs for years does not fill the disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dlt
+
+
+def tidy(pipeline: dlt.Pipeline) -> None:
+    """Removes what nothing needs any more: packages that were loaded, and extracts that never became a package.
+
+    dlt keeps both: some 50 KB for every load, and all rows of an extract that failed or was killed. What is pending
+    stays. Must not be called while another process extracts in the same working directory.
+    """
+    working = Path(pipeline.working_dir)
+    packages = [p for p in (working / "load" / "loaded").glob("*") if p.is_dir()]
+    # an extract is made in a folder of its own beside `extracted`, and moved there when it is whole
+    failed = [p for p in (working / "normalize").glob("*") if p.is_dir() and p.name != "extracted"]
+    for path in packages + failed:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_staging() -> None:
+    """Has dlt remove the rows that a merge staged in the warehouse once it is done, unless the user set otherwise."""
+    setting = "load.truncate_staging_dataset"
+    if dlt.config.get(setting) is None:
+        dlt.config[setting] = True
