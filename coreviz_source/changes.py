@@ -112,7 +112,13 @@ class Changes:
     """
 
     def __init__(
-        self, memory: Memory, dataset_id: str, listing: Listing, mode: Mode, selected: frozenset[str], settings: Settings
+        self,
+        memory: Memory,
+        dataset_id: str,
+        listing: Listing,
+        mode: Mode,
+        selected: frozenset[str],
+        settings: Settings,
     ) -> None:
         self._memory = memory
         self._dataset_id = dataset_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from coreviz_source.tables import GONE, TABLES, Column, Table
 
 
@@ -37,6 +39,30 @@ def markdown() -> str:
         "Made from `coreviz_source/tables.py` by `make docs`; a test holds the two together.\n\n"
         f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES)
     )
+
+
+def as_json() -> str:
+    """The tables for programs."""
+    tables = [
+        {
+            "name": table.name,
+            "description": table.description,
+            "key": list(table.key),
+            "columns": [
+                {
+                    "name": c.name,
+                    "type": _type(c),
+                    "nullable": c.nullable,
+                    "description": c.description,
+                    "api_field": c.api,
+                    "references": c.references,
+                }
+                for c in table.columns
+            ],
+        }
+        for table in TABLES
+    ]
+    return json.dumps({"tables": tables}, indent=2) + "\n"
 
 
 def mermaid() -> str:

@@ -27,3 +27,8 @@ def clear_staging() -> None:
     setting = "load.truncate_staging_dataset"
     if dlt.config.get(setting) is None:
         dlt.config[setting] = True
+
+
+def pending_packages(pipeline: dlt.Pipeline) -> int:
+    """How many packages an interrupted run left on this machine; the next run loads them first."""
+    return len(pipeline.list_extracted_load_packages()) + len(pipeline.list_normalized_load_packages())

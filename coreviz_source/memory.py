@@ -165,7 +165,7 @@ class Memory:
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
         )
         for dataset_id, last, complete in rows:
-            listed[dataset_id] = LastRuns(_utc(last), _utc(complete))
+            listed[dataset_id] = LastRuns(utc(last), utc(complete))
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
@@ -273,7 +273,7 @@ class Memory:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
         rows = self._query(f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id)
-        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(_utc(created))))
+        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(utc(created))))
 
     def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
         """Whole rows, as they are stored, of a dataset, where the column `key` holds one of some ids."""
@@ -373,7 +373,8 @@ def _number(content_hash: str | None) -> int:
         return 0
 
 
-def _utc(value: Any) -> datetime | None:
+def utc(value: Any) -> datetime | None:
+    """A moment as a driver gives it, in UTC; None for anything else."""
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)

@@ -98,7 +98,8 @@ def _prepare(source: DltSource, memory: Memory, by_file: bool) -> None:
         resource = source.resources[name]
         if memory.fresh and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
-            resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
+            tombstones = {GONE: {"hard_delete": False}} if GONE in BY_NAME[name].by_name else None
+            resource.apply_hints(write_disposition="append", columns=tombstones)
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
     memory.make(schema)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
-from coreviz_source.memory import Memory
+from coreviz_source.memory import Memory, utc
 from coreviz_source.rows import Source, media_rows
 from coreviz_source.tables import CAPTIONS, FRAMES, GONE, MEDIA, OBJECTS, Column, Table
 from coreviz_source.values import decode_json
@@ -69,6 +68,4 @@ def _keys(before: Any, after: Any) -> Iterator[str]:
 def _plain(column: Column, value: Any) -> Any:
     if column.kind == "json" and isinstance(value, str):
         return decode_json(value.encode())
-    if isinstance(value, datetime):
-        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
-    return value
+    return utc(value) if column.kind == "timestamp" else value
