@@ -54,6 +54,12 @@ class Dataset:
         """The canonical id."""
         return canonical_id(self.asked)
 
+    @property
+    def name(self) -> str | None:
+        """The name, if the API told it before the dataset was asked for."""
+        name = (self.info or {}).get("name")
+        return name if isinstance(name, str) else None
+
 
 @dataclass
 class Batch:
@@ -126,8 +132,6 @@ class Mirror:
             )
             report.started_at = listing.open()
             mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
-            name = (dataset.info or {}).get("name")
-            report.name = name if isinstance(name, str) else None
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)
             yield from self._changed(dataset, listing, changes, report)
             yield from self._rest(dataset, listing, changes, report, calls)

@@ -130,7 +130,7 @@ class _Loads:
                 self._progress(report)
 
     def _run(self, dataset: Dataset) -> None:
-        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
+        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id, dataset.name)
         self._unloaded.append(report)
         self._progress(report)
         try:

@@ -126,9 +126,8 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
 
     for table in TABLES:
         if table.name in memory.tables and table is not RUNS:
-            for dataset_id, count in memory.ask(
-                f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
-            ):
+            sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
+            for dataset_id, count in memory.ask(sql):
                 dataset(dataset_id).rows[table.name] = count
     if DATASETS.name in memory.tables:
         for dataset_id, name in memory.ask("SELECT id, name FROM {datasets}"):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Seconds between two lines of a log while nothing else happens.
 EVERY = 30.0
 
+_SAID = {"listed": "waiting"}
+
 
 class Clocked:
     """The datasets of a run with the time that each has been listed for."""
@@ -70,10 +72,7 @@ class Screen:
 
     Args:
         console: The terminal.
-        verb: What is done at the end: loading, or counting in a dry run.
     """
-
-    _PHASES = {"listing": "listing", "listed": "waiting", "loading": "loading", "done": "done"}
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -128,7 +127,7 @@ class Screen:
         return (
             mark,
             report.name or report.dataset_id,
-            "failed" if failed(report) else self._PHASES[report.phase],
+            "failed" if failed(report) else _SAID.get(report.phase, report.phase),
             f"{report.listed:,}" + (f"/{total:,}" if total else ""),
             f"{report.new:,}",
             f"{report.changed:,}",

@@ -56,10 +56,8 @@ def _print(dataset: DatasetStatus) -> None:
     if dataset.message:
         _line("", dataset.message.strip())
     _line("last complete", _ago(dataset.last_complete))
-    others = [
-        f"{n:,} {name.replace('_', ' ')}" for name, n in dataset.rows.items() if name not in ("datasets", "media")
-    ]
-    _line("holds", ", ".join([f"{dataset.media:,} media", *others]))
+    others = {name.replace("_", " "): n for name, n in dataset.rows.items() if name not in ("datasets", "media")}
+    _line("holds", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))
     if dataset.without_caption:
         _line("waiting", f"{dataset.without_caption:,} media have no caption")
     _line("next run", dataset.next_run)
