@@ -31,6 +31,7 @@ class DatasetStatus:
     last_run: datetime | None = None
     """When the last run began, by the server's clock, whatever came of it."""
     outcome: str | None = None
+    """As in `_coreviz_runs`; `interrupted` where what it listed was not loaded whole."""
     message: str | None = None
     last_complete: datetime | None = None
     """When the last complete listing began."""
@@ -50,6 +51,8 @@ class Status:
     """The warehouse as a whole."""
 
     destination: str
+    location: str
+    """Where that is: a DuckDB file, a host and database, a project."""
     schema: str
     pending_packages: int = 0
     """Packages that an interrupted run left on this machine; the next run loads them first."""
@@ -93,7 +96,12 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         DestinationError: The warehouse could not be read.
     """
     settings = resolve(keyless=True, **arguments)
-    status = Status(str(pipeline.destination.destination_name), pipeline.dataset_name, pending_packages(pipeline))
+    status = Status(
+        str(pipeline.destination.destination_name),
+        str(pipeline.destination_client().config.data_location() or ""),
+        pipeline.dataset_name,
+        pending_packages(pipeline),
+    )
     memory = Memory(pipeline, make=False)
     try:
         found = _held(memory)
@@ -147,9 +155,11 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
             dataset(dataset_id).without_caption = count
     if RUNS.name in memory.tables:
         for dataset_id, began, outcome, message in memory.ask(
-            "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, r.outcome, "
-            "r.message, ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC) AS place "
-            "FROM {_coreviz_runs} r) latest WHERE place = 1"
+            "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, "
+            "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, r.message, "
+            "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
+            "FROM {_coreviz_runs} r LEFT JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0"
+            ") latest WHERE place = 1"
         ):
             one = dataset(dataset_id)
             one.last_run, one.outcome, one.message = utc(began), outcome, message

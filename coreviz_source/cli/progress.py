@@ -68,7 +68,7 @@ def ended(report: DatasetReport) -> bool:
 
 
 class Screen:
-    """A table on a terminal, a line a dataset.
+    """A table on a terminal, a row a dataset, which stays when the run is over.
 
     Args:
         console: The terminal.
@@ -78,7 +78,8 @@ class Screen:
         self._console = console
         self._clocked = Clocked()
         self._spinner = Spinner("dots")
-        self._live = Live(get_renderable=self._table, console=console, transient=True, refresh_per_second=8)
+        self._over = False
+        self._live = Live(get_renderable=self._table, console=console, refresh_per_second=8)
 
     @property
     def reports(self) -> dict[str, DatasetReport]:
@@ -90,28 +91,30 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over = True
         self._live.stop()
 
     def __call__(self, report: DatasetReport) -> None:
         """Takes the news of a dataset; they are drawn soon."""
         self._clocked.note(report)
 
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim", expand=False)
-        table.add_column("", width=1)
-        table.add_column("dataset", no_wrap=True, overflow="ellipsis", min_width=8, ratio=1)
-        table.add_column("", no_wrap=True, width=7)
-        for name in ("listed", "new", "changed", "rows", "a second", "left"):
-            table.add_column(name, justify="right", no_wrap=True)
+    def _table(self) -> Table | Text:
         reports = list(self.reports.values())
-        room = max(1, self._console.height - 4)
-        if len(reports) > room:
-            hidden, reports = reports[: len(reports) - room], reports[-room:]
-            done = sum(ended(report) for report in hidden)
-            table.add_row("", Text(f"{done} done, {len(hidden) - done} waiting above", style="dim"))
         if not reports:
-            table.add_row(self._spinner, "asking what to mirror")
-        for report in reports:
+            return Text("" if self._over else "Asking which datasets there are …", style="dim")
+        table = Table(box=None, padding=(0, 2 if self._console.width >= 100 else 1, 0, 0), header_style="dim")
+        table.add_column("", width=1)
+        # the only column that gives way where the terminal is narrow
+        table.add_column("dataset", min_width=8)
+        table.add_column("", no_wrap=True)
+        for name in ("listed", "new", "changed", "gone", "rows", "a second", "left"):
+            table.add_column(name if self._console.width >= 100 else name.replace("a second", "/s"), justify="right")
+        # at the end all of them, above the prompt
+        hidden = 0 if self._over else max(0, len(reports) - max(1, self._console.height - 4))
+        if hidden:
+            done = sum(ended(report) for report in reports[:hidden])
+            table.add_row("", Text(f"{done} done, {hidden - done} waiting", style="dim", no_wrap=True))
+        for report in reports[hidden:]:
             table.add_row(*self._row(report))
         return table
 
@@ -121,16 +124,17 @@ class Screen:
             mark = Text("✗", style="red")
         elif report.phase == "done":
             mark = Text("✓", style="green") if report.exit_code == 0 else Text("!", style="yellow")
-        elif report.phase == "listed":
+        elif report.phase == "listed" or self._over:
             mark = Text("·")
         total, left, rate = goal(report), self._clocked.left(report), self._clocked.rate(report)
         return (
             mark,
-            report.name or report.dataset_id,
+            Text(report.name or report.dataset_id, no_wrap=True, overflow="ellipsis"),
             "failed" if failed(report) else _SAID.get(report.phase, report.phase),
             f"{report.listed:,}" + (f"/{total:,}" if total else ""),
             f"{report.new:,}",
             f"{report.changed:,}",
+            f"{report.gone:,}",
             f"{sum(report.rows.values()):,}",
             f"{rate:,.0f}" if rate else "",
             "" if left is None else f"{left // 60:.0f}:{left % 60:02.0f}",

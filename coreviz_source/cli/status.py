@@ -39,10 +39,11 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     if as_json:
         click.echo(status.to_json())
         return
+    click.echo(f"{status.destination} {status.location}, schema {status.schema}")
     for dataset in status.datasets:
         _print(dataset)
     if not status.datasets:
-        click.echo(f"Nothing was loaded into {status.destination}, schema {status.schema}, yet.")
+        click.echo("Nothing was loaded yet.")
     if status.account:
         click.echo(f"Which datasets the account lists: {status.account}.", err=True)
     for warning in status.warnings:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -60,12 +62,16 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, as_json: bool, **arguments: A
         _leave(interruption, display.reports, as_json)
     if live:
         for dataset in report.datasets.values():
-            _print(dataset, dry_run, to_stderr=as_json)
+            # on a terminal the table stays, which says the rest
+            if not sys.stdout.isatty() and not as_json:
+                _print(dataset, dry_run, to_stderr=False)
+            else:
+                _print_notes(dataset, to_stderr=as_json)
     for error in report.errors:
-        click.secho(str(error), fg="red", err=True)
+        _complain(str(error), "red")
     if as_json:
         click.echo(report.to_json())
-    elif len(report.datasets) > 1:
+    elif report.datasets:
         click.echo(_summary(report))
     sys.exit(report.exit_code)
 
@@ -78,20 +84,34 @@ def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
         f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
         err=to_stderr,
     )
+    _print_notes(dataset, to_stderr)
+
+
+def _print_notes(dataset: DatasetReport, to_stderr: bool) -> None:
     if dataset.unknown_fields:
-        click.echo(f"  fields without a column, kept in `extra`: {', '.join(dataset.unknown_fields)}", err=to_stderr)
+        fields = ", ".join(dataset.unknown_fields)
+        click.echo(f"  {_name(dataset)}: fields without a column, kept in `extra`: {fields}", err=to_stderr)
     if dataset.message:
-        click.secho(f"  {dataset.message.strip()}", fg="red" if dataset.exit_code else "yellow", err=True)
+        _complain(f"  {_name(dataset)}: {dataset.message.strip()}", "red" if dataset.exit_code else "yellow")
+
+
+def _complain(text: str, color: str) -> None:
+    # in a log a line is a line
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
+    click.secho(textwrap.fill(text, width, subsequent_indent="  "), fg=color, err=True)
+
+
+def _name(dataset: DatasetReport) -> str:
+    return dataset.name or dataset.dataset_id
 
 
 def _summary(report: Report) -> str:
     done = report.datasets.values()
     failed = sum(dataset.exit_code != 0 for dataset in done)
     rows = sum(n for dataset in done for n in dataset.rows.values())
-    return (
-        f"{len(done)} datasets, {failed} of them with problems; {rows} rows "
-        f"{'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
-    )
+    many = f"{len(done)} dataset{'' if len(done) == 1 else 's'}"
+    problems = f", {failed} with problems" if failed else ""
+    return f"{many}{problems}; {rows:,} rows {'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
 
 
 class _Terminated(KeyboardInterrupt):
