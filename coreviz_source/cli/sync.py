@@ -54,12 +54,14 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, as_json: bool, **arguments: A
     console = Console(stderr=True)
     live = console.is_terminal and not console.is_dumb_terminal
     display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
-    signal.signal(signal.SIGTERM, _terminate)
+    usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         with display:
             report = sync(pipeline, dry_run=dry_run, progress=display, **arguments)
     except KeyboardInterrupt as interruption:
         _leave(interruption, display.reports, as_json)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
     if live:
         for dataset in report.datasets.values():
             # on a terminal the table stays, which says the rest
