@@ -104,7 +104,8 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
 def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
     sql = client.sql_client
     with ExitStack() as stack:
-        if erase and client.capabilities.supports_transactions:
+        # dlt leaves it unset where there are transactions
+        if erase and client.capabilities.supports_transactions is not False:
             stack.enter_context(sql.begin_transaction())
         done.rows = _tables(client, subject, erase)
         with client.with_staging_dataset():
