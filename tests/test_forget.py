@@ -19,6 +19,7 @@ from coreviz_source.disk import pending_packages
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.forget import Subject, find_rows, forget
 from coreviz_source.local_studio import Studio
+from coreviz_source.status import read_status
 from coreviz_source.tables import BY_NAME
 from tests.postgres import Postgres
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
@@ -89,6 +90,10 @@ def test_a_forgotten_media_leaves_with_all_that_belongs_to_it_and_nothing_else(w
     library = frozen(30, datasets=2)
     with Studio(library) as studio:
         run_sync(warehouse, studio)
+        # as `status` counts them, in either warehouse
+        (one, other) = read_status(warehouse, base_url=studio.url).datasets
+        assert (one.media, other.media, one.outcome, one.in_account) == (15, 15, "complete", None)
+        assert one.last_complete is not None and one.rows["captions"] + other.rows["captions"] > 20
         going = [item["id"] for item in media_of(library, frames=2)[:2]]
         left = {d: [i for i in items if i["id"].replace("-", "") not in {g.replace("-", "") for g in going}]
                 for d, items in truth_of(studio).items()}  # fmt: skip
