@@ -129,7 +129,8 @@ def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(comma
     assert sum(" complete: " in line or " failed: " in line for line in lines) == 2
     # without --json the results are the output, and the log is not
     assert {line.split(" ")[0] for line in plain.stdout.splitlines()[:2]} == set(library.datasets)
-    assert "with problems" in plain.stdout.splitlines()[-1]
+    assert "2 datasets, 1 with problems; " in plain.stdout
+    assert plain.stdout.splitlines()[-1].startswith("Fields without a column, kept in `extra`: ")
     assert ESCAPE not in done.stdout + done.stderr + plain.stdout + plain.stderr
 
 

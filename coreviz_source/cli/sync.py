@@ -65,16 +65,16 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, as_json: bool, **arguments: A
     if live:
         for dataset in report.datasets.values():
             # on a terminal the table stays, which says the rest
-            if not sys.stdout.isatty() and not as_json:
-                _print(dataset, dry_run, to_stderr=False)
+            if sys.stdout.isatty() or as_json:
+                _print_message(dataset)
             else:
-                _print_notes(dataset, to_stderr=as_json)
+                _print(dataset, dry_run, to_stderr=False)
     for error in report.errors:
         _complain(str(error), "red")
+    if report.datasets:
+        click.echo(_summary(report), err=as_json)
     if as_json:
         click.echo(report.to_json())
-    elif report.datasets:
-        click.echo(_summary(report))
     sys.exit(report.exit_code)
 
 
@@ -86,15 +86,13 @@ def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
         f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
         err=to_stderr,
     )
-    _print_notes(dataset, to_stderr)
+    _print_message(dataset)
 
 
-def _print_notes(dataset: DatasetReport, to_stderr: bool) -> None:
-    if dataset.unknown_fields:
-        fields = ", ".join(dataset.unknown_fields)
-        click.echo(f"  {_name(dataset)}: fields without a column, kept in `extra`: {fields}", err=to_stderr)
+def _print_message(dataset: DatasetReport) -> None:
     if dataset.message:
-        _complain(f"  {_name(dataset)}: {dataset.message.strip()}", "red" if dataset.exit_code else "yellow")
+        text = f"  {dataset.name or dataset.dataset_id}: {dataset.message.strip()}"
+        _complain(text, "red" if dataset.exit_code else "yellow")
 
 
 def _complain(text: str, color: str) -> None:
@@ -103,17 +101,16 @@ def _complain(text: str, color: str) -> None:
     click.secho(textwrap.fill(text, width, subsequent_indent="  "), fg=color, err=True)
 
 
-def _name(dataset: DatasetReport) -> str:
-    return dataset.name or dataset.dataset_id
-
-
 def _summary(report: Report) -> str:
     done = report.datasets.values()
     failed = sum(dataset.exit_code != 0 for dataset in done)
     rows = sum(n for dataset in done for n in dataset.rows.values())
+    fields = sorted({name for dataset in done for name in dataset.unknown_fields})
     many = f"{len(done)} dataset{'' if len(done) == 1 else 's'}"
     problems = f", {failed} with problems" if failed else ""
-    return f"{many}{problems}; {rows:,} rows {'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
+    unknown = f"\nFields without a column, kept in `extra`: {', '.join(fields)}" if fields else ""
+    written = f"{rows:,} rows {'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
+    return f"{many}{problems}; {written}{unknown}"
 
 
 class _Terminated(KeyboardInterrupt):
