@@ -7,9 +7,11 @@ from pathlib import Path
 
 import dlt
 
+from coreviz_source.resources import ROWS_FOLDER
+
 
 def tidy(pipeline: dlt.Pipeline) -> None:
-    """Removes what nothing needs any more: packages that were loaded, and extracts that never became a package.
+    """Removes what nothing needs any more: packages that were loaded, extracts that never became one.
 
     dlt keeps both: 30 to 60 KB for every load, without its rows, and all rows of an extract that failed or was killed.
     What is pending stays. Must not be called while another process extracts in the same working directory.
@@ -18,7 +20,7 @@ def tidy(pipeline: dlt.Pipeline) -> None:
     packages = [p for p in (working / "load" / "loaded").glob("*") if p.is_dir()]
     # an extract is made in a folder of its own beside `extracted`, and moved there when it is whole
     failed = [p for p in (working / "normalize").glob("*") if p.is_dir() and p.name != "extracted"]
-    for path in packages + failed:
+    for path in (*packages, *failed, working / ROWS_FOLDER):
         shutil.rmtree(path, ignore_errors=True)
 
 

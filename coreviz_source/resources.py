@@ -98,8 +98,7 @@ def _prepare(source: DltSource, memory: Memory, by_file: bool) -> None:
         resource = source.resources[name]
         if memory.fresh and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
-            tombstones = {GONE: {"hard_delete": False}} if GONE in BY_NAME[name].by_name else None
-            resource.apply_hints(write_disposition="append", columns=tombstones)
+            resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
     memory.make(schema)
