@@ -49,7 +49,8 @@ def main() -> None:
         [
             sys.executable,
             "-m",
-            "coreviz_source.local_studio",
+            "coreviz_source.cli",
+            "studio",
             "--datasets",
             "1",
             "--generation",

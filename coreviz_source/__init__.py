@@ -61,6 +61,7 @@ def coreviz(
     requests_per_second: float | None = None,
     max_media: int | None = None,
     resync: bool | None = None,
+    ignored_fields: Sequence[str] | str | None = None,
 ) -> Any:
     """Mirrors datasets of a CoreViz Studio library: media, frames, captions, objects, tags, moderation, folders.
 
@@ -88,6 +89,9 @@ def coreviz(
         requests_per_second: Budget over all requests. Default: no bound.
         max_media: Stop after so many media: a sample, which never deletes. Default: no bound.
         resync: Load everything again, whatever the warehouse holds. Default: False.
+        ignored_fields: Fields by the API's names, such as `"blob"` or `"frames.blob"`, whose value does not count when
+            a media is compared: for those that change at every request, as signed addresses do. They are loaded
+            all the same, whenever something else of the media changes. Default: none.
 
     Returns:
         A dlt source with a resource a table; choose some with `with_resources("media", "captions")`. Without

@@ -119,13 +119,14 @@ class CorevizClient:
 
     Args:
         settings: Checked settings; `base_url`, `api_key` and `requests_per_second` are used.
+        attempts: How often a request is sent before it counts as failed.
 
     Every method raises `AuthenticationError` for 401, 402 and 403 at once, `BadRequestError` for other refusals,
-    and `ApiUnavailableError` after six attempts that ended in 429, 5xx, a timeout, a cut connection, a body that
+    and `ApiUnavailableError` after `attempts` that ended in 429, 5xx, a timeout, a cut connection, a body that
     is not the JSON it should be, or a 200 that carries an `error`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
         self._base_url = settings.base_url
         self._auth = _KeyAuth(settings.api_key)
         self._http = HttpClient(
@@ -135,6 +136,7 @@ class CorevizClient:
             raise_for_status=False,
             request_max_attempts=1,
         )
+        self._attempts = attempts
         self._pace = _Pace(settings.requests_per_second)
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
         self.calls = Calls()
@@ -200,7 +202,7 @@ class CorevizClient:
         calls: Calls,
     ) -> _Answer:
         attempts = Retrying(
-            retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
+            retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(self._attempts), wait=_wait, reraise=True
         )
         try:
             for attempt in attempts:

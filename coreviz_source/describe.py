@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from coreviz_source.tables import GONE, TABLES, Column, Table
 from coreviz_source.views import View, views
 
@@ -50,6 +52,30 @@ def markdown() -> str:
         "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media\n"
         "that were softly deleted are in none of them.\n\n" + "\n".join(map(_view, views()))
     )
+
+
+def as_json() -> str:
+    """The tables for programs."""
+    tables = [
+        {
+            "name": table.name,
+            "description": table.description,
+            "key": list(table.key),
+            "columns": [
+                {
+                    "name": c.name,
+                    "type": _type(c),
+                    "nullable": c.nullable,
+                    "description": c.description,
+                    "api_field": c.api,
+                    "references": c.references,
+                }
+                for c in table.columns
+            ],
+        }
+        for table in TABLES
+    ]
+    return json.dumps({"tables": tables}, indent=2) + "\n"
 
 
 def mermaid() -> str:

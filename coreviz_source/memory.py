@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -101,12 +102,17 @@ class Memory:
 
     Args:
         pipeline: The pipeline whose destination and dataset are read.
+        make: Whether a DuckDB file that does not exist may be made, which opening it does; else it counts as empty.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline) -> None:
+    def __init__(self, pipeline: dlt.Pipeline, make: bool = True) -> None:
         self._pipeline = pipeline
         self._connection = ExitStack()
         self._opened: SqlJobClientBase | None = None
+        self.tables: set[str] = set()
+        self.fresh = True
+        if not make and self._is_missing():
+            return
         with self._client() as client:
             self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
@@ -117,6 +123,10 @@ class Memory:
         self.tables = {name for name, columns in found.items() if columns}
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
+
+    def _is_missing(self) -> bool:
+        database = getattr(self._pipeline.destination_client().config.credentials, "database", None)
+        return self._pipeline.destination.destination_type.endswith("duckdb") and not Path(str(database)).exists()
 
     def _check_names(self, client: SqlJobClientBase) -> None:
         """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
@@ -162,7 +172,7 @@ class Memory:
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
         )
         for dataset_id, last, complete in rows:
-            listed[dataset_id] = LastRuns(_utc(last), _utc(complete))
+            listed[dataset_id] = LastRuns(utc(last), utc(complete))
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
@@ -270,10 +280,10 @@ class Memory:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
         rows = self._query(f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id)
-        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(_utc(created))))
+        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(utc(created))))
 
-    def rows(self, table: Table, dataset_id: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Whole rows, as they are stored, of some ids of a dataset."""
+    def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
+        """Whole rows, as they are stored, of a dataset, where the column `key` holds one of some ids."""
         names = [c.name for c in table.columns if c.name != GONE]
         as_text = (
             "TO_JSON_STRING({})"
@@ -287,11 +297,15 @@ class Memory:
             dict(zip(names, row, strict=True))
             for some in _chunks(ids)
             for row in self._query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.id IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
                 dataset_id,
                 *some,
             )
         ]
+
+    def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
+        return list(self._query(sql, *values))
 
     def close(self) -> None:
         """Closes the connection; the next question opens another one."""
@@ -372,7 +386,8 @@ def _number(content_hash: str | None) -> int:
         return 0
 
 
-def _utc(value: Any) -> datetime | None:
+def utc(value: Any) -> datetime | None:
+    """A moment as a driver gives it, in UTC; None for anything else."""
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
+from coreviz_source.disk import clear_staging, tidy
 from coreviz_source.errors import CorevizError, DestinationError, find
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
@@ -35,39 +38,54 @@ _log = logging.getLogger("coreviz_source")
 def sync(
     pipeline: dlt.Pipeline,
     *,
-    progress: Callable[[DatasetReport], None] | None = None,
+    dry_run: bool = False,
     views: bool = True,
+    progress: Callable[[DatasetReport], None] | None = None,
     **arguments: Any,
 ) -> Report:
     """Mirrors datasets into the pipeline's destination, for a timer.
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed; and comments, indexes and views are brought up to date at the end.
+    next run continues if this one is killed; what dlt leaves on disk and in the staging dataset is removed; and
+    comments, indexes and views are brought up to date at the end.
 
     Args:
         pipeline: Where to load.
-        progress: Called after every page with the report of the dataset that is being listed.
+        dry_run: Only find out what would be written: the API and the warehouse are read, nothing is written.
         views: Whether to make the views (see `create_views`).
+        progress: Called with the report of a dataset after every page, and when its `phase` changes.
         **arguments: Those of `coreviz()`.
 
     Returns:
         What was done with each dataset, and the exit code. Errors of ours are in the report, never raised.
+
+    Raises:
+        KeyboardInterrupt: A signal came. What was loaded before stays, and the next run continues from there.
     """
-    report = Report(run=str(uuid.uuid4()))
+    report = Report(run=str(uuid.uuid4()), dry_run=dry_run)
     began = time.perf_counter()
+    say = progress or (lambda _: None)
     try:
         settings = resolve(**arguments)
-        if _drain(pipeline):
+        if pipeline.has_pending_data:
             # what was interrupted may have been loaded in part, or twice: everything is compared
             settings = replace(settings, reconcile_every=timedelta(0))
-        memory = Memory(pipeline)
-        with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
-            _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
-            report.warnings = publish(memory, views)
+        if not dry_run:
+            clear_staging()
+            _drain(pipeline)
+        memory = Memory(pipeline, make=not dry_run)
+        write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, memory)
+        with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
+            _Loads(write, memory, mirror, report, say).run(mirror.datasets())
+            if not dry_run:
+                report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
+    finally:
+        if not dry_run:
+            tidy(pipeline)
     report.seconds = time.perf_counter() - began
     return report
 
@@ -80,11 +98,19 @@ class _Loads:
     at its end still changes nothing.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline, memory: Memory, mirror: Mirror, report: Report) -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        write: Callable[[Iterable[Batch]], None],
+        memory: Memory,
+        mirror: Mirror,
+        report: Report,
+        progress: Callable[[DatasetReport], None],
+    ) -> None:
+        self._write = write
         self._memory = memory
         self._mirror = mirror
         self._report = report
+        self._progress = progress
         self._waiting: list[Batch] = []
         self._unloaded: list[DatasetReport] = []
 
@@ -98,11 +124,21 @@ class _Loads:
             for report in self._unloaded:
                 if report.outcome != "failed":
                     report.fail(error)
+                    self._progress(report)
             raise
+        self._enter("done", self._unloaded)
+
+    def _enter(self, phase: Literal["listed", "loading", "done"], reports: Iterable[DatasetReport]) -> None:
+        for report in reports:
+            # a failure stays where it happened
+            if report.exit_code == 0 or report.outcome != "failed":
+                report.phase = phase
+                self._progress(report)
 
     def _run(self, dataset: Dataset) -> None:
-        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
+        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id, dataset.name)
         self._unloaded.append(report)
+        self._progress(report)
         try:
             self._dataset(dataset, report)
         except DestinationError:
@@ -112,6 +148,7 @@ class _Loads:
                 _log.exception("Dataset %s", dataset.id)
                 error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
             report.fail(error)
+            self._progress(report)
             report.started_at = report.started_at or datetime.now(timezone.utc)
             self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
         if report.message:
@@ -126,6 +163,7 @@ class _Loads:
                 break
         else:
             self._waiting += held
+            self._enter("listed", [report])
             return
         if self._waiting:
             self._load(self._waiting)
@@ -135,13 +173,19 @@ class _Loads:
                 self._load(package)
         else:
             self._load(rest)
+        self._enter("done", [report])
         self._unloaded.remove(report)
 
     def _load(self, batches: Iterable[Batch]) -> None:
-        load(self._pipeline, self._memory, batches)
+        self._write(self._extracted(batches))
         self._waiting = []
         # the dataset being listed, if there is one, has more to come
+        self._enter("done", self._unloaded[:-1])
         self._unloaded = self._unloaded[-1:]
+
+    def _extracted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        yield from batches
+        self._enter("loading", self._unloaded)
 
 
 def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
@@ -177,18 +221,23 @@ def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> No
     _step(lambda: pipeline.run(package()), pipeline)
 
 
-def _drain(pipeline: dlt.Pipeline) -> bool:
-    """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any."""
-    pending = pipeline.has_pending_data
-    if pending:
+def _count(batches: Iterable[Batch]) -> None:
+    """What a dry run does instead of loading: the batches are made, which counts them in the report."""
+    deque(batches, maxlen=0)
+
+
+def _drain(pipeline: dlt.Pipeline) -> None:
+    """Loads the packages that an earlier run extracted and did not finish to load."""
+    if pipeline.has_pending_data:
         _step(lambda: pipeline.run(), pipeline)
-    return pending
 
 
 def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
     try:
         run()
     except Exception as error:
+        if isinstance(error, PipelineStepFailed) and isinstance(error.exception, KeyboardInterrupt):
+            raise error.exception from None
         ours = find(error)
         if ours is not None:
             raise ours from error

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from coreviz_source.cli import SETTINGS
 from coreviz_source.cli import main as command
+from coreviz_source.cli.options import SETTINGS, WAREHOUSE
 from coreviz_source.describe import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
@@ -119,14 +119,16 @@ def test_the_tables_page_and_the_diagram_are_those_of_the_code():
 
 def test_every_setting_is_documented_everywhere():
     config = (ROOT / ".dlt" / "config.toml").read_text()
-    options = {name for name, _, _ in SETTINGS} | {"resync"}
-    assert options == set(ARGUMENTS)
+    assert {name for name, _, _ in SETTINGS} == set(ARGUMENTS)
     import coreviz_source
 
     for name in ARGUMENTS:
         assert f"`{name}`" in README, name
         assert f"        {name}: " in (coreviz_source.coreviz.__doc__ or ""), name
         assert name == "api_key" or re.search(rf"^# {name} = ", config, re.MULTILINE), name
+    for name, _, _ in WAREHOUSE:
+        assert f"`{name}`" in README, name
+        assert re.search(rf"^# {name} = ", config, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", sorted(command.commands))
