@@ -15,6 +15,7 @@ import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -38,7 +39,8 @@ def sync(
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed.
+    next run continues if this one is killed; where another run is in its way it waits up to ten minutes, then
+    leaves with exit code 7.
 
     Args:
         pipeline: Where to load.
@@ -52,12 +54,15 @@ def sync(
     began = time.perf_counter()
     try:
         settings = resolve(**arguments)
-        if _drain(pipeline):
-            # what was interrupted may have been loaded in part, or twice: everything is compared
-            settings = replace(settings, reconcile_every=timedelta(0))
-        memory = Memory(pipeline)
-        with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
-            _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
+        with Locks(pipeline) as locks:
+            locks.take_working_directory()
+            locks.take_datasets(settings)
+            if _drain(pipeline, locks):
+                # what was interrupted may have been loaded in part, or twice: everything is compared
+                settings = replace(settings, reconcile_every=timedelta(0))
+            memory = Memory(pipeline)
+            with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
+                _Loads(pipeline, locks, memory, mirror, report).run(mirror.datasets())
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
@@ -73,8 +78,9 @@ class _Loads:
     at its end still changes nothing.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline, memory: Memory, mirror: Mirror, report: Report) -> None:
+    def __init__(self, pipeline: dlt.Pipeline, locks: Locks, memory: Memory, mirror: Mirror, report: Report) -> None:
         self._pipeline = pipeline
+        self._locks = locks
         self._memory = memory
         self._mirror = mirror
         self._report = report
@@ -131,7 +137,7 @@ class _Loads:
         self._unloaded.remove(report)
 
     def _load(self, batches: Iterable[Batch]) -> None:
-        load(self._pipeline, self._memory, batches)
+        load(self._pipeline, self._locks, self._memory, batches)
         self._waiting = []
         # the dataset being listed, if there is one, has more to come
         self._unloaded = self._unloaded[-1:]
@@ -155,7 +161,7 @@ def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
     return some()
 
 
-def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> None:
+def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable[Batch]) -> None:
     """Loads batches as one package.
 
     Raises:
@@ -165,16 +171,20 @@ def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> No
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: (memory, batches))
+        return table_resources(lambda: (locks, memory, batches))
 
-    _step(lambda: pipeline.run(package()), pipeline)
+    try:
+        _step(lambda: pipeline.run(package()), pipeline)
+    finally:
+        locks.release_load()
 
 
-def _drain(pipeline: dlt.Pipeline) -> bool:
+def _drain(pipeline: dlt.Pipeline, locks: Locks) -> bool:
     """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any."""
     pending = pipeline.has_pending_data
     if pending:
-        _step(lambda: pipeline.run(), pipeline)
+        with locks.load():
+            _step(lambda: pipeline.run(), pipeline)
     return pending
 
 
