@@ -110,7 +110,7 @@ class Locks:
             BusyError: Another run still writes one of them, or has the DuckDB file open.
             DestinationError: The warehouse cannot be reached.
         """
-        self._connect()
+        self.connect()
         self._advisory("datasets", shared=bool(settings.dataset_ids))
         for dataset_id in sorted(map(canonical_id, settings.dataset_ids)):
             self._advisory(f"dataset {dataset_id}", shared=settings.sliced)
@@ -127,7 +127,7 @@ class Locks:
         """
         self._loading += 1
         if self._loading == 1:
-            self._connect()
+            self.connect()
             self._advisory("load", patience=LOAD_PATIENCE)
 
     def release_load(self) -> None:
@@ -151,8 +151,13 @@ class Locks:
     def _is_postgres(self) -> bool:
         return str(self._pipeline.destination.destination_type).endswith("postgres")
 
-    def _connect(self) -> None:
-        """Opens a connection of its own, and keeps it: in Postgres it holds the locks, in DuckDB the file."""
+    def connect(self) -> None:
+        """Opens a connection of its own, and keeps it: in Postgres it holds the locks, in DuckDB the file.
+
+        Raises:
+            BusyError: Another process still has the DuckDB file open.
+            DestinationError: The warehouse cannot be opened.
+        """
         if self._client is not None:
             return
 
@@ -275,6 +280,10 @@ class _PlainRuns:
             return
         self._running[self._key(pipeline)] = locks
         locks.take_working_directory(patience=float("inf"))
+        if str(getattr(pipeline.destination, "destination_type", "")).endswith("duckdb"):
+            # dlt reads there before it extracts; if the file stays in use, its own error says by whom
+            with suppress(DestinationError):
+                locks.connect()
         if pipeline.has_pending_data:
             locks.take_load()
 
