@@ -7,6 +7,7 @@ run, and neither checkpoints nor the report with its exit code would be there.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -31,7 +32,7 @@ MONTHS = dg.MonthlyPartitionsDefinition(
     start_date=os.environ.get("COREVIZ_BACKFILL_FROM", "2024-01-01"), end_offset=1, timezone="UTC"
 )
 #: An API or a warehouse that is away comes back; a wrong setting stays wrong.
-RETRIES = dg.RetryPolicy(max_retries=3, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 RETRIED = (1, 5, 7)
 
 
@@ -45,7 +46,9 @@ class Warehouse(dg.ConfigurableResource):
     def pipeline(self, name: str) -> dlt.Pipeline:
         """A pipeline with a working directory of its own: no two partitions share load packages."""
         to: Any = dlt.destinations.duckdb(self.duckdb_file) if self.destination == "duckdb" else self.destination
-        return dlt.pipeline(f"coreviz_{name}", destination=to, dataset_name=self.dataset_name)
+        return dlt.pipeline(
+            re.sub(r"[^A-Za-z0-9]", "_", f"coreviz_{name}"), destination=to, dataset_name=self.dataset_name
+        )
 
 
 class Again(dg.Config):

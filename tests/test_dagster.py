@@ -69,19 +69,14 @@ def test_every_table_is_an_asset_with_its_columns_types_descriptions_and_referen
     for table in TABLES:
         spec = specs[table.name]
         schema = spec.metadata["dagster/column_schema"]
-        schema = getattr(schema, "value", schema)
         assert spec.description == table.description
         assert [(c.name, c.description, c.constraints.nullable) for c in schema.columns] == [
             (c.name, c.description, c.nullable) for c in table.columns if c.name != GONE
         ]
         references = {c.references for c in table.columns if c.references} - {table.name}
         assert {dep.asset_key.path[-1] for dep in spec.deps} == (references or {"slices"})
-    assert {c.name: c.type for c in getattr(specs["media"].metadata["dagster/column_schema"], "columns", [])} >= {
-        "id": "text",
-        "duration": "double",
-        "exif": "json",
-        "created_at": "timestamp",
-    }
+    types = {c.name: c.type for c in specs["media"].metadata["dagster/column_schema"].columns}
+    assert [types[name] for name in ("id", "duration", "exif", "created_at")] == ["text", "double", "json", "timestamp"]
 
 
 def test_a_sensor_makes_a_partition_for_each_dataset_and_the_schedule_runs_each(instance, monkeypatch):
@@ -108,7 +103,7 @@ def test_slices_by_month_and_then_a_run_that_compares_all_end_equal_to_the_truth
     (dataset,) = library.datasets
     add_datasets(instance, library)
     months = sorted({item["createdAt"][:7] for item in media_of(library)})
-    assert len(months) == 5
+    assert len(months) == 4
     with Studio(library) as studio:
         point_to(studio, monkeypatch)
         # the newest month is not sliced: what slices leave out is what the last run has to find
@@ -181,10 +176,12 @@ def test_the_freshness_check_fails_for_old_and_for_missing_datasets_only(instanc
 
 
 def test_twelve_partitions_at_once_in_processes_end_equal_to_one_run_and_to_the_truth(instance, tmp_path, monkeypatch):
-    library = frozen(180, datasets=12)
+    library = frozen(120, datasets=12)
     add_datasets(instance, library)
     instance.event_log_storage.set_concurrency_slots(deployed.API_POOL, AT_ONCE)
-    forkserver = {"start_method": {"forkserver": {"preload_modules": ["pipelines.dagster_definitions"]}}}
+    forkserver = {
+        "start_method": {"forkserver": {"preload_modules": ["tests.test_dagster", "adbc_driver_postgresql.dbapi"]}}
+    }
     with Postgres() as postgres, Studio(library) as studio:
         point_to(studio, monkeypatch)
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres.url)
