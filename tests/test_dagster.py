@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import dlt
 import pytest
+import yaml
 
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
 from coreviz_source.tables import GONE, TABLES
 from pipelines import dagster_definitions as deployed
-from tests.docs import ROOT
+from tests.docs import ROOT, blocks
 from tests.postgres import Postgres
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 from tests.warehouse import assert_equal, assert_mirror, query, read
@@ -223,3 +225,13 @@ def processes(instance: dg.DagsterInstance, run_id: str) -> set[int]:
         and record.event_log_entry.dagster_event.event_type == dg.DagsterEventType.STEP_START
     }
     return found - {os.getpid()}
+
+
+def test_the_documents_settings_are_taken_by_dagster_and_its_values_parse(tmp_path, monkeypatch):
+    settings, values = blocks(ROOT / "docs" / "dagster.md", "yaml")
+    (tmp_path / "dagster.yaml").write_text(settings)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as configured:
+        assert configured.get_concurrency_config().pool_config.default_pool_limit == 4
+        assert configured.python_log_level == "WARNING"
+    (deployment,) = yaml.safe_load(values)["dagster-user-deployments"]["deployments"]
+    assert (ROOT / Path(deployment["dagsterApiGrpcArgs"][1]).relative_to("/app")).exists()
