@@ -27,6 +27,7 @@ from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
 from coreviz_source.catalog import create_views
+from coreviz_source.locks import Locks, plain_runs
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -105,13 +106,17 @@ def coreviz(
     the remedy, if a dataset cannot be listed or too much would be removed; then nothing of the run is loaded.
     """
     settings = resolve(**locals())
+    plain_runs.install()
     return table_resources(lambda: _library(settings))
 
 
-def _library(settings: Settings) -> tuple[Memory, Iterator[Batch]]:
-    """The warehouse, and all that a run has to write to it."""
-    memory = Memory(dlt.current.pipeline())
-    return memory, _batches(settings, memory, selected_tables())
+def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
+    """The warehouse, held against other runs, and all that this one has to write to it."""
+    pipeline = dlt.current.pipeline()
+    locks = plain_runs.locks(pipeline)
+    locks.take_datasets(settings)
+    memory = Memory(pipeline)
+    return locks, memory, _batches(settings, memory, selected_tables())
 
 
 def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:

@@ -97,6 +97,12 @@ class DestinationError(CorevizError):
         super().__init__(message, remedy=remedy, **context)
 
 
+class BusyError(DestinationError):
+    """Another run is using the same warehouse."""
+
+    remedy = "Wait until it is done, or stop it; then run again."
+
+
 def worst(codes: Iterable[int]) -> int:
     """The exit code that stands for several: the most severe one, 0 when there is none."""
     found = set(codes) - {EXIT_OK}

@@ -147,8 +147,6 @@ class Memory:
     def make(self, schema: dlt.Schema) -> None:
         """Makes the tables of a schema, which do not exist yet."""
         names = schema.data_table_names(seen_data_only=False)
-        if not names:
-            return
         with self._client() as client:
             # as if it came from storage: dlt does not apply a schema that was never saved
             usual, client.schema = client.schema, dlt.Schema.from_dict(schema.to_dict())  # type: ignore[arg-type]

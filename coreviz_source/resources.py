@@ -19,6 +19,7 @@ from dlt.destinations.impl.bigquery.bigquery_adapter import (
 from dlt.extract import DltResource, DltSource
 
 from coreviz_source.files import RowFile, RowFiles
+from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch
 from coreviz_source.rows import records
@@ -28,20 +29,22 @@ from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
 ROWS_FOLDER = "coreviz_rows"
 
 
-def table_resources(library: Callable[[], tuple[Memory, Iterable[Batch]]]) -> list[DltResource]:
+def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]) -> list[DltResource]:
     """A resource for each table, all fed by one iteration over the batches.
 
     The rows of all tables are built before they part, because dlt hands the same batch to every resource.
 
     Args:
-        library: Called once, when dlt extracts: the warehouse, and what has to be written to it.
+        library: Called once, when dlt extracts: what the run holds, the warehouse, and what has to be written to it.
     """
 
     def batches() -> Iterator[Any]:
-        memory, found = library()
+        locks, memory, found = library()
         by_file = _takes_files()
-        _prepare(dlt.current.source(), memory, by_file)
+        _prepare(dlt.current.source(), locks, memory, by_file)
         yield from _as_files(found) if by_file else _as_records(found)
+        # until the package is loaded
+        locks.take_load()
 
     parent = dlt.resource(batches, name="library", selected=False)
     return [_table_resource(table, parent) for table in TABLES]
@@ -93,7 +96,7 @@ def _takes_files() -> bool:
     return not destination.endswith("bigquery")
 
 
-def _prepare(source: DltSource, memory: Memory, by_file: bool) -> None:
+def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> None:
     """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
     if by_file or _destination().endswith("postgres"):
         # dlt's own choice for Postgres, csv, would turn empty texts into nulls
@@ -108,12 +111,14 @@ def _prepare(source: DltSource, memory: Memory, by_file: bool) -> None:
         if not by_file:
             # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
             resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
-        if memory.fresh and BY_NAME[name].replaces:
+        if memory.fresh and locks.alone and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
             resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
-    memory.make(schema)
+    if schema.data_table_names(seen_data_only=False):
+        with locks.load():
+            memory.make(schema)
 
 
 def _lay_out(resource: DltResource, table: Table) -> None:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -19,6 +20,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from coreviz_source.catalog import publish
 from coreviz_source.disk import clear_staging, tidy
 from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -47,8 +49,9 @@ def sync(
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed; what dlt leaves on disk and in the staging dataset is removed; and
-    comments, indexes and views are brought up to date at the end.
+    next run continues if this one is killed; where another run is in its way it waits up to ten minutes, then
+    leaves with exit code 7; what dlt leaves on disk and in the staging dataset is removed; and comments, indexes and
+    views are brought up to date at the end.
 
     Args:
         pipeline: Where to load.
@@ -68,24 +71,26 @@ def sync(
     say = progress or (lambda _: None)
     try:
         settings = resolve(**arguments)
-        if pipeline.has_pending_data:
-            # what was interrupted may have been loaded in part, or twice: everything is compared
-            settings = replace(settings, reconcile_every=timedelta(0))
-        if not dry_run:
-            clear_staging()
-            _drain(pipeline)
-        memory = Memory(pipeline, make=not dry_run)
-        write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, memory)
-        with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
-            _Loads(write, memory, mirror, report, say).run(mirror.datasets())
+        with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
-                report.warnings = publish(memory, views)
+                locks.take_working_directory()
+                cleanup.callback(tidy, pipeline)
+                locks.take_datasets(settings)
+            if pipeline.has_pending_data:
+                # what was interrupted may have been loaded in part, or twice: everything is compared
+                settings = replace(settings, reconcile_every=timedelta(0))
+            if not dry_run:
+                clear_staging()
+                _drain(pipeline, locks)
+            memory = Memory(pipeline, make=not dry_run)
+            write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
+            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
+                _Loads(write, memory, mirror, report, say).run(mirror.datasets())
+                if not dry_run:
+                    report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
-    finally:
-        if not dry_run:
-            tidy(pipeline)
     report.seconds = time.perf_counter() - began
     return report
 
@@ -206,7 +211,7 @@ def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
     return some()
 
 
-def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> None:
+def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable[Batch]) -> None:
     """Loads batches as one package.
 
     Raises:
@@ -216,9 +221,12 @@ def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> No
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: (memory, batches))
+        return table_resources(lambda: (locks, memory, batches))
 
-    _step(lambda: pipeline.run(package()), pipeline)
+    try:
+        _step(lambda: pipeline.run(package()), pipeline)
+    finally:
+        locks.release_load()
 
 
 def _count(batches: Iterable[Batch]) -> None:
@@ -226,10 +234,11 @@ def _count(batches: Iterable[Batch]) -> None:
     deque(batches, maxlen=0)
 
 
-def _drain(pipeline: dlt.Pipeline) -> None:
+def _drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
     """Loads the packages that an earlier run extracted and did not finish to load."""
     if pipeline.has_pending_data:
-        _step(lambda: pipeline.run(), pipeline)
+        with locks.load():
+            _step(lambda: pipeline.run(), pipeline)
 
 
 def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
