@@ -137,6 +137,32 @@ def demo(media: int, generation: str) -> None:
 
 
 @main.command()
+@_warehouse
+@click.option("--demo", is_flag=True, help="Show coreviz_demo.duckdb, which `demo` loads, and serve its pictures.")
+@click.option("--port", type=int, help="Port on 127.0.0.1. Default: 8501, or the next that is free.")
+@click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
+def dashboard(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
+    """Open a page on the warehouse: pictures with captions, charts, runs. Only reads; only on this machine."""
+    import dlt
+
+    from coreviz_source.errors import CorevizError
+
+    try:
+        from coreviz_source.dashboard import serve
+
+        if demo:
+            pipeline = dlt.pipeline("coreviz_demo", destination="duckdb", dataset_name="coreviz")
+        serve(pipeline, port=port, browser=not no_browser, demo=demo)
+    except ImportError as error:
+        extras = "dashboard,demo" if demo else "dashboard"
+        click.echo(f"{error}. The dashboard needs an extra: pip install 'coreviz-source[{extras}]'", err=True)
+        sys.exit(2)
+    except CorevizError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
+@main.command()
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "mermaid"]), default="text", show_default=True)
 def schema(form: str) -> None:
     """Print the tables and their columns; asks nobody."""
