@@ -44,7 +44,7 @@ def make(path: Path, media: int) -> None:
     kind = "CASE WHEN n % 3 = 1 THEN 'video' ELSE 'image' END"
     dataset = _id("dataset", "n % 12")
     created = "TIMESTAMPTZ '2026-11-01 00:00:00Z' - INTERVAL 1 MINUTE * (n * 7)"
-    frames = "(SELECT n, k FROM range({0}) t(n), range(5) f(k) WHERE k = 0 OR n % 3 = 1)".format(media)
+    frames = f"(SELECT n, k FROM range({media}) t(n), range(5) f(k) WHERE k = 0 OR n % 3 = 1)"
     with duckdb.connect(str(path)) as database:
         database.execute("CREATE SCHEMA coreviz")
         for table in TABLES:

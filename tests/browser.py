@@ -92,7 +92,9 @@ class Browser:
 
     def strangers(self) -> set[str]:
         """Hosts other than loopback that the page asked for anything."""
-        hosts = {urlsplit(url).hostname for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+        hosts = {
+            urlsplit(url).hostname for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")
+        }
         return {str(host) for host in hosts - {"127.0.0.1", "localhost"}}
 
 

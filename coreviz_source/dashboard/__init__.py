@@ -5,6 +5,7 @@ It reads and never writes, and answers on loopback only. Needs the extra `dashbo
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,13 +33,17 @@ OPTIONS = {
     "theme.light.secondaryBackgroundColor": "#f3f3f0",
     "theme.light.textColor": "#1d2327",
     "theme.light.borderColor": "#e2e2dd",
-    "theme.light.chartCategoricalColors": '["#2b7a9b", "#c9803a", "#5f9061", "#9a5b8d", "#8a8f3c", "#b5524d", "#6b7a86"]',
+    "theme.light.chartCategoricalColors": json.dumps(
+        ["#2b7a9b", "#c9803a", "#5f9061", "#9a5b8d", "#8a8f3c", "#b5524d", "#6b7a86"]
+    ),
     "theme.dark.primaryColor": "#74b9d1",
     "theme.dark.backgroundColor": "#14171a",
     "theme.dark.secondaryBackgroundColor": "#1d2125",
     "theme.dark.textColor": "#e4e6e7",
     "theme.dark.borderColor": "#31373c",
-    "theme.dark.chartCategoricalColors": '["#6fb3cd", "#dd9c5b", "#8bbb8b", "#c48fb8", "#b9bd6a", "#d98680", "#9aa8b3"]',
+    "theme.dark.chartCategoricalColors": json.dumps(
+        ["#6fb3cd", "#dd9c5b", "#8bbb8b", "#c48fb8", "#b9bd6a", "#d98680", "#9aa8b3"]
+    ),
 }
 _served: list[Warehouse] = []
 
@@ -70,9 +75,11 @@ def serve(pipeline: dlt.Pipeline, *, port: int | None = None, browser: bool = Tr
     net_util.get_external_ip = lambda: None
     warehouse = Warehouse(pipeline)
     options = {**OPTIONS, "server.headless": not browser, **({} if port is None else {"server.port": port})}
-    flags = [
-        f"--{name}={item}" for name, value in options.items() for item in (value if isinstance(value, list) else [value])
-    ]
+    flags = [f"--{name}={one}" for name, value in options.items() for one in _each(value)]
     with pictures(warehouse) if demo else nullcontext():
         _served.append(warehouse)
         sys.exit(cli.main(["run", str(APP), *flags], standalone_mode=False))
+
+
+def _each(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Answers of the warehouse as the pages need them: kept for some seconds, and an error as a page that says what to do."""
+"""Answers of the warehouse as the pages need them: kept for some seconds; an error becomes a note of what to do."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ import streamlit as st
 from coreviz_source.dashboard import charts, gallery, media, runs
 
 st.set_page_config(page_title="CoreViz", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
-st.html("<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem; }</style>")
+st.html(Path(__file__).with_name("app.css"))
 st.navigation([gallery.here(), charts.here(), runs.here(), media.here()], position="top").run()

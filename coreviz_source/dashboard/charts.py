@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import altair as alt
 import streamlit as st
 
-from coreviz_source.dashboard.answers import answer, answers, dataset_names, name_of, note, page
+from coreviz_source.dashboard.answers import answers, dataset_names, name_of, note, page
 from coreviz_source.dashboard.queries import LATENCIES, Row
 
 #: Datasets that a chart tells apart by colour; the others are one.
@@ -26,7 +27,7 @@ def charts() -> None:
             list(names),
             index=None,
             key="of",
-            format_func=names.get,
+            format_func=names.__getitem__,
             placeholder="All datasets",
             label_visibility="collapsed",
             bind="query-params",
@@ -46,8 +47,9 @@ def charts() -> None:
             ("Without a caption", waiting),
         ):
             st.metric(title, f"{number:,}", width=150)
-    _titled("Media a week", "by the date of their creation")
-    _show(_growth(found["growth"]))
+    growth = found["growth"]
+    _titled("Growth", f"media a {'day' if growth and growth[0]['days'] == 1 else 'week'}, by the date of creation")
+    _show(_growth(growth), "No media has a date.")
     left, right = st.columns(2, gap="large")
     with left:
         _titled("Time until the first caption", "media by how long after their creation it appeared")
@@ -74,14 +76,14 @@ def _titled(title: str, about: str) -> None:
     )
 
 
-def _show(chart: alt.Chart | None, otherwise: str = "") -> None:
-    if chart is None:
+def _show(charted: alt.Chart | alt.LayerChart | None, otherwise: str = "") -> None:
+    if charted is None:
         st.caption(otherwise)
     else:
-        st.altair_chart(chart)
+        st.altair_chart(charted)
 
 
-def _growth(rows: list[Row]) -> alt.Chart | None:
+def _growth(rows: list[Row]) -> alt.Chart | alt.LayerChart | None:
     if not rows:
         return None
     sizes: dict[str, int] = {}
@@ -90,61 +92,76 @@ def _growth(rows: list[Row]) -> alt.Chart | None:
     shown = sorted(sizes, key=lambda name: -sizes[name])
     if len(shown) > SERIES + 1:
         shown = [*shown[:SERIES], _OTHERS]
-    sums: dict[tuple[str, str], int] = {}
+    sums: dict[tuple[datetime, str], int] = {}
     for row in rows:
-        key = (row["week"].strftime("%Y-%m-%d"), name_of(row) if name_of(row) in shown else _OTHERS)
+        key = (row["start"], name_of(row) if name_of(row) in shown else _OTHERS)
         sums[key] = sums.get(key, 0) + row["media"]
-    values = [{"week": week, "dataset": name, "media": media} for (week, name), media in sums.items()]
-    few = len({week for week, _ in sums}) < 30
-    week = alt.X("week:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=12, ticks=False))
-    return _chart(values, 230).mark_bar(size=None if few else alt.Undefined).encode(
-        x=week,
+    length = timedelta(days=rows[0]["days"])
+    values = [
+        {"start": _day(start), "end": _day(start + length), "dataset": name, "media": media}
+        for (start, name), media in sums.items()
+    ]
+    charted: alt.Chart = chart(values, 230).mark_bar(binSpacing=1).encode(
+        x=alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False, labelOverlap=True)),
+        x2="end:T",
         y=alt.Y("media:Q", title=None),
         color=alt.Color("dataset:N", title=None, sort=shown, legend=alt.Legend(orient="top", labelLimit=180)),
         order=alt.Order("dataset:N"),
-        tooltip=[alt.Tooltip("week:O", title="Week of"), "dataset:N", alt.Tooltip("media:Q", format=",")],
+        tooltip=[alt.Tooltip("start:N", title="From"), "dataset:N", alt.Tooltip("media:Q", format=",")],
     )  # fmt: skip
+    return charted
 
 
-def _latency(rows: list[Row]) -> alt.Chart | None:
+def _day(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT00:00:00Z")
+
+
+def chart(values: list[Row], height: int) -> alt.Chart:
+    """A chart of these values, so many pixels high."""
+    return alt.Chart(alt.Data(values=values), height=height)  # type: ignore[no-untyped-call]
+
+
+def bar_size(bars: int) -> Any:
+    """Few bars stay slim; many fill the width."""
+    return 28 if bars < 24 else alt.Undefined
+
+
+def _latency(rows: list[Row]) -> alt.Chart | alt.LayerChart | None:
     if not rows:
         return None
     media = {row["place"]: row["media"] for row in rows}
     ends = ["10 s", "1 min", "5 min", "30 min", "2 h", "1 d", "7 d"]
     spans = [f"< {end}" for end in ends] + [f"≥ {ends[-1]}"]
     values = [{"within": spans[place], "media": media.get(place, 0)} for place in range(len(LATENCIES) + 1)]
-    return _chart(values, 210).mark_bar().encode(
+    charted: alt.Chart = chart(values, 210).mark_bar().encode(
         x=alt.X("within:N", sort=spans, title=None, axis=alt.Axis(labelAngle=0, ticks=False)),
         y=alt.Y("media:Q", title=None),
         tooltip=["within:N", alt.Tooltip("media:Q", format=",")],
     )  # fmt: skip
+    return charted
 
 
-def _backlog(rows: list[Row]) -> alt.Chart | None:
+def _backlog(rows: list[Row]) -> alt.Chart | alt.LayerChart | None:
     values = [
         {"dataset": name_of(row), "media": row["waiting"], "of": row["media"], "oldest": str(row["oldest"] or "")[:10]}
         for row in rows[:12]
     ]
-    return _horizontal(
-        values, "dataset", "media", [alt.Tooltip("of:Q", title="of all", format=","), "oldest:N"], height=210
-    )
+    return _horizontal(values, "dataset", "media", [alt.Tooltip("of:Q", title="of all", format=","), "oldest:N"])
 
 
-def _bars(rows: list[Row], name: str, number: str) -> alt.Chart | None:
+def _bars(rows: list[Row], name: str, number: str) -> alt.Chart | alt.LayerChart | None:
     values = [{name: row[name], number: row[number]} for row in rows[:15]]
     return _horizontal(values, name, number, []) if values else None
 
 
-def _horizontal(values: list[Row], name: str, number: str, more: list[Any], height: int = 0) -> alt.Chart:
-    base = _chart(values, height or max(80, 24 * len(values))).encode(
+def _horizontal(values: list[Row], name: str, number: str, more: list[Any]) -> alt.LayerChart:
+    # room for the number behind the longest bar
+    most = max(row[number] for row in values) * 1.12 or 1
+    base = chart(values, max(60, 24 * len(values))).encode(
         y=alt.Y(f"{name}:N", sort=None, title=None, axis=alt.Axis(labelLimit=170, ticks=False, domain=False)),
-        x=alt.X(f"{number}:Q", title=None, axis=None),
+        x=alt.X(f"{number}:Q", title=None, axis=None, scale=alt.Scale(domain=[0, most])),
         tooltip=[f"{name}:N", alt.Tooltip(f"{number}:Q", format=","), *more],
     )
-    numbers = base.mark_text(align="left", dx=5).encode(text=alt.Text(f"{number}:Q", format=","))
-    layered: alt.Chart = base.mark_bar() + numbers
+    numbers = base.mark_text(align="left", dx=5, color="#808a90").encode(text=alt.Text(f"{number}:Q", format=","))
+    layered: alt.LayerChart = base.mark_bar(size=15) + numbers
     return layered
-
-
-def _chart(values: list[Row], height: int) -> alt.Chart:
-    return alt.Chart(alt.Data(values=values), height=height)

@@ -35,7 +35,7 @@ const marked = (element, text, words) => {
 
 const card = (item, words, open) => {
   const link = make("a", "cv-card");
-  link.href = item.href;
+  link.href = `media?${new URLSearchParams(item.names)}`;
   link.onclick = (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
@@ -60,13 +60,14 @@ const card = (item, words, open) => {
       ? marked(make("p", "cv-caption"), item.caption, words)
       : make("p", "cv-caption cv-quiet", "No caption yet"),
     marked(make("p", "cv-name"), item.title, words),
-    make("p", "cv-meta", [item.collection, item.created].filter(Boolean).join(" · ")),
   );
+  const meta = link.appendChild(make("p", "cv-meta"));
+  meta.append(make("span", "", item.collection), make("time", "", item.created));
   return link;
 };
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  const open = (item) => setTriggerValue("opened", { dataset: item.dataset, id: item.id });
+  const open = (item) => setTriggerValue("opened", item.names);
   const grid = make("div", "cv-grid");
   grid.append(...data.cards.map((item) => card(item, data.words, open)));
   const old = parentElement.querySelector(":scope > .cv-grid");

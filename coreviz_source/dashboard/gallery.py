@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from coreviz_source.dashboard import media
 from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
 from coreviz_source.dashboard.queries import Filters, Place, Row
 
+#: The fields' names, also in the page's address.
+FIELDS = ("q", "dataset", "type", "tag", "label", "moderation", "from", "to")
 #: Pictures that one page shows at most; who wants older ones narrows the filters.
 MOST = 960
 
@@ -56,25 +60,31 @@ def here() -> st.Page:
 
 
 def _chosen() -> Filters:
-    """The filters as the page's fields and its address have them."""
+    """The filters as the fields have them; what is chosen also stands in the page's address, to be kept or sent."""
+    choices, names = answer("choices"), dataset_names()
+    tags = {f"{row['tag_group']}: {row['tag']}": (row["tag_group"], row["tag"]) for row in choices["tag"]}
+    _begin("q", str)
     text = st.text_input(
-        "Search captions, page texts and file names",
+        "Search",
         key="q",
-        bind="query-params",
         placeholder="Search captions, page texts and file names",
         label_visibility="collapsed",
         icon=":material/search:",
+        persist_state="session",
     )
-    choices, names = answer("choices"), dataset_names()
-    tags = {f"{row['tag_group']}: {row['tag']}": (row["tag_group"], row["tag"]) for row in choices["tag"]}
     with st.sidebar:
-        dataset = _choice("Dataset", "dataset", list(names), names.get)
+        dataset = _choice("Dataset", "dataset", list(names), names.__getitem__)
         kind = _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
         tag = _choice("Tag", "tag", list(tags))
         label = _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
         moderation = _choice("Moderation", "moderation", [row["value"] for row in choices["moderation"]])
         since = _day("From", "from")
         until = _day("To", "to")
+        chosen = {field: str(value) for field in FIELDS if (value := st.session_state[field])}
+        if chosen:
+            st.button("Clear all", on_click=_clear, width="stretch")
+    if st.query_params.to_dict() != chosen:
+        st.query_params.from_dict(chosen)
     return Filters(
         words=tuple((text or "").split()[:8]),
         dataset=dataset,
@@ -87,7 +97,17 @@ def _chosen() -> Filters:
     )
 
 
-def _choice(title: str, key: str, options: list[str], named: Any = str, more: bool = False) -> str | None:
+def _begin(key: str, read: Callable[[str], Any]) -> None:
+    """Lets a field of a new session begin with what the page's address says, if it says something that can be."""
+    if key not in st.session_state and (text := st.query_params.get(key)):
+        with suppress(ValueError):
+            st.session_state[key] = read(text)
+
+
+def _choice(
+    title: str, key: str, options: list[str], named: Callable[[str], str] = str, more: bool = False
+) -> str | None:
+    _begin(key, lambda text: text if more or text in options else None)
     chosen: str | None = st.selectbox(
         title,
         options,
@@ -96,17 +116,22 @@ def _choice(title: str, key: str, options: list[str], named: Any = str, more: bo
         format_func=named,
         placeholder="Any" if options else "None yet",
         accept_new_options=more,
-        bind="query-params",
+        persist_state="session",
     )
     return chosen
 
 
 def _day(title: str, key: str) -> date | None:
+    _begin(key, date.fromisoformat)
+    first, last = date(1970, 1, 1), date(2100, 1, 1)
     chosen: date | None = st.date_input(
-        title, None, min_value=date(1970, 1, 1), max_value=date(2100, 1, 1), key=key, format="YYYY-MM-DD",
-        bind="query-params",
-    )  # fmt: skip
+        title, None, min_value=first, max_value=last, key=key, format="YYYY-MM-DD", persist_state="session"
+    )
     return chosen
+
+
+def _clear() -> None:
+    st.session_state.update({field: "" if field == "q" else None for field in FIELDS})
 
 
 def _shown(filters: Filters) -> list[Row]:
@@ -121,16 +146,14 @@ def _shown(filters: Filters) -> list[Row]:
 def _card(row: Row, names: dict[str, str]) -> dict[str, Any]:
     created = row["created_at"]
     return {
-        "dataset": row["dataset_id"],
-        "id": row["id"],
-        "href": media.address(row["dataset_id"], row["id"]),
+        "names": media.names(row["dataset_id"], row["id"]),
         "title": media.title(row),
         "collection": names.get(row["dataset_id"], ""),
         "picture": picture(row["picture"]),
         "caption": row["caption"],
         "badge": _badge(row),
         "flag": row["moderation_status"] if row["moderation_status"] not in (None, "approved") else None,
-        "created": created.strftime("%Y-%m-%d %H:%M") if created else "",
+        "created": created.strftime("%Y-%m-%d") if created else "",
     }
 
 

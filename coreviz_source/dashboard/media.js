@@ -27,7 +27,10 @@ const section = (title, ...children) => make("section", "", make("h3", "", title
 const show = (view, data, number) => {
   const frame = data.frames[number];
   const stage = make("div", "cv-stage", image(frame.picture, data.title));
-  if (frame.ratio) stage.style.aspectRatio = frame.ratio;
+  if (frame.ratio) {
+    stage.style.aspectRatio = frame.ratio;
+    stage.style.setProperty("--ratio", frame.ratio);
+  }
   const seen = make("ul", "cv-seen");
   frame.objects.forEach((thing, place) => {
     const entry = make("li", thing.box ? "" : "cv-unplaced", thing.label ?? "unnamed");

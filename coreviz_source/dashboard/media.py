@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -27,7 +26,7 @@ _viewer = st.components.v2.component(
 @page
 def media() -> None:
     """Draws the page of the media that the address names."""
-    dataset_id, media_id = st.query_params.get("dataset", ""), st.query_params.get("id", "")
+    dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
     found = answer("media", dataset_id, media_id)
     if found is None:
         note("This media is not in the warehouse.", "It may be gone since; the gallery shows what is there.")
@@ -40,9 +39,9 @@ def here() -> st.Page:
     return st.Page(media, title="Media", url_path="media", visibility="hidden")
 
 
-def address(dataset_id: str, media_id: str) -> str:
-    """The address of the page of a media, seen from any page."""
-    return f"media?{urlencode({'dataset': dataset_id, 'id': media_id})}"
+def names(dataset_id: str, media_id: str) -> dict[str, str]:
+    """What names a media in the page's address."""
+    return {"in": dataset_id, "media": media_id}
 
 
 def title(row: Row) -> str:

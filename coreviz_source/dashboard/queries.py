@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from coreviz_source.dashboard.warehouse import Reader
@@ -18,6 +18,8 @@ Row = dict[str, Any]
 PAGE = 48
 #: Frames, captions and objects of one media that are shown.
 MOST = 2000
+#: Days of growth that are charted.
+SPAN = 3 * 365
 #: Upper ends, in seconds, of the spans by which the time until the first caption is counted.
 LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
 
@@ -236,18 +238,27 @@ def totals(reader: Reader, dataset: str | None = None) -> Row:
     )[0]
 
 
-def growth(reader: Reader, dataset: str | None = None, weeks: int = 156) -> list[Row]:
-    """Media by the week in which they were created and by dataset: the last so many weeks that have any."""
+def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
+    """Media by when they were created and by dataset, of the last `SPAN` days before the newest.
+
+    Each row has the `days` that it covers from `start` on: a week, or one where everything lies within two months.
+    """
     where, values = _of(dataset)
-    week = "TIMESTAMP_TRUNC(m.created_at, WEEK(MONDAY))"
+    alive = f"m.deleted_at IS NULL AND {where('m')}"
+    ends = reader.rows(
+        f"SELECT MIN(m.created_at) AS oldest, MAX(m.created_at) AS newest FROM media m WHERE {alive}", **values
+    )[0]
+    if ends["newest"] is None:
+        return []
+    since = max(ends["oldest"], ends["newest"] - timedelta(days=SPAN))
+    days, unit = (1, "DAY") if ends["newest"] - since < timedelta(days=60) else (7, "WEEK(MONDAY)")
     return reader.rows(
-        f"""SELECT w.week, d.name AS dataset_name, w.dataset_id, w.media FROM (
-            SELECT {week} AS week, m.dataset_id, COUNT(*) AS media,
-                DENSE_RANK() OVER (ORDER BY {week} DESC) AS place
-            FROM media m WHERE m.created_at IS NOT NULL AND m.deleted_at IS NULL AND {where("m")} GROUP BY 1, 2
-        ) w LEFT JOIN datasets d ON d.dataset_id = w.dataset_id
-        WHERE w.place <= {weeks} ORDER BY w.week, d.name""",
+        f"""SELECT w.start, {days} AS days, d.name AS dataset_name, w.dataset_id, w.media FROM (
+            SELECT TIMESTAMP_TRUNC(m.created_at, {unit}) AS start, m.dataset_id, COUNT(*) AS media
+            FROM media m WHERE m.created_at >= @since AND {alive} GROUP BY 1, 2
+        ) w LEFT JOIN datasets d ON d.dataset_id = w.dataset_id ORDER BY w.start, d.name""",
         **values,
+        since=since,
     )
 
 

@@ -8,6 +8,7 @@ import altair as alt
 import streamlit as st
 
 from coreviz_source.dashboard.answers import answer, name_of, note, page
+from coreviz_source.dashboard.charts import bar_size, chart
 from coreviz_source.dashboard.queries import Row
 
 _NUMBERS = ("listed", "new", "changed", "gone", "unchanged", "requests", "retries")
@@ -81,10 +82,11 @@ def _changes(history: list[Row]) -> alt.Chart:
             key = (row["started_at"].strftime("%Y-%m-%d %H:%M:%S"), kind)
             sums[key] = sums.get(key, 0) + (row[kind] or 0)
     values = [{"run": run, "what": what, "media": media} for (run, what), media in sorted(sums.items())]
-    chart: alt.Chart = alt.Chart(alt.Data(values=values), height=180).mark_bar().encode(
+    bars = chart(values, 180).mark_bar(size=bar_size(len(sums) // len(kinds)))
+    charted: alt.Chart = bars.encode(
         x=alt.X("run:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=12, ticks=False)),
         y=alt.Y("media:Q", title=None),
         color=alt.Color("what:N", title=None, sort=kinds, legend=alt.Legend(orient="top")),
         tooltip=[alt.Tooltip("run:O", title="Run"), "what:N", alt.Tooltip("media:Q", format=",")],
     )  # fmt: skip
-    return chart
+    return charted

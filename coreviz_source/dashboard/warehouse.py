@@ -162,7 +162,7 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
     found = dict(places)
     names: dict[str, None] = {}
 
-    def placed(node: exp.Expression) -> exp.Expression:
+    def placed(node: Any) -> Any:
         if isinstance(node, exp.Table) and node.name in found and not node.db:
             path = found[node.name]
             if not path:
