@@ -58,7 +58,7 @@ def charts() -> None:
         _show(_bars(found["top_labels"], "label", "objects"), "Nothing was detected yet.")
     with right:
         _titled("Without a caption", "media that wait for one, of all in the dataset")
-        _show(_backlog(backlog))
+        _show(_backlog(backlog), "None: every media has a caption.")
         _titled("Tagged most often", "media by tag")
         tags = [{"tag": f"{row['tag_group']}: {row['tag']}", "media": row["media"]} for row in found["top_tags"]]
         _show(_bars(tags, "tag", "media"), "No media has a tag yet.")
@@ -96,18 +96,28 @@ def _growth(rows: list[Row]) -> alt.Chart | alt.LayerChart | None:
     for row in rows:
         key = (row["start"], name_of(row) if name_of(row) in shown else _OTHERS)
         sums[key] = sums.get(key, 0) + row["media"]
-    length = timedelta(days=rows[0]["days"])
-    values = [
-        {"start": _day(start), "end": _day(start + length), "dataset": name, "media": media}
-        for (start, name), media in sums.items()
-    ]
-    charted: alt.Chart = chart(values, 230).mark_bar(binSpacing=1).encode(
-        x=alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False, labelOverlap=True)),
+    days = rows[0]["days"]
+    tops: dict[datetime, int] = {}
+    values = []
+    for (start, name), media in sorted(sums.items(), key=lambda one: shown.index(one[0][1])):
+        low = tops.get(start, 0)
+        tops[start] = low + media
+        span = {"start": _day(start), "end": _day(start + timedelta(days=days)), "from": start.strftime("%Y-%m-%d")}
+        values.append({**span, "dataset": name, "low": low, "high": low + media, "media": media})
+    daily = days == 1
+    axis = alt.Axis(
+        grid=False,
+        labelOverlap=True,
+        format="%d %b" if daily else alt.Undefined,
+        tickCount="day" if daily else alt.Undefined,
+    )
+    charted: alt.Chart = chart(values, 200 + 18 * -(-len(shown) // 3)).mark_rect().encode(
+        x=alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=axis),
         x2="end:T",
-        y=alt.Y("media:Q", title=None),
-        color=alt.Color("dataset:N", title=None, sort=shown, legend=alt.Legend(orient="top", labelLimit=180)),
-        order=alt.Order("dataset:N"),
-        tooltip=[alt.Tooltip("start:N", title="From"), "dataset:N", alt.Tooltip("media:Q", format=",")],
+        y=alt.Y("low:Q", title=None),
+        y2="high:Q",
+        color=alt.Color("dataset:N", title=None, sort=shown, legend=legend(len(shown))),
+        tooltip=[alt.Tooltip("from:N"), "dataset:N", alt.Tooltip("media:Q", format=",")],
     )  # fmt: skip
     return charted
 
@@ -118,7 +128,13 @@ def _day(moment: datetime) -> str:
 
 def chart(values: list[Row], height: int) -> alt.Chart:
     """A chart of these values, so many pixels high."""
-    return alt.Chart(alt.Data(values=values), height=height)  # type: ignore[no-untyped-call]
+    data = alt.Data(values=values)  # type: ignore[no-untyped-call]
+    return alt.Chart(data, height=height)
+
+
+def legend(entries: int) -> alt.Legend:
+    """A legend under the chart, as wide as a narrow screen."""
+    return alt.Legend(orient="bottom", columns=min(entries, 3), labelLimit=92, offset=6, padding=0)
 
 
 def bar_size(bars: int) -> Any:
@@ -145,7 +161,10 @@ def _backlog(rows: list[Row]) -> alt.Chart | alt.LayerChart | None:
     values = [
         {"dataset": name_of(row), "media": row["waiting"], "of": row["media"], "oldest": str(row["oldest"] or "")[:10]}
         for row in rows[:12]
+        if row["waiting"]
     ]
+    if not values:
+        return None
     return _horizontal(values, "dataset", "media", [alt.Tooltip("of:Q", title="of all", format=","), "oldest:N"])
 
 
@@ -157,7 +176,7 @@ def _bars(rows: list[Row], name: str, number: str) -> alt.Chart | alt.LayerChart
 def _horizontal(values: list[Row], name: str, number: str, more: list[Any]) -> alt.LayerChart:
     # room for the number behind the longest bar
     most = max(row[number] for row in values) * 1.12 or 1
-    base = chart(values, max(60, 24 * len(values))).encode(
+    base = chart(values, 24 * len(values) + 30).encode(
         y=alt.Y(f"{name}:N", sort=None, title=None, axis=alt.Axis(labelLimit=170, ticks=False, domain=False)),
         x=alt.X(f"{number}:Q", title=None, axis=None, scale=alt.Scale(domain=[0, most])),
         tooltip=[f"{name}:N", alt.Tooltip(f"{number}:Q", format=","), *more],

@@ -337,8 +337,8 @@ def freshness(reader: Reader) -> list[Row]:
 def runs(reader: Reader, most: int = 200) -> list[Row]:
     """What the last runs did with each dataset, newest first."""
     return reader.rows(
-        f"""SELECT r.started_at, r.dataset_id, d.name AS dataset_name, r.outcome, r.listed, r.`new`, r.changed, r.gone,
-            r.unchanged, r.requests, r.retries, r.message
+        f"""SELECT r.run, r.started_at, r.dataset_id, d.name AS dataset_name, r.outcome, r.listed, r.`new`, r.changed,
+            r.gone, r.unchanged, r.requests, r.retries, r.message
         FROM _coreviz_runs r LEFT JOIN datasets d ON d.dataset_id = r.dataset_id
         ORDER BY r.started_at DESC, r.dataset_id LIMIT {most}"""
     )

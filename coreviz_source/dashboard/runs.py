@@ -8,7 +8,7 @@ import altair as alt
 import streamlit as st
 
 from coreviz_source.dashboard.answers import answer, name_of, note, page
-from coreviz_source.dashboard.charts import bar_size, chart
+from coreviz_source.dashboard.charts import bar_size, chart, legend
 from coreviz_source.dashboard.queries import Row
 
 _NUMBERS = ("listed", "new", "changed", "gone", "unchanged", "requests", "retries")
@@ -76,17 +76,22 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 def _changes(history: list[Row]) -> alt.Chart:
     kinds = ["new", "changed", "gone"]
+    began: dict[str, datetime] = {}
     sums: dict[tuple[str, str], int] = {}
     for row in history:
+        # newest first: what stays is when the run's first dataset was begun
+        began[row["run"]] = row["started_at"]
         for kind in kinds:
-            key = (row["started_at"].strftime("%Y-%m-%d %H:%M:%S"), kind)
-            sums[key] = sums.get(key, 0) + (row[kind] or 0)
-    values = [{"run": run, "what": what, "media": media} for (run, what), media in sorted(sums.items())]
-    bars = chart(values, 180).mark_bar(size=bar_size(len(sums) // len(kinds)))
+            sums[row["run"], kind] = sums.get((row["run"], kind), 0) + (row[kind] or 0)
+    values = [
+        {"run": began[run].strftime("%Y-%m-%d %H:%M:%S"), "what": what, "media": media}
+        for (run, what), media in sums.items()
+    ]
+    bars = chart(values, 210).mark_bar(size=bar_size(len(began)))
     charted: alt.Chart = bars.encode(
         x=alt.X("run:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=12, ticks=False)),
         y=alt.Y("media:Q", title=None),
-        color=alt.Color("what:N", title=None, sort=kinds, legend=alt.Legend(orient="top")),
+        color=alt.Color("what:N", title=None, sort=kinds, legend=legend(len(kinds))),
         tooltip=[alt.Tooltip("run:O", title="Run"), "what:N", alt.Tooltip("media:Q", format=",")],
     )  # fmt: skip
     return charted
