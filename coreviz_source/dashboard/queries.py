@@ -20,6 +20,8 @@ PAGE = 48
 MOST = 2000
 #: Days of growth that are charted.
 SPAN = 3 * 365
+#: Up to so many days they are counted by the day, else by the week.
+DAILY = 60
 #: Upper ends, in seconds, of the spans by which the time until the first caption is counted.
 LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
 
@@ -241,7 +243,7 @@ def totals(reader: Reader, dataset: str | None = None) -> Row:
 def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
     """Media by when they were created and by dataset, of the last `SPAN` days before the newest.
 
-    Each row has the `days` that it covers from `start` on: a week, or one where everything lies within two months.
+    Each row has the `days` that it covers from `start` on: seven, or one where everything lies within `DAILY` days.
     """
     where, values = _of(dataset)
     alive = f"m.deleted_at IS NULL AND {where('m')}"
@@ -251,7 +253,7 @@ def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
     if ends["newest"] is None:
         return []
     since = max(ends["oldest"], ends["newest"] - timedelta(days=SPAN))
-    days, unit = (1, "DAY") if ends["newest"] - since < timedelta(days=60) else (7, "WEEK(MONDAY)")
+    days, unit = (1, "DAY") if ends["newest"] - since < timedelta(days=DAILY) else (7, "WEEK(MONDAY)")
     return reader.rows(
         f"""SELECT w.start, {days} AS days, d.name AS dataset_name, w.dataset_id, w.media FROM (
             SELECT TIMESTAMP_TRUNC(m.created_at, {unit}) AS start, m.dataset_id, COUNT(*) AS media
