@@ -172,6 +172,8 @@ def test_search_finds_captions_and_survives_a_look_at_one_of_them(shown: Shown) 
     page.driver.find_element("css selector", ".cv-card").click()
     page.until("document.querySelector('.cv-media h2')")
     assert page.js("return document.querySelector('.cv-media h2').innerText") == expected[0]
+    said = page.js("return document.querySelector('.cv-media blockquote p').innerText").lower()
+    assert "red" in said and "the" in said, "it does not open at the frame that was found"
     page.driver.back()
     page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
     assert cards(page) == expected
@@ -258,8 +260,9 @@ def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
     assert addresses == [], "addresses that are not http"
     page = shown.open("/charts")
     page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 5")
-    for bar in page.driver.find_elements("css selector", "[data-testid=stVegaLiteChart] .mark-rect path")[:12]:
-        ActionChains(page.driver).move_to_element(bar).perform()
+    for chart in page.driver.find_elements("css selector", "[data-testid=stVegaLiteChart]"):
+        bar = chart.find_element("css selector", ".mark-rect path")
+        ActionChains(page.driver, duration=0).scroll_to_element(bar).move_to_element(bar).perform()
     page.until("document.querySelector('#vg-tooltip-element')?.textContent")
     shown.open("/runs")
     assert page.js("return window.hacked") is None

@@ -146,7 +146,7 @@ def _shown(filters: Filters) -> list[Row]:
 def _card(row: Row, names: dict[str, str]) -> dict[str, Any]:
     created = row["created_at"]
     return {
-        "names": media.names(row["dataset_id"], row["id"]),
+        "names": media.names(row["dataset_id"], row["id"], row["frame_id"]),
         "title": media.title(row),
         "collection": names.get(row["dataset_id"], ""),
         "picture": picture(row["picture"]),

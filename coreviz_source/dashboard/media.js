@@ -115,5 +115,7 @@ export default function ({ data, parentElement }) {
   const old = parentElement.querySelector(":scope > .cv-media");
   if (old) old.replaceWith(view);
   else parentElement.append(view);
-  show(view, data, 0);
+  show(view, data, data.first);
+  const strip = view.querySelector(".cv-strip");
+  if (strip) strip.scrollLeft = strip.children[data.first].offsetLeft - strip.offsetLeft;
 }

@@ -31,7 +31,9 @@ def media() -> None:
     if found is None:
         note("This media is not in the warehouse.", "It may be gone since; the gallery shows what is there.")
         return
-    _viewer(data=_shown(found), key=f"media-{media_id}")
+    wanted = st.query_params.get("frame")
+    first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
+    _viewer(data={**_shown(found), "first": first}, key=f"media-{media_id}")
 
 
 def here() -> st.Page:
@@ -39,9 +41,9 @@ def here() -> st.Page:
     return st.Page(media, title="Media", url_path="media", visibility="hidden")
 
 
-def names(dataset_id: str, media_id: str) -> dict[str, str]:
-    """What names a media in the page's address."""
-    return {"in": dataset_id, "media": media_id}
+def names(dataset_id: str, media_id: str, frame_id: str | None) -> dict[str, str]:
+    """What names a media, and the frame to begin with, in the page's address."""
+    return {"in": dataset_id, "media": media_id, **({"frame": frame_id} if frame_id else {})}
 
 
 def title(row: Row) -> str:

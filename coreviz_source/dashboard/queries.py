@@ -112,7 +112,7 @@ class Place:
 
 
 def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> list[Row]:
-    """A page of media, newest first, each with a picture, its captions' number and the caption that suits best."""
+    """A page of media, newest first, each with its first caption, or the one that was searched, and that frame."""
     behind, values = "", filters.values
     if after is not None and after.created_at is not None:
         behind = (
@@ -133,12 +133,14 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
     listed, ids = _listed([row["id"] for row in media])
     suits = filters._speaks("c.text") or "FALSE"
     captions = reader.rows(
-        f"""SELECT k.dataset_id, k.media_id, k.text, k.captions FROM (
-            SELECT c.dataset_id, c.media_id, c.text,
+        f"""SELECT k.dataset_id, k.media_id, k.text, k.frame_id, k.said, k.captions FROM (
+            SELECT c.dataset_id, c.media_id, c.text, c.frame_id, COALESCE(f.thumbnail_blob, f.blob) AS said,
                 COUNT(*) OVER (PARTITION BY c.dataset_id, c.media_id) AS captions,
                 ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
-                    ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, c.created_at DESC, c.id) AS place
-            FROM captions c WHERE c.media_id IN ({listed})
+                    ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number,
+                    c.created_at DESC, c.id) AS place
+            FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
+            WHERE c.media_id IN ({listed})
         ) k WHERE k.place = 1""",
         **ids,
         **values,
@@ -158,8 +160,10 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
         found.setdefault((row["dataset_id"], row["media_id"]), {}).update(row)
     for row in media:
         of_it = found.get((row["dataset_id"], row["id"]), {})
-        row["picture"] = of_it.get("blob") or (row["blob"] if row["type"] == "image" else None)
-        row["caption"], row["captions"], row["frames"] = (of_it.get(n) for n in ("text", "captions", "frames"))
+        still = row["blob"] if row["type"] == "image" else None
+        row["picture"] = of_it.get("said") or of_it.get("blob") or still
+        row["caption"], row["frame_id"] = of_it.get("text"), of_it.get("frame_id")
+        row["captions"], row["frames"] = of_it.get("captions"), of_it.get("frames")
     return media
 
 
