@@ -72,14 +72,12 @@ class Filters:
     @property
     def sql(self) -> str:
         """`FROM` and `WHERE` of the media that are shown."""
-        found = ""
-        if self.words:
-            found = f"""JOIN (
-                SELECT c.dataset_id, c.media_id FROM captions c WHERE {self._speaks("c.text")}
-                UNION DISTINCT SELECT f.dataset_id, f.media_id FROM frames f WHERE {self._speaks("f.text")}
-                UNION DISTINCT SELECT n.dataset_id, n.id FROM media n WHERE {self._speaks("n.name")}
-            ) s ON s.dataset_id = m.dataset_id AND s.media_id = m.id"""
         conditions = ["m.deleted_at IS NULL"]
+        if self.words:
+            # by id alone: no query plan of the three databases is faster, and an id is a UUID
+            conditions.append(f"""({self._speaks("m.name")}
+                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")})
+                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")}))""")
         if self.dataset:
             conditions.append("m.dataset_id = @dataset")
         if self.kind:
@@ -100,7 +98,7 @@ class Filters:
                 "EXISTS (SELECT 1 FROM objects o WHERE o.dataset_id = m.dataset_id AND o.media_id = m.id"
                 " AND o.label = @label)"
             )
-        return f"FROM media m {found} WHERE {' AND '.join(conditions)}"
+        return f"FROM media m WHERE {' AND '.join(conditions)}"
 
 
 @dataclass(frozen=True)

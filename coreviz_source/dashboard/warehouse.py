@@ -194,5 +194,7 @@ def _read_only(client: Any) -> None:
     elif hasattr(credentials, "session_timezone"):
         # weeks begin at midnight UTC, whatever the server's time zone is
         credentials.session_timezone = "UTC"
-        options = f"{credentials.query.get('options', '')} -cdefault_transaction_read_only=on"
+        # and room to count half a million captions without a file
+        settings = "-cdefault_transaction_read_only=on -cwork_mem=64MB"
+        options = f"{credentials.query.get('options', '')} {settings}"
         credentials.query = {**credentials.query, "options": options.strip()}
