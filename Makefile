@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo dashboard test lint docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
+
+dashboard: $(VENV)/.dashboard
+	$(BIN)/coreviz-source dashboard --demo
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,9 +33,13 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $@
 
+$(VENV)/.dashboard: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dashboard]'
+	touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@ $(VENV)/.demo
+	touch $@ $(VENV)/.demo $(VENV)/.dashboard
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py

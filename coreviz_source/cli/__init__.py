@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from coreviz_source.cli import check, demo, forget, schema, search, status, studio, sync
+from coreviz_source.cli import check, dashboard, demo, forget, schema, search, status, studio, sync
 
 EPILOG = """\b
 Exit codes:
@@ -69,5 +69,5 @@ def main() -> None:
     """
 
 
-for _module in (demo, check, sync, status, search, schema, forget, studio):
+for _module in (demo, check, sync, status, search, dashboard, schema, forget, studio):
     main.add_command(_module.command)
