@@ -11,7 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 #: Name, label, colour, marker.
 SHOWN = (
@@ -32,10 +32,16 @@ def main(results: str, picture: str) -> None:
         "axes.spines.right": False,
     }
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.6), facecolor="white")
-    _draw(left, told, "seconds", "seconds")
-    _draw(right, told, "memory", "peak memory of the whole process, MB")
+    _draw(left, told, "seconds", "seconds (log scale)")
+    left.set_yscale("log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_minor_formatter(NullFormatter())
+    _draw(right, told, "memory", "MB")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     left.set_title("Time of a first load into DuckDB", loc="left", fontsize=12, fontweight="bold")
-    right.set_title("Peak memory", loc="left", fontsize=12, fontweight="bold")
+    right.set_title("Peak memory of its processes", loc="left", fontsize=12, fontweight="bold")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False, handlelength=1.6)
     figure.tight_layout(rect=(0, 0.07, 1, 1), w_pad=3)
@@ -55,13 +61,10 @@ def _draw(axes: Any, told: dict[str, Any], what: str, label: str) -> None:
                 *zip(*points, strict=True), color=colour, marker=marker, label=named, linewidth=wide, markersize=6
             )
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xticks([int(size) for size in told["programs"]])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size / 1000:g}k"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("media in the library")
     axes.set_ylabel(label)
     axes.grid(True, which="major", color="#e2e8f0", linewidth=0.8)
