@@ -8,16 +8,14 @@ from pathlib import Path
 import airbyte
 
 
-def main(url: str, key: str, dataset_id: str, directory: str) -> None:
+def main(url: str, key: str, dataset_id: str, directory: str, file: str) -> None:
     source = airbyte.get_source(
         "source-coreviz",
         config={"url": url, "key": key, "dataset_id": dataset_id},
         source_manifest=Path(__file__).with_name("airbyte_manifest.yaml"),
     )
     source.select_all_streams()
-    cache = airbyte.DuckDBCache(
-        db_path=f"{directory}/airbyte.duckdb", schema_name="library", cache_dir=Path(directory) / "files"
-    )
+    cache = airbyte.DuckDBCache(db_path=file, schema_name="library", cache_dir=Path(directory) / "files")
     source.read(cache=cache)
 
 

@@ -25,15 +25,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.environments import NotInstalled, environment  # noqa: E402
+from benchmarks.peers import PEERS, Command, Peer, script  # noqa: E402
 from benchmarks.report import report  # noqa: E402
 from tests.postgres import Postgres  # noqa: E402
 
 PYTHON = sys.executable
 TABLES = ("media", "frames", "captions", "objects", "media_tags", "moderation_categories")
-#: What the peers make a table of; tags stay inside the media.
-PEER_TABLES = TABLES[:4]
 LATENCY = 0.1
-Command = Sequence[str]
 
 
 @dataclass
@@ -65,6 +63,10 @@ class Program:
                 for name in ("seconds", "cpu", "memory")
             },
         }
+
+
+class Failed(Exception):
+    """A program did not end well."""
 
 
 def measured(pipe: Sequence[Command], directory: Path) -> Run:
@@ -102,7 +104,7 @@ def measured(pipe: Sequence[Command], directory: Path) -> Run:
     for process, (_, status, _) in zip(processes, ended, strict=True):
         process.returncode = os.waitstatus_to_exitcode(status)
         if status:
-            sys.exit(f"{process.args} failed:\n{errors.read_text()[-3000:]}\n{output.read_text()[-1000:]}")
+            raise Failed(f"{process.args} failed:\n{errors.read_text()[-3000:]}\n{output.read_text()[-1000:]}")
     used = [usage for *_, usage in ended]
     return Run(
         seconds,
@@ -110,10 +112,6 @@ def measured(pipe: Sequence[Command], directory: Path) -> Run:
         sum(usage.ru_maxrss for usage in used) / 1024,
         output.read_text(),
     )
-
-
-def script(name: str, *arguments: object, python: str = PYTHON) -> list[str]:
-    return [python, str(HERE / name), *map(str, arguments)]
 
 
 class Server:
@@ -145,64 +143,13 @@ class Server:
         self._process.wait()
 
 
-class Peers:
-    """What a user would pick instead, each in the environment that it wants."""
-
-    def __init__(self, without: Iterable[str]) -> None:
-        self.missing: dict[str, str] = {}
-        self._programs: dict[str, Any] = {}
-        for name, make in (("rest_api", self._rest_api), ("Singer", self._singer), ("Airbyte", self._airbyte)):
-            if name in without:
-                continue
-            try:
-                self._programs[name] = make()
-            except NotInstalled as error:
-                self.missing[name] = str(error)
-                print(f"{name} could not be installed:\n{error}", file=sys.stderr)
-
-    def __iter__(self) -> Any:
-        return iter(self._programs.items())
-
-    def _rest_api(self) -> Any:
-        def pipe(address: tuple[str, str, str], directory: Path) -> tuple[list[Command], Path, str, tuple[str, ...]]:
-            tables = ("media", "media__frames", "media__frames__captions", "media__frames__objects")
-            return [script("rest_api.py", *address, directory)], directory / "rest_api.duckdb", "library", tables
-
-        return pipe
-
-    def _singer(self) -> Any:
-        tap, target = environment("tap"), environment("target-duckdb")
-
-        def pipe(address: tuple[str, str, str], directory: Path) -> tuple[list[Command], Path, str, tuple[str, ...]]:
-            url, key, dataset_id = address
-            read, write = directory / "tap.json", directory / "target.json"
-            file = directory / "singer.duckdb"
-            read.write_text(json.dumps({"url": url, "key": key, "dataset_id": dataset_id}))
-            write.write_text(json.dumps({"path": str(file), "default_target_schema": "library"}))
-            commands = [
-                script("singer_tap.py", "--config", read, python=str(tap / "python")),
-                [str(target / "target-duckdb"), "--config", str(write)],
-            ]
-            return commands, file, "library", PEER_TABLES
-
-        return pipe
-
-    def _airbyte(self) -> Any:
-        python = str(environment("airbyte") / "python")
-
-        def pipe(address: tuple[str, str, str], directory: Path) -> tuple[list[Command], Path, str, tuple[str, ...]]:
-            command = script("airbyte_peer.py", *address, directory, python=python)
-            return [command], directory / "airbyte.duckdb", "library", PEER_TABLES
-
-        return pipe
-
-
 class Bench:
     """Runs the programs and keeps what was measured, by size of the library and name of the program."""
 
-    def __init__(self, server: Server, peers: Peers) -> None:
+    def __init__(self, server: Server, peers: list[Peer]) -> None:
         self.server = server
         self.peers = peers
+        self.missing: list[str] = []
         self.found: dict[int, dict[str, Program]] = {}
 
     def note(self, size: int, name: str, run: Run) -> Program:
@@ -271,18 +218,31 @@ class Bench:
             run.seconds = float(run.output)
             self.note(size, "Postgres: COPY", run)
 
-    def peer(self, size: int, name: str, pipe: Any) -> None:
-        with temporary() as directory:
-            commands, *landed = pipe(self.server.address(size), directory)
-            self.landed(self.note(size, name, measured(commands, directory)), *landed)
+    def give_up(self, peer: Peer, error: Exception) -> None:
+        """A peer that cannot be installed or run gets no figure, and the results say so."""
+        print(f"{peer.name} cannot be measured:\n{error}", file=sys.stderr)
+        self.peers.remove(peer)
+        self.missing.append(peer.name)
+
+    def run_peers(self, size: int) -> None:
+        for peer in list(self.peers):
+            with temporary() as directory:
+                file = directory / "peer.duckdb"
+                try:
+                    peer.install()
+                    run = measured(peer.commands(self.server.address(size), directory, file), directory)
+                except (NotInstalled, Failed) as error:
+                    self.give_up(peer, error)
+                else:
+                    self.landed(self.note(size, peer.name, run), file, "library", peer.tables)
 
     def scale(self, size: int, peers: bool) -> None:
         """One run of a first load with each program that can take a library of this size."""
         self.floor(size)
         with temporary() as directory:
             self.sync(size, directory)
-        for name, pipe in self.peers if peers else ():
-            self.peer(size, name, pipe)
+        if peers:
+            self.run_peers(size)
 
 
 class temporary(tempfile.TemporaryDirectory):  # type: ignore[type-arg]
@@ -307,16 +267,14 @@ def main() -> None:
     results = HERE / ".quick" if wanted.quick else HERE
     picture = results / "benchmark.png" if wanted.quick else HERE.parent / "docs" / "images" / "benchmark.png"
     began = time.perf_counter()
-    peers = Peers(wanted.without)
     plot = environment("plot") / "python"
     server = Server((size, *larger))
-    bench = Bench(server, peers)
+    bench = Bench(server, [peer for peer in PEERS if peer.name not in wanted.without])
     try:
         for number in range(rounds):
             bench.round(size)
             if number < wanted.peer_rounds:
-                for name, pipe in peers:
-                    bench.peer(size, name, pipe)
+                bench.run_peers(size)
         for other in larger:
             bench.scale(other, other in with_peers)
     finally:
@@ -328,7 +286,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": sys.version.split()[0],
         "minutes": round((time.perf_counter() - began) / 60, 1),
-        "missing": sorted(peers.missing),
+        "missing": bench.missing,
         "heavy": json.loads(bench.found[size]["check"].runs[-1].output.splitlines()[-1]),
         "requests": requests(bench.found[size]["ordinary run, unchanged"].runs[-1].output),
         "libraries": {other: server.holds(other) for other in (size, *larger)},
