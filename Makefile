@@ -41,8 +41,9 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.demo $(VENV)/.dashboard
 
+# BENCH_ROUNDS=1 is shorter; BENCH=--quick takes small libraries, and writes to benchmarks/.quick
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) coreviz_demo.duckdb build dist .pytest_cache .mypy_cache .ruff_cache
