@@ -292,7 +292,12 @@ def test_the_double_refuses_parquet_into_a_table_with_json(service):
 
 
 @pytest.mark.parametrize(
-    "sql", ["SELECT 1 FROM t", "DROP TABLE `coreviz-test.strict.t`", "SELECT 1 FROM p.INFORMATION_SCHEMA.JOBS"]
+    "sql",
+    [
+        "SELECT 1 FROM t",
+        "DROP TABLE `coreviz-test.strict.t`",
+        "SELECT 1 FROM `coreviz-test`.strict.INFORMATION_SCHEMA.PARTITIONS",
+    ],
 )
 def test_the_double_is_loud_about_statements_that_it_does_not_know(service, sql):
     client = strict(service)
