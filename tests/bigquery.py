@@ -47,6 +47,8 @@ TYPES = {
     "BOOLEAN": "BOOL",
     "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
     "JSON": "JSON",
+    "DATE": "DATE",
+    "VARCHAR[]": "ARRAY<STRING>",
 }
 #: What a load job may say, with JSON and with parquet; every other key or value is unknown.
 LOAD = {
@@ -206,15 +208,22 @@ class BigQuery:
         except duckdb.CatalogException:
             raise Refused(409, "duplicate", f"Already Exists: Dataset {self.project}:{name}") from None
         types = " ".join(f"WHEN '{ours}' THEN '{theirs}'" for ours, theirs in TYPES.items())
+        where = f"WHERE table_catalog = '{self.project}' AND table_schema = '{name}' AND table_name NOT LIKE '%.%'"
+        information = f'"{self.project}"."{name}"."INFORMATION_SCHEMA.'
         self._database.execute(
-            f'CREATE VIEW "{self.project}"."{name}"."INFORMATION_SCHEMA.COLUMNS" AS '
-            f"SELECT table_name, column_name, CASE data_type {types} END AS data_type, is_nullable, ordinal_position "
-            f"FROM information_schema.columns WHERE table_catalog = '{self.project}' AND table_schema = '{name}' "
-            "AND table_name NOT LIKE 'INFORMATION_SCHEMA.%'"
+            f'CREATE VIEW {information}COLUMNS" AS SELECT table_name, column_name, '
+            f"CASE data_type {types} END AS data_type, is_nullable, ordinal_position "
+            f"FROM information_schema.columns {where};"
+            f'CREATE VIEW {information}TABLES" AS SELECT table_name, table_type FROM information_schema.tables {where};'
+            f'CREATE TABLE {information}TABLE_OPTIONS" (table_name TEXT, option_name TEXT, option_value TEXT)'
         )
         self.locations[name] = given["location"]
         columns = dict.fromkeys(("table_name", "column_name", "data_type", "is_nullable"), "STRING")
-        self._columns[name] = {"INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"}}
+        self._columns[name] = {
+            "INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"},
+            "INFORMATION_SCHEMA.TABLES": dict.fromkeys(("table_name", "table_type"), "STRING"),
+            "INFORMATION_SCHEMA.TABLE_OPTIONS": dict.fromkeys(("table_name", "option_name", "option_value"), "STRING"),
+        }
         return given
 
     def _expect_dataset(self, name: str, location: str | None = None) -> None:
@@ -224,6 +233,8 @@ class BigQuery:
             )
 
     def _no_table(self, dataset: str, name: str) -> Refused:
+        if name.startswith("INFORMATION_SCHEMA."):
+            return self._not_known(name)
         return Refused(404, "notFound", f"Not found: Table {self.project}:{dataset}.{name}")
 
     def _staged(self, given: dict[str, Any]) -> bytes:
@@ -307,21 +318,26 @@ class BigQuery:
         return {"jobReference": job, "jobComplete": True, **answer}
 
     def _run(self, statement: exp.Expression, location: str) -> dict[str, Any]:
+        made = statement.find(exp.Table) if isinstance(statement, exp.Create) else None
+        names = {cte.alias for cte in statement.find_all(exp.CTE)}
         for table in statement.find_all(exp.Table):
+            if not table.db and table.name in names:
+                continue
             if not table.db or table.catalog != self.project:
                 raise self._not_known(f"a table that is not qualified: {table.sql('bigquery')}")
             self._expect_dataset(table.db, location)
-            if not isinstance(statement, exp.Create) and table.name not in self._columns[table.db]:
+            if table is not made and table.name not in self._columns[table.db]:
                 raise self._no_table(table.db, table.name)
         if isinstance(statement, exp.Select):
             self._check(statement)
             return _rows(self._execute(statement))
         if isinstance(statement, exp.Declare):
             return {}
-        made = isinstance(statement, exp.Create)
         self._need(f"bigquery.tables.{'create' if made else 'updateData'}", f"Project {self.project}")
         if isinstance(statement, exp.Create) and statement.kind == "TABLE":
             self._create(statement)
+        elif isinstance(statement, exp.Create) and statement.kind == "VIEW":
+            self._create_view(statement)
         elif isinstance(statement, exp.Alter):
             self._alter(statement)
         elif isinstance(statement, exp.Insert):
@@ -367,6 +383,22 @@ class BigQuery:
         self._execute(plain)
         self._columns[table.db].setdefault(table.name, {n: c.kind.sql("bigquery") for n, c in columns.items()})
         self.tables.setdefault((table.db, table.name), statement)
+        self._describe(statement, table)
+
+    def _create_view(self, statement: exp.Create) -> None:
+        table = statement.find(exp.Table)
+        typed = self._check(statement.expression)
+        self._execute(exp.Create(this=table.copy(), kind="VIEW", replace=True, expression=statement.expression.copy()))
+        self._columns[table.db][table.name] = {c.alias_or_name: c.type.sql("bigquery") for c in typed.selects}
+        self._describe(statement, table)
+
+    def _describe(self, statement: exp.Create, table: exp.Table) -> None:
+        for option in statement.args["properties"].expressions if statement.args.get("properties") else ():
+            if isinstance(option, exp.Property) and option.name == "description":
+                options = f'"{self.project}"."{table.db}"."INFORMATION_SCHEMA.TABLE_OPTIONS"'
+                self._database.execute(f"DELETE FROM {options} WHERE table_name = ?", [table.name])
+                literal = json.dumps(option.args["value"].name, ensure_ascii=False)
+                self._database.execute(f"INSERT INTO {options} VALUES (?, 'description', ?)", [table.name, literal])
 
     def _alter(self, statement: exp.Alter) -> None:
         for column in statement.args["actions"]:
@@ -458,7 +490,11 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {
         "schema": {
             "fields": [
-                {"name": name if re.fullmatch(r"\w+", name) else f"f{i}_", "type": kind, "mode": "NULLABLE"}
+                {
+                    "name": name if re.fullmatch(r"\w+", name) else f"f{i}_",
+                    "type": kind.removeprefix("ARRAY<").removesuffix(">"),
+                    "mode": "REPEATED" if kind.startswith("ARRAY") else "NULLABLE",
+                }
                 for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
             ]
         },
@@ -467,7 +503,9 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
-def _sent(value: Any, kind: str) -> str | None:
+def _sent(value: Any, kind: str) -> Any:
+    if kind.startswith("ARRAY"):
+        return [{"v": each} for each in value or ()]  # no answer has an array that is NULL
     if value is None:
         return None
     if kind == "TIMESTAMP":

@@ -36,6 +36,7 @@ from tests.docs import ROOT
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
+from tests.test_views import assert_views
 from tests.warehouse import assert_equal, load_ids, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
@@ -117,10 +118,12 @@ def test_bigquery_and_duckdb_hold_the_same_whatever_changes_and_wherever_it_runs
                 for item in media_of(library, first)[3:20:4]:
                     library.delete(item["id"])
             for each in (here, pipeline):
-                assert run_sync(each, studio, reconcile_every="0").exit_code == 0
+                report = run_sync(each, studio, reconcile_every="0")
+                assert (report.exit_code, report.warnings) == (0, [])
             assert_equal_to(here, studio)
             assert_equal(read(here, *NAMES), read(pipeline, *NAMES))
 
+        assert_views(here, studio)
         held = load_ids(here)
         run(elsewhere, studio)
         assert load_ids(elsewhere) == held
@@ -247,6 +250,7 @@ def test_what_dlt_says_to_bigquery_is_what_was_read_and_found_good(service):
         "SELECT id FROM `coreviz-test.strict.missing`",
         "SELECT id FROM `coreviz-test.missing.t`",
         "SELECT FROM WHERE",
+        "CREATE VIEW `coreviz-test.strict.v` AS SELECT missing FROM `coreviz-test.strict.t`",
         "INSERT INTO `coreviz-test.strict.t` (number) VALUES (1)",
         "INSERT INTO `coreviz-test.strict.t` (id, number) VALUES ('a', 'b')",
         "INSERT INTO `coreviz-test.strict.t` (id, other) VALUES ('a', 'b')",
@@ -287,7 +291,14 @@ def test_the_double_refuses_parquet_into_a_table_with_json(service):
         load(strict(service), content.getvalue(), PARQUET)
 
 
-@pytest.mark.parametrize("sql", ["SELECT 1 FROM t", "DROP TABLE `coreviz-test.strict.t`", "BEGIN TRANSACTION"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 FROM t",
+        "DROP TABLE `coreviz-test.strict.t`",
+        "SELECT 1 FROM `coreviz-test`.strict.INFORMATION_SCHEMA.PARTITIONS",
+    ],
+)
 def test_the_double_is_loud_about_statements_that_it_does_not_know(service, sql):
     client = strict(service)
     with pytest.raises(GoogleAPICallError, match="double does not know"):
