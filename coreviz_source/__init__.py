@@ -114,7 +114,7 @@ def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
     """The warehouse, held against other runs, and all that this one has to write to it."""
     pipeline = dlt.current.pipeline()
     locks = plain_runs.locks(pipeline)
-    locks.take_datasets(settings)
+    locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
     memory = Memory(pipeline)
     return locks, memory, _batches(settings, memory, selected_tables())
 

@@ -20,7 +20,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,6 @@ from dlt.pipeline import trace as dlt_trace
 from filelock import FileLock, Timeout
 
 from coreviz_source.errors import BusyError, CorevizError, DestinationError, find
-from coreviz_source.settings import Settings
 from coreviz_source.values import canonical_id, text_hash
 
 #: Seconds that a run waits to begin while another one holds what it needs.
@@ -101,20 +100,22 @@ class Locks:
             attempt, f"the working directory {self._pipeline.working_dir}", PATIENCE if patience is None else patience
         )
 
-    def take_datasets(self, settings: Settings) -> None:
+    def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
         """Waits until no other run writes the datasets of this one.
 
-        A run over every dataset of the account holds them all, without having asked which they are.
+        Args:
+            dataset_ids: The datasets, in either form. None: every dataset of the account, without asking which.
+            shared: Whether runs that also say so may write the same datasets meanwhile: slices.
 
         Raises:
             BusyError: Another run still writes one of them, or has the DuckDB file open.
             DestinationError: The warehouse cannot be reached.
         """
         self.connect()
-        self._advisory("datasets", shared=bool(settings.dataset_ids))
-        for dataset_id in sorted(map(canonical_id, settings.dataset_ids)):
-            self._advisory(f"dataset {dataset_id}", shared=settings.sliced)
-        self.alone = not settings.sliced
+        self._advisory("datasets", shared=bool(dataset_ids))
+        for dataset_id in sorted(map(canonical_id, dataset_ids)):
+            self._advisory(f"dataset {dataset_id}", shared)
+        self.alone = not shared
 
     def take_load(self) -> None:
         """Waits until no other run loads; ends with `release_load` or with everything.

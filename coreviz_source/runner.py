@@ -75,7 +75,7 @@ def sync(
             if not dry_run:
                 locks.take_working_directory()
                 cleanup.callback(tidy, pipeline)
-                locks.take_datasets(settings)
+                locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
             if pipeline.has_pending_data:
                 # what was interrupted may have been loaded in part, or twice: everything is compared
                 settings = replace(settings, reconcile_every=timedelta(0))
@@ -87,7 +87,8 @@ def sync(
             with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
                 if not dry_run:
-                    report.warnings = publish(memory, views)
+                    with locks.load():
+                        report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -116,5 +115,4 @@ class Worker:
 
     def stop(self) -> None:
         if self._process.poll() is None:
-            os.close(self._process.stdin.fileno())  # type: ignore[union-attr]
             self.kill()
