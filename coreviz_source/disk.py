@@ -10,18 +10,26 @@ import dlt
 from coreviz_source.resources import ROWS_FOLDER
 
 
-def tidy(pipeline: dlt.Pipeline) -> None:
+def tidy(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
     """Removes what nothing needs any more: packages that were loaded, extracts that never became one.
 
     dlt keeps both: 30 to 60 KB for every load, without its rows, and all rows of an extract that failed or was killed.
-    What is pending stays. Must not be called while another process extracts in the same working directory.
+    Must not be called while another process works in the same working directory.
+
+    Args:
+        pipeline: Whose working directory is tidied.
+        pending: Whether packages that wait to be loaded go as well, and dlt's trace of the last run, which quotes
+            errors: then no row is left on this machine, and the next run lists again what they held.
     """
-    working = Path(pipeline.working_dir)
-    packages = [p for p in (working / "load" / "loaded").glob("*") if p.is_dir()]
     # an extract is made in a folder of its own beside `extracted`, and moved there when it is whole
-    failed = [p for p in (working / "normalize").glob("*") if p.is_dir() and p.name != "extracted"]
-    for path in (*packages, *failed, working / ROWS_FOLDER):
-        shutil.rmtree(path, ignore_errors=True)
+    going = ["load/loaded/*", "normalize/*", ROWS_FOLDER]
+    if pending:
+        going += ["load/new/*", "load/normalized/*", "normalize/extracted/*", "trace.pickle"]
+    for path in [path for pattern in going for path in Path(pipeline.working_dir).glob(pattern)]:
+        if path.is_dir() and path.name != "extracted":
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name == "trace.pickle":
+            path.unlink()
 
 
 def clear_staging() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.disk import pending_packages
+from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.memory import Memory
 from coreviz_source.tables import MEDIA, TABLES, Table
@@ -87,7 +87,7 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     memory.close()
     if erase:
         # before the rows: a package that is loaded later would bring them back
-        pipeline.drop()
+        tidy(pipeline, pending=True)
     try:
         if memory.tables:
             with pipeline.destination_client() as client:

@@ -125,8 +125,10 @@ class Memory:
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
 
     def _is_missing(self) -> bool:
-        database = getattr(self._pipeline.destination_client().config.credentials, "database", None)
-        return self._pipeline.destination.destination_type.endswith("duckdb") and not Path(str(database)).exists()
+        if not self._pipeline.destination.destination_type.endswith("duckdb"):
+            return False
+        credentials: Any = self._pipeline.destination_client().config.credentials
+        return not Path(credentials.database).exists()
 
     def _check_names(self, client: SqlJobClientBase) -> None:
         """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""

@@ -51,8 +51,7 @@ class Status:
     """The warehouse as a whole."""
 
     destination: str
-    location: str
-    """Where that is: a DuckDB file, a host and database, a project."""
+    """Where the tables are, without a password."""
     schema: str
     pending_packages: int = 0
     """Packages that an interrupted run left on this machine; the next run loads them first."""
@@ -83,6 +82,11 @@ class Status:
         return json.dumps({**asdict(self), "warnings": self.warnings}, default=lambda moment: moment.isoformat())
 
 
+def location(pipeline: dlt.Pipeline) -> str:
+    """Where a pipeline's tables are, as an address without a password."""
+    return str(pipeline.destination_client().config)
+
+
 def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments: Any) -> Status:
     """Reads the status of a warehouse.
 
@@ -96,18 +100,13 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         DestinationError: The warehouse could not be read.
     """
     settings = resolve(keyless=True, **arguments)
-    status = Status(
-        str(pipeline.destination.destination_name),
-        str(pipeline.destination_client().config.data_location() or ""),
-        pipeline.dataset_name,
-        pending_packages(pipeline),
-    )
     memory = Memory(pipeline, make=False)
     try:
         found = _held(memory)
         last = memory.last_runs()
     finally:
         memory.close()
+    status = Status(location(pipeline), pipeline.dataset_name, pending_packages(pipeline))
     asked = {canonical_id(item) for item in settings.dataset_ids}
     listed, status.account = _account(settings)
     for dataset_id in sorted(found.keys() | asked | (set() if asked else (listed or {}).keys())):

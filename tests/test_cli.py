@@ -134,6 +134,17 @@ def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(comma
     assert ESCAPE not in done.stdout + done.stderr + plain.stdout + plain.stderr
 
 
+def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monkeypatch):
+    monkeypatch.setattr("coreviz_source.cli.progress.EVERY", 0.1)
+    with Studio(frozen(60), latency=0.25) as studio:
+        done = command(studio, "sync", "--dry-run", "--page-size", "20", "--parallel-requests", "1")
+    between = [line for line in done.stderr.splitlines() if "listing, " in line]
+    assert any(
+        re.search(r"Z [-0-9a-f]{36} \(Spring Catalogue\): listing, \d+ of 66 listed; ", line) for line in between
+    )
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in done.stderr.splitlines())
+
+
 @pytest.mark.parametrize("colors", [True, False])
 def test_a_terminal_shows_a_table_in_colors_unless_they_are_not_wanted(colors):
     library = frozen(60, datasets=2)

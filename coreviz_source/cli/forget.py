@@ -30,15 +30,16 @@ Examples:
 def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool, as_json: bool) -> None:
     """Erase datasets or single media from every table: a privacy request.
 
-    Erases rows from all tables, from the staging dataset and from dlt's working directory on this machine; of a dataset
+    Erases rows from all tables and from the staging dataset, and dlt's packages on this machine; of a dataset
     also the lines of its runs. Asks the API nothing and changes nothing there: the next sync brings back what the API
     still has, so delete it in Studio first. Other machines that load into this warehouse keep their own packages.
     """
     from coreviz_source.forget import REMAINS, Subject, find_rows, forget
+    from coreviz_source.status import location
 
     subject = Subject(_ids(dataset_ids), _ids(media_ids))
     found = find_rows(pipeline, subject)
-    where = f"{pipeline.destination.destination_name}, schema {pipeline.dataset_name}"
+    where = f"{location(pipeline)}, schema {pipeline.dataset_name}"
     if not yes:
         if found.nothing:
             click.echo(f"No row of these is in {where}.", err=True)
@@ -54,7 +55,7 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
         click.echo(json.dumps(asdict(erased)))
     else:
         click.echo(f"Erased from {where}: {_counted(erased.rows)}.")
-        click.echo(f"Erased from staging: {_counted(erased.staging)}. dlt's working directory was emptied.")
+        click.echo(f"Erased from staging: {_counted(erased.staging)}. No package of dlt is left on this machine.")
     kind = pipeline.destination.destination_type.rpartition(".")[2]
     click.echo(REMAINS.get(kind, ""), err=True)
     click.echo("The next sync brings back what the API still has.", err=True)

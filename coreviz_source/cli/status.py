@@ -39,7 +39,7 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     if as_json:
         click.echo(status.to_json())
         return
-    click.echo(f"{status.destination} {status.location}, schema {status.schema}")
+    click.echo(f"{status.destination}, schema {status.schema}")
     for dataset in status.datasets:
         _print(dataset)
     if not status.datasets:
