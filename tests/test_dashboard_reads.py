@@ -14,10 +14,12 @@ from typing import Any
 import dlt
 import pytest
 import sqlglot
+from click.testing import CliRunner
 from dlt.common.typing import DictStrAny
 from sqlglot.optimizer.qualify import qualify
 
 from coreviz_source import coreviz, sync
+from coreviz_source.cli import main
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.boxes import Box, box
 from coreviz_source.dashboard.queries import Filters, Place
@@ -305,6 +307,12 @@ def test_nothing_loaded_and_a_load_that_writes_are_told_apart(tmp_path: Path) ->
         writer.communicate()
     with pytest.raises(NothingLoadedError), warehouse.opened():
         pass
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    result = CliRunner().invoke(main, ["dashboard"])
+    assert result.exit_code == 2 and "pip install 'coreviz-source[dashboard]'" in result.output
 
 
 @pytest.mark.parametrize(

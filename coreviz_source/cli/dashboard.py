@@ -32,9 +32,12 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
 
     try:
         from coreviz_source.dashboard import serve
+        from coreviz_source.demo import DATABASE
 
         if demo:
-            pipeline = dlt.pipeline("coreviz_demo", destination="duckdb", dataset_name="coreviz")
+            # by its full path: dlt remembers where it last saw a pipeline's file
+            file = dlt.destinations.duckdb(str(DATABASE.absolute()))
+            pipeline = dlt.pipeline("coreviz_demo", destination=file, dataset_name="coreviz")
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
         extras = "dashboard,demo" if demo else "dashboard"

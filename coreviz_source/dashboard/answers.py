@@ -64,10 +64,11 @@ def page(draw: Callable[[], None]) -> Callable[[], None]:
 
 def note(what: str, remedy: str) -> None:
     """Says what there is instead of content, and what to do about it."""
+    advice = re.sub("`(.+?)`", r"<code>\1</code>", escape(remedy))
     st.html(
         f'<div style="padding: 3.5rem 1rem; text-align: center; max-width: 44rem; margin: auto;">'
         f'<div style="font-size: 1.15rem; font-weight: 600; margin-bottom: .4rem;">{escape(what)}</div>'
-        f'<div style="opacity: .72;">{escape(remedy)}</div></div>'
+        f'<div style="opacity: .72;">{advice}</div></div>'
     )
 
 

@@ -117,5 +117,5 @@ export default function ({ data, parentElement }) {
   else parentElement.append(view);
   show(view, data, data.first);
   const strip = view.querySelector(".cv-strip");
-  if (strip) strip.scrollLeft = strip.children[data.first].offsetLeft - strip.offsetLeft;
+  if (strip) strip.scrollLeft = strip.children[data.first].offsetLeft - strip.children[0].offsetLeft;
 }

@@ -30,7 +30,7 @@ _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "
 class NothingLoadedError(DestinationError):
     """Nothing has been loaded yet."""
 
-    remedy = "Load something with `coreviz-source sync`, or the demo with `make demo`."
+    remedy = "Load something with `coreviz-source sync`, or the demo with `coreviz-source demo`."
 
 
 class BusyError(DestinationError):
