@@ -30,7 +30,7 @@ import dlt
 from dlt.pipeline import trace as dlt_trace
 from filelock import FileLock, Timeout
 
-from coreviz_source.errors import BusyError, CorevizError, DestinationError, find
+from coreviz_source.errors import BusyError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
 
 #: Seconds that a run waits to begin while another one holds what it needs.
@@ -224,6 +224,16 @@ class Locks:
             ) from error
 
 
+class _Unlocked(Locks):
+    """Holds nothing, so it is never alone."""
+
+    def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
+        """Nothing."""
+
+    def take_load(self) -> None:
+        """Nothing."""
+
+
 def _myself() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -260,18 +270,15 @@ class _PlainRuns:
             trackers.append(self)
 
     def locks(self, pipeline: dlt.Pipeline) -> Locks:
-        """What the run that is going on holds.
-
-        Raises:
-            CorevizError: dlt did not tell that the run began.
-        """
-        try:
-            return self._running[self._key(pipeline)]
-        except KeyError:
-            raise CorevizError(
-                "The run could not be kept apart from others: dlt did not tell that it began.",
-                remedy="Leave dlt's `enable_runtime_trace` on, or use `sync()`.",
-            ) from None
+        """What the run that is going on holds; nothing where dlt did not tell that it began."""
+        held = self._running.get(self._key(pipeline))
+        if held is None:
+            _log.warning(
+                "This run is not kept apart from others, because dlt does not tell when runs begin and end: leave its "
+                "`enable_runtime_trace` on, or use `sync()`."
+            )
+            return _Unlocked(pipeline)
+        return held
 
     def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
         """Takes the working directory, and the load if an earlier run left something to load."""

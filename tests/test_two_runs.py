@@ -15,7 +15,7 @@ from coreviz_source.local_studio import Studio
 from coreviz_source.locks import Locks
 from tests.postgres import Postgres
 from tests.processes import Worker
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
 
 
@@ -239,3 +239,13 @@ def test_a_duckdb_file_that_another_process_has_open_is_waited_for_then_left_wit
             for worker in workers:
                 assert worker.until("done")["exit_code"] == 0
         assert_equal_to(pipeline, studio)
+
+
+def test_a_plain_run_of_which_dlt_tells_nothing_warns_and_loads_all_the_same(new_pipeline, monkeypatch, caplog):
+    monkeypatch.setenv("ENABLE_RUNTIME_TRACE", "false")
+    pipeline = new_pipeline()
+    with Studio(frozen(30)) as studio:
+        for _ in range(2):
+            run(pipeline, studio, reconcile_every="0")
+            assert_equal_to(pipeline, studio)
+    assert "enable_runtime_trace" in caplog.text
