@@ -47,7 +47,10 @@ TYPES = {
     "BOOLEAN": "BOOL",
     "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
     "JSON": "JSON",
+    "DATE": "DATE",
 }
+#: What answers have beside: lists, and numbers that are wider in DuckDB.
+ANSWERS = {**TYPES, "VARCHAR[]": "STRING", "HUGEINT": "INT64", "DECIMAL(18,1)": "NUMERIC"}
 #: What a load job may say, with JSON and with parquet; every other key or value is unknown.
 LOAD = {
     "sourceFormat": "NEWLINE_DELIMITED_JSON",
@@ -212,9 +215,26 @@ class BigQuery:
             f"FROM information_schema.columns WHERE table_catalog = '{self.project}' AND table_schema = '{name}' "
             "AND table_name NOT LIKE 'INFORMATION_SCHEMA.%'"
         )
+        self._database.execute(
+            f'CREATE VIEW "{self.project}"."{name}"."INFORMATION_SCHEMA.TABLES" AS '
+            "SELECT table_name, table_type FROM information_schema.tables "
+            f"WHERE table_catalog = '{self.project}' AND table_schema = '{name}' "
+            "AND table_name NOT LIKE 'INFORMATION_SCHEMA.%'"
+        )
+        # the descriptions of views alone: nobody asks for those of tables
+        self._database.execute(
+            f'CREATE VIEW "{self.project}"."{name}"."INFORMATION_SCHEMA.TABLE_OPTIONS" AS '
+            "SELECT view_name AS table_name, 'description' AS option_name, '\"' || comment || '\"' AS option_value "
+            f"FROM duckdb_views() WHERE database_name = '{self.project}' AND schema_name = '{name}' "
+            "AND comment IS NOT NULL"
+        )
         self.locations[name] = given["location"]
         columns = dict.fromkeys(("table_name", "column_name", "data_type", "is_nullable"), "STRING")
-        self._columns[name] = {"INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"}}
+        self._columns[name] = {
+            "INFORMATION_SCHEMA.COLUMNS": {**columns, "ordinal_position": "INT64"},
+            "INFORMATION_SCHEMA.TABLES": dict.fromkeys(("table_name", "table_type"), "STRING"),
+            "INFORMATION_SCHEMA.TABLE_OPTIONS": dict.fromkeys(("table_name", "option_name", "option_value"), "STRING"),
+        }
         return given
 
     def _expect_dataset(self, name: str, location: str | None = None) -> None:
@@ -322,6 +342,8 @@ class BigQuery:
         self._need(f"bigquery.tables.{'create' if made else 'updateData'}", f"Project {self.project}")
         if isinstance(statement, exp.Create) and statement.kind == "TABLE":
             self._create(statement)
+        elif isinstance(statement, exp.Create) and statement.kind == "VIEW":
+            self._create_view(statement)
         elif isinstance(statement, exp.Alter):
             self._alter(statement)
         elif isinstance(statement, exp.Insert):
@@ -367,6 +389,21 @@ class BigQuery:
         self._execute(plain)
         self._columns[table.db].setdefault(table.name, {n: c.kind.sql("bigquery") for n, c in columns.items()})
         self.tables.setdefault((table.db, table.name), statement)
+
+    def _create_view(self, statement: exp.Create) -> None:
+        table, select = statement.this.this, statement.expression
+        for read in select.find_all(exp.Table):
+            if read.name not in self._columns[table.db]:
+                raise self._no_table(table.db, read.name)
+        typed = self._check(select)
+        named = [column.name for column in statement.this.expressions]
+        if named != typed.named_selects:
+            raise Refused(400, "invalidQuery", f"The view's columns are {named}, the query's {typed.named_selects}")
+        view = exp.Create(this=table.copy(), kind="VIEW", replace=statement.args.get("replace"), expression=select)
+        self._execute(view)
+        described = next(p for p in statement.find_all(exp.Property) if p.name == "description")
+        self._execute(exp.Comment(this=table.copy(), kind="VIEW", expression=described.args["value"].copy()))
+        self._columns[table.db][table.name] = {c.alias_or_name: c.type.sql("bigquery") for c in typed.selects}
 
     def _alter(self, statement: exp.Alter) -> None:
         for column in statement.args["actions"]:
@@ -452,13 +489,18 @@ def _value(value: Any, kind: str, column: str) -> Any:
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    kinds = [TYPES[str(column[1])] for column in cursor.description or ()]
+    found = [str(column[1]) for column in cursor.description or ()]
+    kinds = [ANSWERS[kind] for kind in found]
     names = [column[0] for column in cursor.description or ()]
     rows = cursor.fetchall()
     return {
         "schema": {
             "fields": [
-                {"name": name if re.fullmatch(r"\w+", name) else f"f{i}_", "type": kind, "mode": "NULLABLE"}
+                {
+                    "name": name if re.fullmatch(r"\w+", name) else f"f{i}_",
+                    "type": kind,
+                    "mode": "REPEATED" if found[i].endswith("[]") else "NULLABLE",
+                }
                 for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
             ]
         },
@@ -467,9 +509,11 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
-def _sent(value: Any, kind: str) -> str | None:
+def _sent(value: Any, kind: str) -> Any:
     if value is None:
         return None
+    if isinstance(value, list):
+        return [{"v": _sent(item, kind)} for item in value]
     if kind == "TIMESTAMP":
         return str((value - EPOCH) // timedelta(microseconds=1))
     return str(value).lower() if kind == "BOOL" else repr(value) if kind == "FLOAT64" else str(value)
