@@ -1,4 +1,4 @@
--- The questions of sql.md for BigQuery. They were rendered and parsed by sqlglot; no BigQuery has run them.
+-- The questions of sql.md for BigQuery: rendered by sqlglot, run by a test double, not by Google's.
 
 -- Which captions speak of a red shoe?
 SELECT

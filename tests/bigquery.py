@@ -50,6 +50,8 @@ TYPES = {
     "DATE": "DATE",
     "VARCHAR[]": "ARRAY<STRING>",
 }
+#: What answers have beside: numbers that are wider in DuckDB.
+ANSWERS = {**TYPES, "HUGEINT": "INT64", "DECIMAL(18,1)": "NUMERIC"}
 #: What a load job may say, with JSON and with parquet; every other key or value is unknown.
 LOAD = {
     "sourceFormat": "NEWLINE_DELIMITED_JSON",
@@ -484,7 +486,7 @@ def _value(value: Any, kind: str, column: str) -> Any:
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    kinds = [TYPES[str(column[1])] for column in cursor.description or ()]
+    kinds = [ANSWERS[str(column[1])] for column in cursor.description or ()]
     names = [column[0] for column in cursor.description or ()]
     rows = cursor.fetchall()
     return {

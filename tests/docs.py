@@ -64,9 +64,7 @@ def for_bigquery(sql: str) -> str:
 
 def bigquery_page() -> str:
     """The page docs/sql_bigquery.sql."""
-    head = (
-        "-- The questions of sql.md for BigQuery. They were rendered and parsed by sqlglot; no BigQuery has run them.\n"
-    )
+    head = "-- The questions of sql.md for BigQuery: rendered by sqlglot, run by a test double, not by Google's.\n"
     return head + "".join(f"\n-- {question}\n{for_bigquery(sql)};\n" for question, sql in questions().items())
 
 

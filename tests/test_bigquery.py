@@ -29,15 +29,17 @@ from sqlglot import exp
 
 from coreviz_source import sync
 from coreviz_source.local_studio import Studio
+from coreviz_source.search import search
 from coreviz_source.tables import TABLES
+from coreviz_source.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key
 from tests.bigquery_sql import GOLDEN, conversation
-from tests.docs import ROOT
+from tests.docs import ROOT, for_bigquery, questions
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
-from tests.test_views import assert_views
-from tests.warehouse import assert_equal, load_ids, read, runs
+from tests.test_views import assert_views, plain
+from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 TYPES = {"id": "STRING", "text": "STRING", "bigint": "INT64", "double": "FLOAT64", "bool": "BOOL"}
@@ -138,6 +140,31 @@ def test_bigquery_and_duckdb_hold_the_same_whatever_changes_and_wherever_it_runs
         assert row["deleted_at"] == library.clock()
         row["deleted_at"] = None
         assert_equal(after, before)
+
+
+def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, tmp_path, pipeline):
+    library = frozen(60, datasets=2)
+    first, _ = library.datasets
+    warehouse = into(service.credentials(), tmp_path)
+    here = f"`{service.project}`.`{warehouse.dataset_name}`."
+    with Studio(library) as studio:
+        for step in range(3):
+            library.advance(minutes=7)
+            if step:
+                library.add_caption(media_of(library, frames=1)[0]["id"], "A red shoe, late.")
+                library.delete(media_of(library, first)[step]["id"])
+            for each in (warehouse, pipeline):
+                report = run_sync(each, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0")
+                assert (report.exit_code, report.warnings) == (0, [])
+            assert_views(warehouse, studio)
+    made = [sql for sql in service.statements if sql.startswith(f"CREATE OR REPLACE VIEW {here}")]
+    assert len(made) == len(NAMES_OF_VIEWS)
+    matches = search(warehouse, "RED shoe, late")
+    assert matches == search(pipeline, "RED shoe, late") and matches
+    for question, sql in questions().items():
+        said = for_bigquery(sql).replace("coreviz.", here)
+        answers = [query(each, asked) for each, asked in ((warehouse, said), (pipeline, sql))]
+        assert [[*map(plain, row)] for row in answers[0]] == [[*map(plain, row)] for row in answers[1]], question
 
 
 def test_tables_have_their_types_descriptions_partitions_and_clusters_from_the_start(service, tmp_path):
