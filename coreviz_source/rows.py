@@ -430,7 +430,8 @@ def _fit_id(value: Any) -> str | None:
 
 
 def _fast_bigint(values: Sequence[Any]) -> pa.Array | None:
-    return pa.array(values, pa.int64())
+    # arrow would cut 1.5 to 1
+    return pa.array(values, pa.int64()) if _only(values, int) else None
 
 
 def _fit_bigint(value: Any) -> int | None:

@@ -20,6 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from coreviz_source.local_studio.faults import Faults, WireProtocol
 from coreviz_source.local_studio.library import Dataset, Item, Library
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.values import canonical_id
@@ -71,6 +72,7 @@ class Studio:
         before: Called with each API request before it is answered; may change the library, or return the answer.
         after: Called with each listing request and its answer; may return another one. Either may return a JSON
             value, raw bytes, or a Starlette response.
+        faults: What goes wrong with answers on their way; None is nothing.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Studio:
         latency: float = 0.0,
         before: Callable[[Request], Any] | None = None,
         after: Callable[[Request, Item], Any] | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.library = library
         self.generation = generation
@@ -94,6 +97,7 @@ class Studio:
         self.latency = latency
         self.before = before
         self.after = after
+        self.faults = faults
         #: Every API request so far.
         self.requests: list[Request] = []
         self._last_pick: tuple[list[Item], _Wanted, list[Item]] | None = None
@@ -106,7 +110,13 @@ class Studio:
             ]
         )
         config = uvicorn.Config(
-            app, log_level="critical", access_log=False, date_header=False, server_header=False, lifespan="off"
+            app,
+            http=WireProtocol,
+            log_level="critical",
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -148,6 +158,10 @@ class Studio:
         return known.get(wanted, (None, None))
 
     async def _api(self, http: HttpRequest) -> Response:
+        answer = await self._answered(http)
+        return self.faults.apply(f"{http.url.path}?{http.url.query}", answer) if self.faults else answer
+
+    async def _answered(self, http: HttpRequest) -> Response:
         path = http.url.path
         parts = path.strip("/").split("/")
         dataset_id = parts[2] if parts[:2] == ["api", "dataset"] and len(parts) > 2 else None
