@@ -1,8 +1,8 @@
 """The API's edge: one HTTP session, both generations of the API, and failures turned into typed errors.
 
 Nothing behind this module knows that there are two generations. The one difference that a request has to care
-about is found out by the answer: parameters that only the 2026 generation knows are left out once a server has
-refused them.
+about is found out by the first answer: parameters that only the 2026 generation knows are left out if the server
+refuses them twice and answers without them.
 """
 
 from __future__ import annotations
@@ -204,6 +204,8 @@ class CorevizClient:
         self._closed = threading.Event()
         self._pace = _Pace(settings.requests_per_second)
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
+        #: Whether a listing's first answer has told which parameters this server takes.
+        self._settled = False
         self.calls = Calls()
 
     def close(self) -> None:
@@ -221,17 +223,22 @@ class CorevizClient:
         documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
         where = {"dataset": dataset_id, "offset": offset}
         newer = self._newer_parameters
-        try:
+        if self._settled:
             return self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
+        try:
+            page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
         except BadRequestError as refusal:
-            if not newer:
-                raise
             try:
                 page = self._get(endpoint, documented, _read_page, where, calls)
             except BadRequestError:
                 raise refusal from None
-            self._newer_parameters = {}
-            return page
+            try:
+                # a refusal of the moment must not make a newer server an older one, which lists no folders' media
+                page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
+            except BadRequestError:
+                self._newer_parameters = {}
+        self._settled = True
+        return page
 
     def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
         """What the API tells of a dataset: name, icon, type, organizationId. Empty where it does not tell."""
@@ -374,7 +381,7 @@ def _retry_after(answer: _Reply) -> float | None:
     if not header:
         return None
     try:
-        return max(0.0, float(header)) if header.replace(".", "", 1).isdigit() else _seconds_until(header, answer)
+        return float(header) if header.replace(".", "", 1).isdecimal() else _seconds_until(header, answer)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -66,14 +66,14 @@ class Faults:
         if not self._only(path):
             return answer
         self._asked[path] += 1
-        dice = Random(f"{self._seed} {path} {self._asked[path]}")
-        chosen = [name for name in self._names if dice.random() < self._share]
+        dice = {name: Random(f"{self._seed} {name} {path} {self._asked[path]}") for name in self._names}
+        chosen = [name for name in self._names if dice[name].random() < self._share]
         if not chosen or self._left == 0:
             return answer
         if self._left is not None:
             self._left -= 1
         for name in chosen:
-            answer = FAULTS[name](answer, dice)
+            answer = FAULTS[name](answer, dice[name])
             self.injected[name] += 1
         return answer
 
