@@ -104,8 +104,9 @@ def coreviz(
 
 def _library(settings: Settings) -> tuple[Memory, Iterator[Batch]]:
     """The warehouse, and all that a run has to write to it."""
-    memory = Memory(dlt.current.pipeline())
-    return memory, _batches(settings, memory, selected_tables())
+    memory, selected = Memory(dlt.current.pipeline()), selected_tables()
+    memory.mend(selected)
+    return memory, _batches(settings, memory, selected)
 
 
 def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:

@@ -12,9 +12,10 @@ from itertools import chain
 from typing import Any
 
 import dlt
+from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.errors import CorevizError, DestinationError, find, find_kind
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -56,6 +57,7 @@ def sync(
             # what was interrupted may have been loaded in part, or twice: everything is compared
             settings = replace(settings, reconcile_every=timedelta(0))
         memory = Memory(pipeline)
+        memory.mend(frozenset(BY_NAME))
         with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
             _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
     except CorevizError as error:
@@ -171,10 +173,25 @@ def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> No
 
 
 def _drain(pipeline: dlt.Pipeline) -> bool:
-    """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any."""
+    """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any.
+
+    What cannot be loaded although the warehouse answers never will: it is given up, as if the working directory had
+    been lost, because the comparison with the warehouse brings it again. Else it would block every later run.
+    """
     pending = pipeline.has_pending_data
     if pending:
-        _step(lambda: pipeline.run(), pipeline)
+        try:
+            _step(lambda: pipeline.run(), pipeline)
+        except CorevizError as error:
+            Memory(pipeline).close()
+            _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", error)
+            try:
+                pipeline.abort_packages()
+            except Exception as failure:
+                raise DestinationError(
+                    f"What an earlier run left can neither be loaded nor given up: {failure}",
+                    remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
+                ) from failure
     return pending
 
 
@@ -188,6 +205,19 @@ def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
         step = error.step if isinstance(error, PipelineStepFailed) else ""
         if step in ("extract", "normalize"):
             raise CorevizError(f"dlt could not {step} the rows: {error}") from error
+        job = find_kind(error, LoadClientJobException)
+        if job is None:
+            raise DestinationError(
+                f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
+            ) from error
+        said = next((line for line in str(job.client_exception).splitlines() if line.strip()), "")
         raise DestinationError(
-            f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
+            f"The rows could not be loaded: {said[:500]}",
+            remedy=(
+                "If the table was changed by hand, drop it: the next run makes it again. Else check the destination's "
+                "permissions, space and credentials."
+            ),
+            destination=pipeline.destination.destination_name,
+            schema=pipeline.dataset_name,
+            table=job.job_id.partition(".")[0],
         ) from error

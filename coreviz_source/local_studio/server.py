@@ -100,7 +100,7 @@ class Studio:
         self.faults = faults
         #: Every API request so far.
         self.requests: list[Request] = []
-        self._last_pick: tuple[list[Item], _Wanted, list[Item]] | None = None
+        self._last_pick: tuple[list[Item], _Wanted, int, list[Item]] | None = None
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(
@@ -279,10 +279,11 @@ class Studio:
         """The items that are wanted, of all pages; picked anew when the library has changed."""
         order = self.library.listing(dataset.id)
         asked = replace(wanted, limit=0, offset=0)
-        if self._last_pick is None or self._last_pick[0] is not order or self._last_pick[1] != asked:
+        last = self._last_pick
+        if last is None or last[0] is not order or last[1:3] != (asked, self.generation):
             picked = wanted.pick(order, dataset.id.replace("-", ""), self.generation)
-            self._last_pick = (order, asked, picked)
-        return self._last_pick[2]
+            last = self._last_pick = (order, asked, self.generation, picked)
+        return last[3]
 
     def _with_addresses(self, encoded: bytes) -> bytes:
         return encoded.replace(b'"/blob/', b'"' + self.url.encode() + b"/blob/")
