@@ -6,6 +6,7 @@ it as complete; so after a crash anywhere between two tables, the next listing w
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from array import array
 from bisect import bisect_left
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import dlt
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
@@ -129,6 +130,14 @@ class Memory:
         """Whether the warehouse's texts can hold NUL characters."""
         return not self._pipeline.destination.destination_type.endswith("postgres")
 
+    @property
+    def file_format(self) -> Literal["parquet", "insert_values"] | None:
+        """The format in which rows are loaded; None leaves the choice to dlt."""
+        if not self._pipeline.destination.destination_type.endswith("postgres"):
+            return None
+        # by csv, dlt's choice for arrow, empty texts would become nulls
+        return "parquet" if importlib.util.find_spec("adbc_driver_postgresql") else "insert_values"
+
     def mend(self, selected: frozenset[str]) -> None:
         """Makes tables and columns that somebody removed, or that an older release did not have.
 
@@ -152,7 +161,10 @@ class Memory:
                 if found != hints["data_type"] and (found or not hints["nullable"]):
                     raise self._changed_by_hand(table, name, found, hints["data_type"])
             if not table.hints["columns"].keys() <= stored.keys():
-                schema.update_table(dlt.resource([], **table.hints).compute_table_schema())
+                resource = dlt.resource([], **table.hints)
+                if self.file_format:
+                    resource.apply_hints(file_format=self.file_format)
+                schema.update_table(resource.compute_table_schema())
         if schema.data_table_names(seen_data_only=False) or "_dlt_loads" not in self.tables:
             self.mended = True
             for table in TABLES:

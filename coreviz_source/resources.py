@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -89,11 +88,9 @@ def _destination() -> str:
 
 def _prepare(source: DltSource, memory: Memory) -> None:
     """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
-    if _destination().endswith("postgres"):
-        # by csv, dlt's choice for arrow, empty texts would become nulls
-        fast = importlib.util.find_spec("adbc_driver_postgresql") is not None
+    if memory.file_format:
         for resource in source.resources.values():
-            resource.apply_hints(file_format="parquet" if fast else "insert_values")
+            resource.apply_hints(file_format=memory.file_format)
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource = source.resources[name]
