@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
@@ -219,7 +219,7 @@ class CorevizClient:
         Raises:
             DatasetNotFoundError: The listing answers 404.
         """
-        endpoint = f"/api/dataset/{dataset_id}/media"
+        endpoint = f"/api/dataset/{quote(dataset_id, safe='')}/media"
         documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
         where = {"dataset": dataset_id, "offset": offset}
         newer = self._newer_parameters
@@ -243,7 +243,9 @@ class CorevizClient:
     def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
         """What the API tells of a dataset: name, icon, type, organizationId. Empty where it does not tell."""
         try:
-            answer = self._get(f"/api/dataset/{dataset_id}", {}, _read_object, {"dataset": dataset_id}, calls)
+            answer = self._get(
+                f"/api/dataset/{quote(dataset_id, safe='')}", {}, _read_object, {"dataset": dataset_id}, calls
+            )
         except CorevizError as error:
             if error.context.get("status") in _NOT_OFFERED:
                 return {}
@@ -260,7 +262,9 @@ class CorevizClient:
         remedy = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
         try:
             organization = self._get("/api/me", {}, _read_object, {}, self.calls).get("organizationId")
-            answer = self._get(f"/api/organization/{organization}/datasets", {}, _read_json, {}, self.calls)
+            answer = self._get(
+                f"/api/organization/{quote(str(organization), safe='')}/datasets", {}, _read_json, {}, self.calls
+            )
         except CorevizError as error:
             if error.context.get("status") in (400, 404, 405, 410):
                 raise ConfigurationError("This API does not list an account's datasets.", remedy=remedy) from error
