@@ -20,7 +20,7 @@ import dlt
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.errors import ConfigurationError, DestinationError, find
+from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 
@@ -360,9 +360,9 @@ class Memory:
                     )
                 self._opened = client
             yield self._opened
+        except CorevizError:
+            raise
         except Exception as error:
-            if find(error):
-                raise
             raise DestinationError(
                 f"The warehouse could not be read: {type(error).__name__}: {error}",
                 destination=self._pipeline.destination.destination_name,

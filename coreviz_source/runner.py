@@ -179,19 +179,22 @@ def _drain(pipeline: dlt.Pipeline) -> bool:
     been lost, because the comparison with the warehouse brings it again. Else it would block every later run.
     """
     pending = pipeline.has_pending_data
+    failure: CorevizError | None = None
     if pending:
         try:
             _step(lambda: pipeline.run(), pipeline)
         except CorevizError as error:
-            Memory(pipeline).close()
-            _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", error)
-            try:
-                pipeline.abort_packages()
-            except Exception as failure:
-                raise DestinationError(
-                    f"What an earlier run left can neither be loaded nor given up: {failure}",
-                    remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
-                ) from failure
+            failure = error
+    if failure is not None:
+        Memory(pipeline).close()
+        _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", failure)
+        try:
+            pipeline.abort_packages()
+        except Exception as error:
+            raise DestinationError(
+                f"What an earlier run left can neither be loaded nor given up: {error}",
+                remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
+            ) from error
     return pending
 
 
