@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench chaos clean
+.PHONY: demo dashboard test lint docs bench chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
+
+dashboard: $(VENV)/.dashboard
+	$(BIN)/coreviz-source dashboard --demo
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,12 +33,17 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dashboard: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dashboard]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.demo $(VENV)/.dashboard
+
+# BENCH_ROUNDS=1 is shorter; BENCH=--quick takes small libraries, and writes to benchmarks/.quick
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 # CHAOS_SECONDS=3600 make chaos: changes, faults and kills by a seed, and the whole truth after each clean run
 chaos: $(VENV)/.dev

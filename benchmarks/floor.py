@@ -1,6 +1,7 @@
 """The floor: what a programmer would write by hand for this one purpose. requests, msgspec, pyarrow, DuckDB; no dlt.
 
-It loads once into an empty file: no incremental run, no changes, no proof, no retries.
+It loads once into an empty file, or with a fifth argument into an empty Postgres: no incremental run, no changes, no
+proof, no retries.
 """
 
 from __future__ import annotations
@@ -88,13 +89,13 @@ def columns(kind: type[msgspec.Struct], rows: list[Any], leave_out: tuple[str, .
     return pa.table({**found, **more})
 
 
-def write(database: duckdb.DuckDBPyConnection, media: list[Media], first: bool) -> None:
+def tables(media: list[Media]) -> dict[str, pa.Table]:
     frames = [(m.id, f) for m in media for f in m.frames]
     captions = [(m, f.id, c) for m, f in frames for c in f.captions]
     objects = [(m, f.id, o) for m, f in frames for o in f.objects]
     tags = [(m.id, g, t) for m in media for g, values in (m.metadata.get("tags") or {}).items() for t in values]
     metadata = [msgspec.json.encode(m.metadata).decode() for m in media]
-    tables = {
+    return {
         "media": columns(Media, media, ("frames", "metadata"), metadata=metadata),
         "frames": columns(Frame, [f for _, f in frames], ("captions", "objects"), media_id=[m for m, _ in frames]),
         "captions": columns(
@@ -107,21 +108,37 @@ def write(database: duckdb.DuckDBPyConnection, media: list[Media], first: bool) 
             {"media_id": [t[0] for t in tags], "tag_group": [t[1] for t in tags], "tag": [t[2] for t in tags]}
         ),
     }
-    for name, rows in tables.items():
+
+
+def into_duckdb(database: Any, media: list[Media], first: bool) -> None:
+    for name, rows in tables(media).items():
         database.register("rows", rows)
         database.execute(
             f"CREATE TABLE {name} AS SELECT * FROM rows" if first else f"INSERT INTO {name} SELECT * FROM rows"
         )
 
 
-def main(url: str, key: str, dataset_id: str, directory: str) -> None:
+def into_postgres(database: Any, media: list[Media], first: bool) -> None:
+    with database.cursor() as cursor:
+        for name, rows in tables(media).items():
+            cursor.adbc_ingest(name, rows, mode="create" if first else "append")
+    database.commit()
+
+
+def main(url: str, key: str, dataset_id: str, directory: str, postgres: str = "") -> None:
     gc.disable()
     session = requests.Session()
     session.headers["x-api-key"] = key
     decoder = msgspec.json.Decoder(Page)
     waiting: list[Media] = []
     offset, first, more = 0, True, True
-    with duckdb.connect(f"{directory}/floor.duckdb") as database:
+    if postgres:
+        from adbc_driver_postgresql import dbapi
+
+        database, write = dbapi.connect(postgres), into_postgres
+    else:
+        database, write = duckdb.connect(f"{directory}/floor.duckdb"), into_duckdb
+    with database:
         while more:
             answer = session.get(
                 f"{url}/api/dataset/{dataset_id}/media", params={"limit": 100, "offset": offset}, timeout=60

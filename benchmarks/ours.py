@@ -1,7 +1,8 @@
-"""This source: `sync()` into DuckDB. What else is given are its arguments, as name=value."""
+"""This source: `sync()` into DuckDB. Arguments of `sync()` may follow as JSON, and the address of a Postgres."""
 
 from __future__ import annotations
 
+import json
 import sys
 
 import dlt
@@ -9,17 +10,18 @@ import dlt
 from coreviz_source import sync
 
 
-def main(url: str, key: str, dataset_id: str, directory: str, *more: str) -> int:
+def main(url: str, key: str, dataset_id: str, directory: str, arguments: str = "{}", postgres: str = "") -> int:
     pipeline = dlt.pipeline(
-        "ours",
-        destination=dlt.destinations.duckdb(f"{directory}/ours.duckdb"),
+        "ours_postgres" if postgres else "ours",
+        destination=(
+            dlt.destinations.postgres(postgres) if postgres else dlt.destinations.duckdb(f"{directory}/ours.duckdb")
+        ),
         dataset_name="coreviz",
         pipelines_dir=directory,
     )
-    given: dict[str, object] = dict(argument.split("=") for argument in more)
-    if "resync" in given:
-        given["resync"] = True
-    return sync(pipeline, dataset_ids=[dataset_id], base_url=url, api_key=key, **given).exit_code
+    report = sync(pipeline, dataset_ids=[dataset_id], base_url=url, api_key=key, **json.loads(arguments))
+    print(report.to_json())
+    return report.exit_code
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import dlt
 from dlt.sources.rest_api import rest_api_source
 
 
-def main(url: str, key: str, dataset_id: str, directory: str) -> None:
+def main(url: str, key: str, dataset_id: str, directory: str, file: str) -> None:
     source = rest_api_source(
         {
             "client": {
@@ -24,7 +24,7 @@ def main(url: str, key: str, dataset_id: str, directory: str) -> None:
     )
     pipeline = dlt.pipeline(
         "rest_api",
-        destination=dlt.destinations.duckdb(f"{directory}/rest_api.duckdb"),
+        destination=dlt.destinations.duckdb(file),
         dataset_name="library",
         pipelines_dir=directory,
     )

@@ -1,99 +1,313 @@
-"""Measures whole processes beside each other on one local Studio, and writes benchmarks/RESULTS.md.
+"""Measures whole processes beside each other on one local Studio: `make bench`.
 
-`python benchmarks/run.py [--media N] [--rounds N] [--without rest_api]`. A figure means something only beside the
-others of the same run: every round runs each program once, one after the other.
+Writes `RESULTS.md`, `results.json` and the plot `docs/images/benchmark.png`. A figure means something only beside the
+others of the same run: every round runs each program once, one after the other, and the medians are compared.
+
+This process stays small on purpose: Linux counts the parent's peak memory into that of the program it starts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).parent
-#: Name, program, arguments, and whether it starts from an empty directory or from what `first load` left.
-PROGRAMS = (
-    ("floor (by hand, no dlt)", "floor.py", (), True),
-    ("first load", "ours.py", (), True),
-    ("complete listing, unchanged", "ours.py", ("reconcile_every=0",), False),
-    ("ordinary run, unchanged", "ours.py", (), False),
-    ("everything again (resync)", "ours.py", ("resync=true",), False),
-    ("dlt's rest_api source", "rest_api.py", (), True),
-)
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.environments import NotInstalled, environment  # noqa: E402
+from benchmarks.peers import PEERS, Command, Peer, script  # noqa: E402
+from benchmarks.report import report  # noqa: E402
+from tests.postgres import Postgres  # noqa: E402
+
+PYTHON = sys.executable
+TABLES = ("media", "frames", "captions", "objects", "media_tags", "moderation_categories")
+LATENCY = 0.1
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak memory in MB of a process."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "false"})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+@dataclass
+class Run:
+    """One run of one program: seconds, seconds of CPU, and the peak memory of all its processes in MB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+    output: str = field(default="", repr=False)
+
+
+@dataclass
+class Program:
+    """All runs of a program over a library of one size, and the rows that it left, by table."""
+
+    runs: list[Run] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "rounds": len(self.runs),
+            "rows": self.rows,
+            **{
+                name: {
+                    "median": statistics.median(getattr(run, name) for run in self.runs),
+                    "all": [round(getattr(run, name), 3) for run in self.runs],
+                }
+                for name in ("seconds", "cpu", "memory")
+            },
+        }
+
+
+class Failed(Exception):
+    """A program did not end well."""
+
+
+def measured(pipe: Sequence[Command], directory: Path) -> Run:
+    """Runs commands, each reading what the one before prints, in a directory of their own settings."""
+    surroundings = {
+        **{name: value for name, value in os.environ.items() if "COREVIZ" not in name},
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "DLT_DATA_DIR": str(directory / "dlt"),
+        "AIRBYTE_OFFLINE_MODE": "1",
+        "AIRBYTE_TEMP_DIR": str(directory),
+        "AIRBYTE_LOGGING_ROOT": str(directory / "logs"),
+        "TMPDIR": str(directory),
+    }
+    output, errors = directory / "output", directory / "errors"
+    processes: list[subprocess.Popen[bytes]] = []
+    with output.open("wb") as out, errors.open("wb") as err:
+        began = time.perf_counter()
+        for command in pipe:
+            last = len(processes) == len(pipe) - 1
+            before = processes[-1].stdout if processes else subprocess.DEVNULL
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    stdin=before,
+                    stdout=out if last else subprocess.PIPE,
+                    stderr=err,
+                    cwd=directory,
+                    env=surroundings,
+                )
+            )
+            if len(processes) > 1 and processes[-2].stdout:
+                processes[-2].stdout.close()
+        ended = [os.wait4(process.pid, 0) for process in processes]
+        seconds = time.perf_counter() - began
+    for process, (_, status, _) in zip(processes, ended, strict=True):
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            raise Failed(f"{process.args} failed:\n{errors.read_text()[-3000:]}\n{output.read_text()[-1000:]}")
+    used = [usage for *_, usage in ended]
+    return Run(
+        seconds,
+        sum(usage.ru_utime + usage.ru_stime for usage in used),
+        sum(usage.ru_maxrss for usage in used) / 1024,
+        output.read_text(),
+    )
+
+
+class Server:
+    """The benchmarks' library, served in a process of its own."""
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        command = script("library.py", *sorted(sizes))
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit("The library is not served.")
+        self._told = json.loads(answer)
+
+    def address(self, size: int) -> tuple[str, str, str]:
+        return self._told["url"], self._told["key"], self._told["sizes"][str(size)]["dataset"]
+
+    def holds(self, size: int) -> dict[str, int]:
+        return {name: count for name, count in self._told["sizes"][str(size)].items() if name != "dataset"}
+
+    def answer_after(self, seconds: float) -> None:
+        assert self._process.stdin is not None
+        print(seconds, file=self._process.stdin, flush=True)
+        time.sleep(0.2)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Bench:
+    """Runs the programs and keeps what was measured, by size of the library and name of the program."""
+
+    def __init__(self, server: Server, peers: list[Peer]) -> None:
+        self.server = server
+        self.peers = peers
+        self.missing: list[str] = []
+        self.found: dict[int, dict[str, Program]] = {}
+
+    def note(self, size: int, name: str, run: Run) -> Program:
+        program = self.found.setdefault(size, {}).setdefault(name, Program())
+        program.runs.append(run)
+        print(
+            f"{size:>7} media  {name:<40} {run.seconds:7.2f} s  {run.cpu:7.2f} s CPU  {run.memory:6.0f} MB", flush=True
+        )
+        return program
+
+    def landed(self, program: Program, where: object, schema: str, tables: Sequence[str]) -> None:
+        """Counts what is in the warehouse."""
+        counted = subprocess.run(
+            script("landed.py", where, schema, *tables), capture_output=True, text=True, check=True
+        )
+        program.rows = dict(zip(TABLES, json.loads(counted.stdout), strict=False))
+
+    def complete(self, size: int, program: Program, where: object, schema: str) -> None:
+        """Makes sure that one of ours left every row: what is fast and wrong is not measured."""
+        self.landed(program, where, schema, TABLES)
+        holds = {name: count for name, count in self.server.holds(size).items() if name in TABLES}
+        if program.rows != holds:
+            sys.exit(f"{where} holds {program.rows}, the library {holds}")
+
+    def floor(self, size: int) -> None:
+        with temporary() as directory:
+            run = measured([script("floor.py", *self.server.address(size), directory)], directory)
+            self.landed(self.note(size, "floor", run), directory / "floor.duckdb", "main", TABLES[:5])
+
+    def sync(self, size: int, directory: Path, name: str = "first load", **arguments: object) -> None:
+        ours = script("ours.py", *self.server.address(size), directory, json.dumps(arguments))
+        program = self.note(size, name, measured([ours], directory))
+        self.complete(size, program, directory / "ours.duckdb", "coreviz")
+
+    def round(self, size: int) -> None:
+        """All but the peers, each once."""
+        address = self.server.address(size)
+        self.floor(size)
+        with temporary() as directory:
+            self.sync(size, directory)
+            self.note(size, "imports", measured([script("imports.py")], directory))
+            self.sync(size, directory, "ordinary run, unchanged")
+            self.sync(size, directory, "complete listing, unchanged", reconcile_every="0")
+            self.sync(size, directory, "resync", resync=True)
+            self._postgres(size, directory)
+            self.note(size, "help", measured([[str(Path(PYTHON).with_name("coreviz-source")), "--help"]], directory))
+            self.note(size, "check", measured([script("check.py", *address, directory)], directory))
+        with temporary() as directory:
+            self.sync(size, directory, "first load, 8 in flight", parallel_requests=8)
+        self.server.answer_after(LATENCY)
+        with temporary() as directory:
+            self.sync(size, directory, "first load, 8 in flight, 100 ms", parallel_requests=8)
+        self.server.answer_after(0)
+
+    def _postgres(self, size: int, loaded: Path) -> None:
+        address = self.server.address(size)
+        with Postgres() as postgres, temporary() as directory:
+            run = measured([script("ours.py", *address, directory, "{}", postgres.url)], directory)
+            self.complete(size, self.note(size, "Postgres: first load", run), postgres.url, "coreviz")
+            resync = json.dumps({"resync": True})
+            run = measured([script("ours.py", *address, directory, resync, postgres.url)], directory)
+            self.complete(size, self.note(size, "Postgres: resync", run), postgres.url, "coreviz")
+            run = measured([script("floor.py", *address, directory, postgres.url)], directory)
+            self.note(size, "Postgres: floor", run)
+            run = measured([script("copy_rows.py", loaded / "ours.duckdb", postgres.url)], directory)
+            run.seconds = float(run.output)
+            self.note(size, "Postgres: COPY", run)
+
+    def give_up(self, peer: Peer, error: Exception) -> None:
+        """A peer that cannot be installed or run gets no figure, and the results say so."""
+        print(f"{peer.name} cannot be measured:\n{error}", file=sys.stderr)
+        self.peers.remove(peer)
+        self.missing.append(peer.name)
+
+    def run_peers(self, size: int) -> None:
+        for peer in list(self.peers):
+            with temporary() as directory:
+                file = directory / "peer.duckdb"
+                try:
+                    peer.install()
+                    run = measured(peer.commands(self.server.address(size), directory, file), directory)
+                except (NotInstalled, Failed) as error:
+                    self.give_up(peer, error)
+                else:
+                    self.landed(self.note(size, peer.name, run), file, "library", peer.tables)
+
+    def scale(self, size: int, peers: bool) -> None:
+        """One run of a first load with each program that can take a library of this size."""
+        self.floor(size)
+        with temporary() as directory:
+            self.sync(size, directory)
+        if peers:
+            self.run_peers(size)
+
+
+class temporary(tempfile.TemporaryDirectory):  # type: ignore[type-arg]
+    """A temporary directory as a path."""
+
+    def __enter__(self) -> Path:  # type: ignore[override]
+        return Path(super().__enter__())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--media", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--without", default="", help="leave out programs whose name holds this")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    rounds = int(os.environ.get("BENCH_ROUNDS", 5))
+    parser.add_argument("--rounds", type=int, default=rounds, help="default: BENCH_ROUNDS, else 5")
+    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds in which the slow peers run too; default 1")
+    parser.add_argument("--without", nargs="*", default=[], metavar="PEER", help="rest_api, Singer, Airbyte")
+    parser.add_argument("--quick", action="store_true", help="one round, small libraries, results in benchmarks/.quick")
     wanted = parser.parse_args()
-    programs = [p for p in PROGRAMS if not wanted.without or wanted.without not in p[0]]
-    studio = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "coreviz_source.local_studio",
-            "--datasets",
-            "1",
-            "--generation",
-            "2025",
-            "--media",
-            str(wanted.media),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    size, larger, with_peers = (
+        (1_000, (2_000, 10_000), (2_000,)) if wanted.quick else (20_000, (5_000, 50_000, 100_000, 200_000), (5_000,))
     )
-    assert studio.stdout is not None
-    address = studio.stdout.readline().split()
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name, *_ in programs}
+    rounds = 1 if wanted.quick else wanted.rounds
+    results = HERE / ".quick" if wanted.quick else HERE
+    picture = results / "benchmark.png" if wanted.quick else HERE.parent / "docs" / "images" / "benchmark.png"
+    began = time.perf_counter()
+    plot = environment("plot") / "python"
+    server = Server((size, *larger))
+    bench = Bench(server, [peer for peer in PEERS if peer.name not in wanted.without])
     try:
-        # the server encodes its library once
-        with tempfile.TemporaryDirectory() as directory:
-            measured([sys.executable, str(HERE / "floor.py"), *address, directory])
-        for _ in range(wanted.rounds):
-            kept = tempfile.mkdtemp()
-            for name, program, more, empty in programs:
-                directory = tempfile.mkdtemp() if empty and program != "ours.py" else kept
-                results[name].append(measured([sys.executable, str(HERE / program), *address, directory, *more]))
-                if directory != kept:
-                    shutil.rmtree(directory)
-            shutil.rmtree(kept)
+        for number in range(rounds):
+            bench.round(size)
+            if number < wanted.peer_rounds:
+                bench.run_peers(size)
+        for other in larger:
+            bench.scale(other, other in with_peers)
     finally:
-        studio.terminate()
-    floor = statistics.median(seconds for seconds, _ in results[programs[0][0]])
-    lines = [
-        "# Results",
-        "",
-        f"{wanted.media} media, medians of {wanted.rounds} rounds, {os.cpu_count()} cores, Python "
-        f"{sys.version.split()[0]}. Written by `make bench`; whole processes, start of Python included.",
-        "",
-        "| program | seconds | against the floor | peak memory, MB |",
-        "|---|---|---|---|",
-    ]
-    for name, found in results.items():
-        seconds = statistics.median(s for s, _ in found)
-        memory = statistics.median(m for _, m in found)
-        lines.append(f"| {name} | {seconds:.2f} | {seconds / floor:.2f} | {memory:.0f} |")
-    text = "\n".join(lines) + "\n"
-    (HERE / "RESULTS.md").write_text(text)
-    print(text)
+        server.close()
+    told = {
+        "size": size,
+        "largest": max(larger),
+        "rounds": rounds,
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "minutes": round((time.perf_counter() - began) / 60, 1),
+        "missing": bench.missing,
+        "heavy": json.loads(bench.found[size]["check"].runs[-1].output.splitlines()[-1]),
+        "requests": requests(bench.found[size]["ordinary run, unchanged"].runs[-1].output),
+        "libraries": {other: server.holds(other) for other in (size, *larger)},
+        "programs": {
+            other: {name: program.described() for name, program in programs.items()}
+            for other, programs in sorted(bench.found.items())
+        },
+    }
+    results.mkdir(exist_ok=True)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    (results / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+    told = json.loads((results / "results.json").read_text())
+    (results / "RESULTS.md").write_text(report(told))
+    print(report(told))
+    subprocess.run([str(plot), str(HERE / "plot.py"), str(results / "results.json"), str(picture)], check=True)
+
+
+def requests(output: str) -> int:
+    """Requests that a run of ours sent."""
+    (dataset,) = json.loads(output.splitlines()[-1])["datasets"].values()
+    return int(dataset["requests"])
 
 
 if __name__ == "__main__":

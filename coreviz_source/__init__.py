@@ -10,7 +10,8 @@ pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 
 `sync()` is the same for a timer. How an item travels: `client` asks the API, `listing` makes a complete list of its
 pages, `changes` compares it with what the warehouse holds (`memory`), `rows` flattens what is new into the tables
-that `tables` declares, `mirror` does that for a dataset, and `resources` hands it to dlt.
+that `tables` declares, `mirror` does that for a dataset, and `resources` hands it to dlt. `views` are for analysts;
+`catalog` brings them, comments and indexes to the warehouse.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
+from coreviz_source.catalog import create_views
+from coreviz_source.locks import Locks, plain_runs
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -32,7 +35,7 @@ from coreviz_source.resources import selected_tables, table_resources
 from coreviz_source.runner import sync
 from coreviz_source.settings import Settings, resolve
 
-__all__ = ["DatasetReport", "Report", "coreviz", "sync"]
+__all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ def coreviz(
     requests_per_second: float | None = None,
     max_media: int | None = None,
     resync: bool | None = None,
+    ignored_fields: Sequence[str] | str | None = None,
 ) -> Any:
     """Mirrors datasets of a CoreViz Studio library: media, frames, captions, objects, tags, moderation, folders.
 
@@ -86,6 +90,9 @@ def coreviz(
         requests_per_second: Budget over all requests. Default: no bound.
         max_media: Stop after so many media: a sample, which never deletes. Default: no bound.
         resync: Load everything again, whatever the warehouse holds. Default: False.
+        ignored_fields: Fields by the API's names, such as `"blob"` or `"frames.blob"`, whose value does not count when
+            a media is compared: for those that change at every request, as signed addresses do. They are loaded
+            all the same, whenever something else of the media changes. Default: none.
 
     Returns:
         A dlt source with a resource a table; choose some with `with_resources("media", "captions")`. Without
@@ -99,14 +106,18 @@ def coreviz(
     the remedy, if a dataset cannot be listed or too much would be removed; then nothing of the run is loaded.
     """
     settings = resolve(**locals())
+    plain_runs.install()
     return table_resources(lambda: _library(settings))
 
 
-def _library(settings: Settings) -> tuple[Memory, Iterator[Batch]]:
-    """The warehouse, and all that a run has to write to it."""
-    memory, selected = Memory(dlt.current.pipeline()), selected_tables()
-    memory.mend(selected)
-    return memory, _batches(settings, memory, selected)
+def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
+    """The warehouse, held against other runs, and all that this one has to write to it."""
+    pipeline = dlt.current.pipeline()
+    locks = plain_runs.locks(pipeline)
+    locks.take_datasets(settings)
+    memory, selected = Memory(pipeline), selected_tables()
+    memory.mend(selected, locks.load)
+    return locks, memory, _batches(settings, memory, selected)
 
 
 def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ move when a caption appears.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,25 +22,50 @@ from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION, Source
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
-from coreviz_source.values import text_hash
+from coreviz_source.values import decode_json, encode_json, text_hash
 
 Mode = Literal["complete", "window", "slice", "sample"]
 
 #: Media that may always go, however small the dataset is.
 ALWAYS_DELETABLE = 10
 
+#: Known media of a listing below which it is nothing special that most of them changed.
+MANY = 20
+
 _FRAMES_KEY = re.compile(rb'"frames"\s*:')
 
 
 class Fingerprint:
-    """Hashes raw items; a new release of the row builder or another selection of tables changes every hash."""
+    """Hashes raw items; a new release of the row builder or another selection of tables changes every hash.
 
-    def __init__(self, selected: Iterable[str]) -> None:
+    Args:
+        selected: Names of the tables that are loaded.
+        ignored: Dotted names of fields that are left out of the hash. Only then are items decoded for it.
+    """
+
+    def __init__(self, selected: Iterable[str], ignored: Sequence[str] = ()) -> None:
         self._seed = text_hash(f"{ROWS_VERSION} {' '.join(sorted(selected))}")
+        self._ignored = [name.split(".") for name in ignored]
 
     def __call__(self, raw: bytes) -> int:
         """The hash of a raw item; never 0, which stands for "not known"."""
+        if self._ignored:
+            raw = _without(raw, self._ignored)
         return xxh3_64_intdigest(raw, self._seed) or 1
+
+
+def _without(raw: bytes, names: Iterable[Sequence[str]]) -> bytes:
+    """An item's JSON without some fields."""
+    item = decode_json(raw)
+    for *path, last in names:
+        holders = [item]
+        for step in path:
+            held = (holder.get(step) for holder in holders if isinstance(holder, dict))
+            holders = [one for value in held for one in (value if isinstance(value, list) else [value])]
+        for holder in holders:
+            if isinstance(holder, dict):
+                holder.pop(last, None)
+    return encode_json(item).encode()
 
 
 def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Span]:
@@ -83,11 +108,17 @@ class Changes:
         listing: The listing that is compared; its `span` may widen while it is read.
         mode: What kind of listing it is.
         selected: The tables that are loaded; without `media` there is no memory.
-        resync: Whether everything counts as changed.
+        settings: `resync` and `ignored_fields` are used.
     """
 
     def __init__(
-        self, memory: Memory, dataset_id: str, listing: Listing, mode: Mode, selected: frozenset[str], resync: bool
+        self,
+        memory: Memory,
+        dataset_id: str,
+        listing: Listing,
+        mode: Mode,
+        selected: frozenset[str],
+        settings: Settings,
     ) -> None:
         self._memory = memory
         self._dataset_id = dataset_id
@@ -95,8 +126,8 @@ class Changes:
         self._mode = mode
         self._span = listing.span
         self._selected = selected
-        self._resync = resync
-        self._fingerprint = Fingerprint(selected)
+        self._resync = settings.resync
+        self._fingerprint = Fingerprint(selected, settings.ignored_fields)
         self._remembers = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
@@ -104,6 +135,9 @@ class Changes:
         self.media = Known()
         self.folders = Known()
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
+        self.known_media = self.changed_media = 0
+        #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
+        self.samples: list[Source] = []
         if self._remembers:
             self._load_known()
         if "folders" in selected:
@@ -135,18 +169,33 @@ class Changes:
                 held = self.media.listed(item.id)
                 if held is None:
                     held = beyond.get(item.id)
+                self.known_media += held is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
             if held == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
+            source = Source(item.id, item.raw, f"{content_hash:016x}")
             if held is None:
                 self.new += 1
             else:
                 self.changed += 1
-            (folders if item.folder else media).append(Source(item.id, item.raw, f"{content_hash:016x}"))
+                # 0 stands for what a crash may have left half written
+                if held and not item.folder:
+                    self._note_changed(source)
+            (folders if item.folder else media).append(source)
         return media, folders
+
+    def _note_changed(self, source: Source) -> None:
+        self.changed_media += 1
+        if self.changed_media & (self.changed_media - 1) == 0:
+            self.samples.append(source)
+
+    @property
+    def most_changed(self) -> bool:
+        """Whether most known media changed, of so many that this is hardly people's work."""
+        return not self._resync and self.known_media >= MANY and 2 * self.changed_media > self.known_media
 
     def _beyond(self, created: datetime | None) -> bool:
         """Whether an item is outside the part of the memory that was read."""

@@ -185,13 +185,14 @@ class CorevizClient:
 
     Args:
         settings: Checked settings; `base_url`, `api_key` and `requests_per_second` are used.
+        attempts: How often a request is sent before it counts as failed.
 
     Every method raises `AuthenticationError` for 401, 402 and 403 at once, `BadRequestError` for other refusals,
-    and `ApiUnavailableError` after six attempts that ended in 429, 5xx, a timeout, a cut connection, a body that
+    and `ApiUnavailableError` after `attempts` that ended in 429, 5xx, a timeout, a cut connection, a body that
     is not the JSON it should be, or a 200 that carries an `error`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
         self._base_url = settings.base_url
         self._auth = _KeyAuth(settings.api_key)
         self._http = requests.Session()
@@ -202,6 +203,7 @@ class CorevizClient:
         # over https a proxy of the environment sees only the host's name; on loopback it would see the key
         self._http.trust_env = urlsplit(settings.base_url).scheme == "https"
         self._closed = threading.Event()
+        self._attempts = attempts
         self._pace = _Pace(settings.requests_per_second)
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
         #: Whether a listing's first answer has told which parameters this server takes.
@@ -284,7 +286,7 @@ class CorevizClient:
     ) -> _Answer:
         attempts = Retrying(
             retry=retry_if_exception_type(_Transient),
-            stop=stop_after_attempt(ATTEMPTS) | stop_when_event_set(self._closed),
+            stop=stop_after_attempt(self._attempts) | stop_when_event_set(self._closed),
             wait=_wait,
             sleep=sleep_using_event(self._closed),
             reraise=True,

@@ -1,8 +1,11 @@
-"""The tables in words: for the terminal, for docs/tables.md, and as an ERD. All from `tables.py`."""
+"""Tables and views in words: for the terminal, for docs/tables.md, and as an ERD. All from their declarations."""
 
 from __future__ import annotations
 
+import json
+
 from coreviz_source.tables import GONE, TABLES, Column, Table
+from coreviz_source.views import View, views
 
 
 def _type(column: Column) -> str:
@@ -10,11 +13,15 @@ def _type(column: Column) -> str:
 
 
 def text() -> str:
-    """The tables for a terminal."""
+    """Tables and views for a terminal."""
     lines = []
     for table in TABLES:
         lines.append(f"{table.name}: {table.description}")
         lines.extend(f"  {c.name:<24}{_type(c):<11}{c.description}" for c in table.columns if c.name != GONE)
+        lines.append("")
+    for view in views():
+        lines.append(f"{view.name} (view): {view.description}")
+        lines.extend(f"  {name:<35}{meaning}" for name, meaning in view.columns.items())
         lines.append("")
     return "\n".join(lines)
 
@@ -30,13 +37,45 @@ def _table(table: Table) -> str:
     )
 
 
+def _view(view: View) -> str:
+    rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in view.columns.items())
+    return f"### {view.name}\n\n{view.description}\n\n| column | meaning |\n|---|---|\n{rows}\n"
+
+
 def markdown() -> str:
     """The page docs/tables.md."""
     return (
         "# Tables\n\n"
-        "Made from `coreviz_source/tables.py` by `make docs`; a test holds the two together.\n\n"
-        f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES)
+        "Made from `coreviz_source/tables.py` and `coreviz_source/views` by `make docs`; a test holds them\n"
+        "together.\n\n"
+        f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES) + "\n## Views\n\n"
+        "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media\n"
+        "that were softly deleted are in none of them.\n\n" + "\n".join(map(_view, views()))
     )
+
+
+def as_json() -> str:
+    """The tables for programs."""
+    tables = [
+        {
+            "name": table.name,
+            "description": table.description,
+            "key": list(table.key),
+            "columns": [
+                {
+                    "name": c.name,
+                    "type": _type(c),
+                    "nullable": c.nullable,
+                    "description": c.description,
+                    "api_field": c.api,
+                    "references": c.references,
+                }
+                for c in table.columns
+            ],
+        }
+        for table in TABLES
+    ]
+    return json.dumps({"tables": tables}, indent=2) + "\n"
 
 
 def mermaid() -> str:

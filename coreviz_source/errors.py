@@ -92,6 +92,18 @@ class DestinationError(CorevizError):
     exit_code = 7
     remedy = "Check the destination's credentials in .dlt/secrets.toml and its permissions."
 
+    def __init__(self, message: str | None = None, *, remedy: str | None = None, **context: Any) -> None:
+        if remedy is None and "destination" in context:
+            setting = f"destination.{context['destination']}.credentials"
+            remedy = f"Check `{setting}` in .dlt/secrets.toml, and what they permit."
+        super().__init__(message, remedy=remedy, **context)
+
+
+class BusyError(DestinationError):
+    """Another run is using the same warehouse."""
+
+    remedy = "Wait until it is done, or stop it; then run again."
+
 
 def worst(codes: Iterable[int]) -> int:
     """The exit code that stands for several: the most severe one, 0 when there is none."""

@@ -323,7 +323,9 @@ class _Chain:
         self._by_time = True
         self._position = start
         self._reached: datetime | None = None
-        self._recent: deque[tuple[str, datetime | None]] = deque(maxlen=2 * listing._largest)
+        self._recent: deque[str] = deque()
+        self._known: set[str] = set()
+        self._ties = 0
         self.origin: _View | None = None
         self.ended = False
         self.exhausted = False
@@ -360,18 +362,24 @@ class _Chain:
 
     def _accept(self, view: _View) -> bool:
         """Adds a view that joins to the chain; returns whether that reached further down the list."""
-        known = {id_ for id_, _ in self._recent}
-        fresh = [(item.id, item.created) for item in view.items if item.id not in known]
-        self._recent.extend(fresh)
+        fresh = [item for item in view.items if item.id not in self._known]
+        self._remember(fresh)
         further = view.end > self._position
         self._position = view.end
         self._by_time = self._by_time and view.sorted
         before = self._reached
         if view.last is not None and (before is None or view.last < before):
-            self._reached = view.last
+            self._reached, self._ties = view.last, 0
+        self._ties += sum(item.created == self._reached for item in fresh)
         if self._listing._must_count and view.page.total is not None:
             return further
         return self._reached != before if self._by_time else bool(fresh)
+
+    def _remember(self, items: list[Item]) -> None:
+        self._recent.extend(item.id for item in items)
+        self._known.update(item.id for item in items)
+        while len(self._recent) > 2 * self._listing._largest:
+            self._known.discard(self._recent.popleft())
 
     def _verdict(self, view: _View) -> Literal["end", "more", "unknown"]:
         """What an answer says of what follows it; an end is believed once asking on has brought nothing new."""
@@ -418,7 +426,7 @@ class _Chain:
         """By how many items the next page has to overlap, so that it begins strictly newer than the chain ended."""
         if not self._by_time or self._reached is None or self._listing._must_count:
             return 1
-        return 1 + sum(created == self._reached for _, created in self._recent)
+        return 1 + self._ties
 
     def _larger(self, needed: int) -> _View | None:
         """An answer of more than a page that holds all that overlaps; None if the server does not give one."""
@@ -450,8 +458,7 @@ class _Chain:
             return False
         if self._by_time and view.sorted and not listing._must_count:
             return view.first is not None and self._reached is not None and view.first > self._reached
-        known = {id_ for id_, _ in self._recent}
-        return any(item.id in known for item in view.items)
+        return any(item.id in self._known for item in view.items)
 
     def _over_budget(self) -> bool:
         """Whether the listing asked for far more pages than its items fill: the server never comes to an end."""

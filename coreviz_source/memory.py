@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import dlt
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
+
+# BigQuery's answers are read by REST; the storage API, which Google's client recommends, needs one permission more
+warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
 
 _ROWS = 10_000
 _IDS = 500
@@ -97,22 +103,33 @@ class Memory:
 
     Args:
         pipeline: The pipeline whose destination and dataset are read.
+        make: Whether a DuckDB file that does not exist may be made, which opening it does; else it counts as empty.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline) -> None:
+    def __init__(self, pipeline: dlt.Pipeline, make: bool = True) -> None:
         self._pipeline = pipeline
         self._connection = ExitStack()
         self._opened: SqlJobClientBase | None = None
+        self.tables: set[str] = set()
+        self.fresh = True
+        #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
+        self.mended = False
+        if not make and self._is_missing():
+            return
         with self._client() as client:
             self._check_names(client)
             names = [table.name for table in TABLES] + ["_dlt_loads"]
-            self._stored = {name: columns for name, columns in client.get_storage_tables(names) if columns}
+            # BigQuery cannot be asked for the tables of a dataset that does not exist
+            stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
+            self._stored = {name: columns for name, columns in stored if columns}
         #: Tables that exist, by name.
         self.tables = set(self._stored)
-        #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
-        self.mended = False
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
+
+    def _is_missing(self) -> bool:
+        database = getattr(self._pipeline.destination_client().config.credentials, "database", None)
+        return self._pipeline.destination.destination_type.endswith("duckdb") and not Path(str(database)).exists()
 
     def _check_names(self, client: SqlJobClientBase) -> None:
         """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
@@ -130,21 +147,15 @@ class Memory:
         """Whether the warehouse's texts can hold NUL characters."""
         return not self._pipeline.destination.destination_type.endswith("postgres")
 
-    @property
-    def file_format(self) -> Literal["parquet", "insert_values"] | None:
-        """The format in which rows are loaded; None leaves the choice to dlt."""
-        if not self._pipeline.destination.destination_type.endswith("postgres"):
-            return None
-        # by csv, dlt's choice for arrow, empty texts would become nulls
-        return "parquet" if importlib.util.find_spec("adbc_driver_postgresql") else "insert_values"
+    def mend(self, selected: frozenset[str], hold: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Sees to tables and columns that somebody removed, or that an older release did not have.
 
-    def mend(self, selected: frozenset[str]) -> None:
-        """Makes tables and columns that somebody removed, or that an older release did not have.
-
-        What they held is not there any more, so every hash is forgotten first: the rows are built again.
+        What they held is not there any more, so every hash is forgotten first: the rows are built again. Columns are
+        made here, because they are read; tables are made with the load.
 
         Args:
             selected: Names of the tables that are loaded.
+            hold: Holds other runs' loads for as long as a block lasts.
 
         Raises:
             DestinationError: A column is not what it is declared to be, which only dropping its table can mend.
@@ -152,6 +163,7 @@ class Memory:
         if self.fresh:
             return
         schema = dlt.Schema("coreviz")
+        missing = "_dlt_loads" not in self.tables
         for table in TABLES:
             stored = self._stored.get(table.name, {})
             if table.name not in selected and table is not RUNS:
@@ -161,16 +173,20 @@ class Memory:
                 if found != hints["data_type"] and (found or not hints["nullable"]):
                     raise self._changed_by_hand(table, name, found, hints["data_type"])
             if not table.hints["columns"].keys() <= stored.keys():
-                resource = dlt.resource([], **table.hints)
-                if self.file_format:
-                    resource.apply_hints(file_format=self.file_format)
-                schema.update_table(resource.compute_table_schema())
-        if schema.data_table_names(seen_data_only=False) or "_dlt_loads" not in self.tables:
+                missing = True
+                if stored:
+                    resource = dlt.resource([], **table.hints)
+                    if self._pipeline.destination.destination_type.endswith("postgres"):
+                        # which JSON type Postgres gets depends on it
+                        resource.apply_hints(file_format="parquet" if takes_files("postgres") else "insert_values")
+                    schema.update_table(resource.compute_table_schema())
+        if missing:
             self.mended = True
-            for table in TABLES:
-                if "content_hash" in self._stored.get(table.name, {}):
-                    self._execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
-            self.make(schema, always=True)
+            with hold():
+                for table in TABLES:
+                    if "content_hash" in self._stored.get(table.name, {}):
+                        self._execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
+                self.make(schema)
 
     def _changed_by_hand(self, table: Table, column: str, found: str | None, declared: str) -> DestinationError:
         with self._client() as client:
@@ -183,11 +199,9 @@ class Memory:
             table=table.name,
         )
 
-    def make(self, schema: dlt.Schema, always: bool = False) -> None:
-        """Makes the tables of a schema, or the columns that they lack; with `always` dlt's own in any case."""
+    def make(self, schema: dlt.Schema) -> None:
+        """Makes the tables of a schema, or the columns that they lack, and dlt's own."""
         names = schema.data_table_names(seen_data_only=False)
-        if not names and not always:
-            return
         with self._client() as client:
             # as if it came from storage: dlt does not apply a schema that was never saved
             usual, client.schema = client.schema, dlt.Schema.from_dict(schema.to_dict())  # type: ignore[arg-type]
@@ -211,7 +225,7 @@ class Memory:
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
         )
         for dataset_id, last, complete in rows:
-            listed[dataset_id] = LastRuns(_utc(last), _utc(complete))
+            listed[dataset_id] = LastRuns(utc(last), utc(complete))
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
@@ -319,10 +333,10 @@ class Memory:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
         rows = self._query(f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id)
-        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(_utc(created))))
+        return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(utc(created))))
 
-    def rows(self, table: Table, dataset_id: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Whole rows, as they are stored, of some ids of a dataset."""
+    def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
+        """Whole rows, as they are stored, of a dataset, where the column `key` holds one of some ids."""
         names = [c.name for c in table.columns if c.name != GONE]
         as_text = (
             "TO_JSON_STRING({})"
@@ -336,16 +350,26 @@ class Memory:
             dict(zip(names, row, strict=True))
             for some in _chunks(ids)
             for row in self._query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.id IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
                 dataset_id,
                 *some,
             )
         ]
 
+    def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
+        return list(self._query(sql, *values))
+
     def close(self) -> None:
         """Closes the connection; the next question opens another one."""
         self._connection.close()
         self._opened = None
+
+    @contextmanager
+    def sql_client(self) -> Iterator[SqlClientBase[Any]]:
+        """The open connection, for what other modules ask or tell the warehouse."""
+        with self._client() as client:
+            yield client.sql_client
 
     @contextmanager
     def _client(self) -> Iterator[SqlJobClientBase]:
@@ -364,7 +388,7 @@ class Memory:
             raise
         except Exception as error:
             raise DestinationError(
-                f"The warehouse could not be read: {type(error).__name__}: {error}",
+                f"The warehouse could not be read or prepared: {type(error).__name__}: {error}",
                 destination=self._pipeline.destination.destination_name,
                 schema=self._pipeline.dataset_name,
             ) from error
@@ -386,6 +410,13 @@ class Memory:
                     f"A table or column is not what this release expects: {error}",
                     remedy="Load with `resync`, or drop the table so that it is made again.",
                 ) from error
+
+
+def takes_files(destination: str) -> bool:
+    """Whether a destination loads parquet with JSON in it, and as it is: Postgres does through ADBC only."""
+    if destination.endswith("postgres"):
+        return importlib.util.find_spec("adbc_driver_postgresql") is not None
+    return not destination.endswith("bigquery")
 
 
 def _statement(client: SqlJobClientBase, sql: str) -> str:
@@ -418,7 +449,8 @@ def _number(content_hash: str | None) -> int:
         return 0
 
 
-def _utc(value: Any) -> datetime | None:
+def utc(value: Any) -> datetime | None:
+    """A moment as a driver gives it, in UTC; None for anything else."""
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)

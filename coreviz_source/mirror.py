@@ -22,6 +22,7 @@ from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
+from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, encode_json, shallow, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
@@ -52,6 +53,12 @@ class Dataset:
     def id(self) -> str:
         """The canonical id."""
         return canonical_id(self.asked)
+
+    @property
+    def name(self) -> str | None:
+        """The name, if the API told it before the dataset was asked for."""
+        name = (self.info or {}).get("name")
+        return name if isinstance(name, str) else None
 
 
 @dataclass
@@ -126,7 +133,7 @@ class Mirror:
             )
             report.started_at = listing.open()
             mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
-            changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings.resync)
+            changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)
             yield from self._changed(dataset, listing, changes, report)
             yield from self._rest(dataset, listing, changes, report, calls)
         finally:
@@ -141,7 +148,7 @@ class Mirror:
             more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
             media += more_media
             folders += more_folders
-            report.total = listing.total
+            report.phase, report.mode, report.total = "listing", changes.mode, listing.total
             report.listed, report.unchanged = changes.listed, changes.unchanged
             report.new, report.changed = changes.new, changes.changed
             if self._progress is not None:
@@ -204,11 +211,12 @@ class Mirror:
         tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
         tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
         if DATASETS.name in self._selected:
-            tables[DATASETS.name] = self._dataset_row(dataset, listing, calls)
-        replaced = f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
+            tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
+        notes = self._unstable(dataset, changes)
+        notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
         if mode == "sample" or listing.proven:
-            report.outcome, report.message = mode, replaced + listing.message
+            report.outcome, report.message = mode, notes + listing.message
         else:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (
@@ -220,18 +228,33 @@ class Mirror:
         batch.tables[RUNS.name] = report.row(self._run)
         yield batch
 
+    def _unstable(self, dataset: Dataset, changes: Changes) -> str:
+        """A warning where most media changed by fields that may change at every request."""
+        if not changes.most_changed:
+            return ""
+        ignored = self._settings.ignored_fields
+        fields = [f for f in unstable_fields(self._memory, dataset.id, changes.samples) if f not in ignored]
+        if not fields:
+            return ""
+        return (
+            f"{changes.changed_media} of {changes.known_media} known media changed although no updatedAt moved; what "
+            f"differs is {', '.join(fields)}. If that changes at every request, as signed addresses do, leave it out "
+            f'of the comparison: ignored_fields = "{",".join([*ignored, *fields])}". '
+        )
+
     def _softly_deleted(self, dataset: Dataset, ids: list[str], report: DatasetReport) -> pa.Table:
         rows = self._memory.rows(MEDIA, dataset.id, ids)
         columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
         columns["deleted_at"] = [report.started_at] * len(rows)
         return full(MEDIA, columns, len(rows))
 
-    def _dataset_row(self, dataset: Dataset, listing: Listing, calls: Calls) -> pa.Table:
+    def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
         info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
         values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
         for column in DATASETS.api_columns:
             value = info.get(column.api or "")
             values[column.name] = value if isinstance(value, str) else None
+        report.name = values["name"]
         if values["organization_id"]:
             values["organization_id"] = canonical_id(values["organization_id"])
         content_hash = text_hash(encode_json(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -24,6 +24,12 @@ class DatasetReport:
     """
 
     dataset_id: str
+    name: str | None = None
+    """Its name, once the API told it."""
+    phase: Literal["listing", "listed", "loading", "done"] = "listing"
+    """What is being done with it, or where a failure stopped it; `listed` waits to be loaded with others."""
+    mode: str = ""
+    """What is listed: complete, window, slice or sample."""
     outcome: str = "failed"
     """complete, window, slice, sample, unproven or failed."""
     message: str = ""
@@ -81,12 +87,15 @@ class Report:
     """What a `sync` did.
 
     `datasets` answers to either form of a dataset's id. `errors` are failures of the run as a whole: settings, the
-    account, the destination.
+    account, the destination. `warnings` are comments, indexes and views that could not be made: the tables are good.
     """
 
     run: str
     datasets: dict[str, DatasetReport] = field(default_factory=_Datasets)
     errors: list[CorevizError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    dry_run: bool = False
+    """Whether nothing was written: then the numbers are what would be."""
     seconds: float = 0.0
 
     @property
@@ -104,8 +113,10 @@ class Report:
         return {
             "run": self.run,
             "exit_code": self.exit_code,
+            "dry_run": self.dry_run,
             "seconds": self.seconds,
             "errors": [str(error) for error in self.errors],
+            "warnings": self.warnings,
             "datasets": datasets,
         }
 

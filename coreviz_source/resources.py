@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import logging
+import shutil
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.schema.utils import dlt_id_column
+from dlt.destinations.impl.bigquery.bigquery_adapter import (
+    CLUSTER_COLUMNS_HINT,
+    PARTITION_HINT,
+    TABLE_DESCRIPTION_HINT,
+)
 from dlt.extract import DltResource, DltSource
 
-from coreviz_source.memory import Memory
+from coreviz_source.files import RowFile, RowFiles
+from coreviz_source.locks import Locks
+from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
 from coreviz_source.rows import records
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
 
-#: Bytes of arrow that dlt is given at once.
-PACKED = 16 * 2**20
+#: Folder in the pipeline's working directory where rows are on their way to dlt.
+ROWS_FOLDER = "coreviz_rows"
 
 
-def table_resources(library: Callable[[], tuple[Memory, Iterable[Batch]]]) -> list[DltResource]:
+def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]) -> list[DltResource]:
     """A resource for each table, all fed by one iteration over the batches.
 
     The rows of all tables are built before they part, because dlt hands the same batch to every resource.
 
     Args:
-        library: Called once, when dlt extracts: the warehouse, and what has to be written to it.
+        library: Called once, when dlt extracts: what the run holds, the warehouse, and what has to be written to it.
     """
 
     def batches() -> Iterator[Any]:
-        memory, found = library()
-        _prepare(dlt.current.source(), memory)
-        give = _as_records if _destination().endswith("bigquery") else _with_load_id(_load_id())
-        for tables in _packed(found):
-            yield {name: give(rows, BY_NAME[name]) for name, rows in tables.items()}
+        locks, memory, found = library()
+        by_file = takes_files(_destination())
+        _prepare(dlt.current.source(), locks, memory, by_file)
+        yield from _as_files(found) if by_file else _as_records(found)
+        # until the package is loaded
+        locks.take_load()
 
     parent = dlt.resource(batches, name="library", selected=False)
     return [_table_resource(table, parent) for table in TABLES]
@@ -47,7 +57,13 @@ def selected_tables() -> frozenset[str]:
 def _table_resource(table: Table, parent: DltResource) -> DltResource:
     def pick(batch: dict[str, Any]) -> Iterator[Any]:
         if table.name in batch:
-            yield batch[table.name]
+            given = batch[table.name]
+            if isinstance(given, RowFile):
+                # dlt takes the file as it is: nothing is inferred, examined or written a second time
+                yield dlt.mark.with_file_import(str(given.path), "parquet", given.rows)
+                given.path.unlink()
+            else:
+                yield given
 
     resource: DltResource = dlt.transformer(pick, data_from=parent, max_table_nesting=0, **table.hints)
     if table is RUNS:
@@ -67,68 +83,70 @@ class _AlwaysSelected(DltResource):
         pass
 
 
-def _packed(batches: Iterable[Batch]) -> Iterator[dict[str, pa.Table]]:
-    """The rows of several batches together: dlt examines each table that it is given as if it were the first."""
-    waiting: dict[str, list[pa.Table]] = {}
-    size = 0
-    for batch in batches:
-        for name, rows in batch.tables.items():
-            waiting.setdefault(name, []).append(rows)
-            size += rows.nbytes
-        if size >= PACKED:
-            yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
-            waiting, size = {}, 0
-    if waiting:
-        yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
-
-
 def _destination() -> str:
     return str(dlt.current.pipeline().destination.destination_type)
 
 
-def _prepare(source: DltSource, memory: Memory) -> None:
+def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> None:
     """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
-    if memory.file_format:
+    if by_file or _destination().endswith("postgres"):
+        # dlt's own choice for Postgres, csv, would turn empty texts into nulls
         for resource in source.resources.values():
-            resource.apply_hints(file_format=memory.file_format)
+            resource.apply_hints(file_format="parquet" if by_file else "insert_values")
+    bigquery = _destination().endswith("bigquery")
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource = source.resources[name]
-        if memory.fresh:
+        if bigquery:
+            _lay_out(resource, BY_NAME[name])
+        if not by_file:
+            # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
+            resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
+        if memory.fresh and locks.alone and BY_NAME[name].replaces:
             # each item comes once a listing, so what nothing was ever loaded into needs no merge
             resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
-    memory.make(schema)
+    if schema.data_table_names(seen_data_only=False):
+        with locks.load():
+            memory.make(schema)
+
+
+def _lay_out(resource: DltResource, table: Table) -> None:
+    """Says how BigQuery keeps a table.
+
+    Partitions are months: days would be small, and after eleven years more than the 4,000 that one job may write. No
+    query has to name one, because a merge finds its rows by the columns of the clusters.
+    """
+    layout: dict[str, Any] = {TABLE_DESCRIPTION_HINT: table.description}
+    if table.partitioned_by:
+        layout[PARTITION_HINT] = {table.partitioned_by: "TIMESTAMP_TRUNC({column_name}, MONTH)"}
+    if table.clustered_by:
+        layout[CLUSTER_COLUMNS_HINT] = list(table.clustered_by)
+    # by parquet, dlt's choice where files are staged, there would be no JSON
+    resource.apply_hints(file_format="jsonl", additional_table_hints=layout)
+
+
+def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:
+    """All rows as a parquet file a table."""
+    directory = Path(dlt.current.pipeline().working_dir) / ROWS_FOLDER
+    # a run that was killed may have left some
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    load_id = pa.scalar(_load_id(), pa.string())
+    with RowFiles(directory) as rows:
+        for batch in batches:
+            rows.add(
+                {name: t.append_column(LOAD_ID, pa.repeat(load_id, t.num_rows)) for name, t in batch.tables.items()}
+            )
+    yield rows.files
+
+
+def _as_records(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
+    """Rows as plain dictionaries, which dlt gives its load id."""
+    for batch in batches:
+        yield {name: records(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
 
 
 def _load_id() -> str:
     return str(dlt.current.load_package_state()["load_id"])
-
-
-def _with_load_id(load_id: str) -> Callable[[pa.Table, Table], Any]:
-    """Gives dlt arrow, for destinations that take parquet with JSON in it; dlt adds no load id to that itself."""
-
-    def give(rows: pa.Table, table: Table) -> pa.Table:
-        return rows.append_column(pa.field(LOAD_ID, pa.string()), pa.array([load_id] * rows.num_rows, pa.string()))
-
-    return give
-
-
-def _as_records(rows: pa.Table, table: Table) -> Any:
-    """Gives dlt plain dictionaries, for destinations that refuse parquet with JSON in it."""
-    return records(rows, table)
-
-
-class _JsonIsText(logging.Filter):
-    """Drops dlt's warning that JSON columns of our tables arrive as text, which is how arrow carries JSON."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not (
-            "when merging arrow schema with dlt schema" in message
-            and any(f"In resource: {name}," in message for name in BY_NAME)
-        )
-
-
-logging.getLogger("dlt").addFilter(_JsonIsText())

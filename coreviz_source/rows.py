@@ -17,20 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import MsgspecError
-from msgspec.json import encode
+from msgspec import Struct
 
+from coreviz_source.decode import FOLDER_DECODER, MEDIA_DECODER, Decoder, Shape, transposed
 from coreviz_source.tables import (
     ARROW_TYPES,
-    CAPTIONS,
     CHILDREN,
-    FOLDERS,
     FRAMES,
     GONE,
-    MEDIA,
     MEDIA_TAGS,
     MODERATION_CATEGORIES,
-    OBJECTS,
     Kind,
     Table,
 )
@@ -48,8 +44,9 @@ from coreviz_source.values import (
 ROWS_VERSION = 1
 
 _NONE = type(None)
-_OBJECT = {dict}
 _IDS = {str, int, _NONE}
+_NOTHING: tuple[Any, ...] = (None, [])
+_JSON_NULL = b"null"
 _CANONICAL_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _INT64 = 2**63
 #: The escape of a NUL, behind an even number of backslashes.
@@ -97,10 +94,10 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
             warehouse holds.
     """
     rows = Rows()
-    media = _Level.of_sources(MEDIA, dataset_id, sources, rows)
-    frames = media.children("frames", FRAMES)
-    captions = frames.children("captions", CAPTIONS)
-    objects = frames.children("objects", OBJECTS)
+    media = _Level.of_sources(MEDIA_DECODER, dataset_id, sources, rows)
+    frames = media.children("frames")
+    captions = frames.children("captions")
+    objects = frames.children("objects")
     frames.columns |= _moments(frames)
     tags = [
         (media_id, group, tag)
@@ -126,7 +123,7 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
 def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
-    folders = _Level.of_sources(FOLDERS, dataset_id, sources, rows)
+    folders = _Level.of_sources(FOLDER_DECODER, dataset_id, sources, rows)
     folders.columns["parent_path"] = [
         path.rpartition(".")[0] if isinstance(path, str) and "." in path else None for path in folders.fields["path"]
     ]
@@ -167,11 +164,12 @@ def records(rows: pa.Table, table: Table) -> list[dict[str, Any]]:
 class _Level:
     """Items of one table, found in the items of the level above, on their way to an arrow table.
 
-    `fields` holds the values of every declared field, a column each, in the order of the items.
+    `fields` holds the values of every field, a column each, in the order of the items.
     """
 
-    def __init__(self, table: Table, dataset_id: str, items: Sequence[dict[str, Any]], rows: Rows) -> None:
-        self.table = table
+    def __init__(self, shape: Shape, dataset_id: str, items: Sequence[Struct], rows: Rows) -> None:
+        self.shape = shape
+        self.table = shape.table
         self.dataset_id = dataset_id
         self.size = len(items)
         self.rows = rows
@@ -179,36 +177,33 @@ class _Level:
         self.media_ids: list[str] = []
         self.columns: dict[str, Any] = {}
         self.extras: dict[int, dict[str, Any]] = {}
-        blank = _BLANK[table.name]
-        # one merge an item puts its declared fields in the declared order, the others behind them
-        ordered = [tuple({**blank, **item}.values()) for item in items]
-        columns = zip(*ordered, strict=False) if items else ((),) * len(blank)
-        self.fields: dict[str, Sequence[Any]] = dict(zip(blank, columns, strict=False))
-        declared = len(blank)
-        for index, values in enumerate(ordered):
-            if len(values) > declared:
-                for key in items[index].keys() - blank.keys():
-                    self.keep(index, key, items[index][key])
+        self.json: dict[str, Sequence[bytes | None]] = {}
+        self.objects: dict[str, Sequence[Any]] = {}
+        self.fields = transposed(shape, items)
+        for key in shape.learned:
+            self.keep(key, {index: value for index, value in enumerate(self.fields[key]) if value is not None})
+        for index, left in enumerate(self.fields[""]):
+            if left:
+                for key, value in left.items():
+                    self.keep(key, {index: value})
         if not set(map(type, self.fields["id"])) <= _IDS:
-            for index, given in enumerate(self.fields["id"]):
-                if type(given) not in _IDS:
-                    self.keep(index, "id", given)
+            self.keep("id", {n: given for n, given in enumerate(self.fields["id"]) if type(given) not in _IDS})
 
     @classmethod
-    def of_sources(cls, table: Table, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
+    def of_sources(cls, decoder: Decoder, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
         """The topmost level."""
-        level = cls(table, dataset_id, [_object(decode_json(source.raw)) for source in sources], rows)
+        level = cls(decoder.shape, dataset_id, decoder.read([source.raw for source in sources]), rows)
         level.ids = level.media_ids = [source.id for source in sources]
         level.check_reference("datasetId", [dataset_id] * len(sources), [dataset_id] * len(sources))
         level.columns["content_hash"] = [source.content_hash for source in sources]
         return level
 
-    def children(self, key: str, table: Table) -> _Level:
+    def children(self, key: str) -> _Level:
         """The level of what stands in a list of each item."""
-        lists = self._lists(key)
-        above = [index for index, found in enumerate(lists) for _ in found]
-        items = list(chain.from_iterable(lists))
-        ids = _child_ids([item.get("id") for item in items], self.ids, above, key)
+        lists = self.fields[key]
+        above = [index for index, found in enumerate(lists) if found for _ in found]
+        items = list(chain.from_iterable(filter(None, lists)))
+        ids = _child_ids([item.id for item in items], self.ids, above, key)
         if len(set(ids)) < len(ids):
             # sent twice within a media: the first one counts
             first: dict[tuple[str, str], int] = {}
@@ -216,7 +211,7 @@ class _Level:
                 first.setdefault((self.media_ids[up], ids[n]), n)
             kept = sorted(first.values())
             items, above, ids = [items[n] for n in kept], [above[n] for n in kept], [ids[n] for n in kept]
-        level = _Level(table, self.dataset_id, items, self.rows)
+        level = _Level(self.shape.children[key], self.dataset_id, items, self.rows)
         level.ids = ids
         level.media_ids = [self.media_ids[index] for index in above]
         level.check_reference("mediaId", level.media_ids, level.media_ids)
@@ -225,21 +220,6 @@ class _Level:
             given = self.fields["id"]
             level.check_reference("frameId", parents, [given[index] for index in above])
         return level
-
-    def _lists(self, key: str) -> list[list[dict[str, Any]]]:
-        """The objects in a list of each item; whatever else is there is kept."""
-        lists = [[] if found is None else found for found in self.fields[key]]
-        for index, found in enumerate(lists):
-            if type(found) is not list:
-                self.keep(index, key, found)
-                lists[index] = []
-        if not set(map(type, chain.from_iterable(lists))) <= _OBJECT:
-            for index, found in enumerate(lists):
-                objects = [child for child in found if isinstance(child, dict)]
-                if len(objects) < len(found):
-                    self.keep(index, key, [child for child in found if not isinstance(child, dict)])
-                    lists[index] = objects
-        return lists
 
     def check_reference(self, key: str, parents: list[str], as_sent: list[Any]) -> None:
         """Keeps a reference to a parent where it is not the parent that the item was found in."""
@@ -250,29 +230,46 @@ class _Level:
             if given is None or given == as_sent[index]:
                 continue
             if not (isinstance(given, str) and canonical_id(given) == parents[index]):
-                self.keep(index, key, given)
+                self.keep(key, {index: given})
+
+    def texts(self, key: str) -> Sequence[bytes | None]:
+        """The JSON texts in a field of each item."""
+        if key not in self.json:
+            texts = [raw and bytes(raw) for raw in self.fields[key]]
+            self.json[key] = texts if _JSON_NULL not in texts else [None if t == _JSON_NULL else t for t in texts]
+        return self.json[key]
 
     def reach(self, key: str, *inside: str) -> Sequence[Any]:
-        """What stands inside an object of each item; None where there is no such object."""
-        values = self.fields[key]
+        """What stands inside a JSON object of each item; None where there is no such object."""
+        values = self._decoded(key)
         for step in inside:
             if not any(values):
                 return (None,) * self.size
             values = [value.get(step) if type(value) is dict else None for value in values]
         return values
 
+    def _decoded(self, key: str) -> Sequence[Any]:
+        if key not in self.objects:
+            texts = self.texts(key)
+            # the frames of a media often have the same
+            decoded = {text: text and decode_json(text) for text in set(texts)}
+            self.objects[key] = [decoded[text] for text in texts]
+        return self.objects[key]
+
     def categories(self) -> Iterator[tuple[str, str, str]]:
         """The moderation categories of each item, behind the ids of its media and of itself."""
         found = self.reach("metadata", "moderation", "categories")
         for media_id, item_id, categories in zip(self.media_ids, self.ids, found, strict=True):
-            if categories is not None:
+            if categories not in _NOTHING:
                 for category in _texts(categories):
                     yield media_id, item_id, category
 
-    def keep(self, index: int, key: str, value: Any) -> None:
-        """Puts a leftover of an item into its `extra`."""
-        self.extras.setdefault(index, {})[key] = value
-        self.rows.unknown_fields.add(f"{self.table.name}.{key}")
+    def keep(self, key: str, values: Mapping[int, Any]) -> None:
+        """Puts what is left of a field into the `extra` of its items, by their index."""
+        for index, value in values.items():
+            self.extras.setdefault(index, {})[key] = value
+        if values:
+            self.rows.unknown_fields.add(f"{self.table.name}.{key}")
 
     def build(self) -> None:
         """Makes the arrow table."""
@@ -283,39 +280,18 @@ class _Level:
             if column.api is None:
                 continue
             key, *inside = column.api.split(".")
-            # what does not fit is still whole in the JSON column that it was taken from
-            columns[column.name], misfits = _convert(self.reach(key, *inside), column.kind)
-            if not inside:
-                for index, value in misfits.items():
-                    self.keep(index, key, value)
+            if inside:
+                # what does not fit is still whole in the JSON column that it was taken from
+                columns[column.name], _ = _convert(self.reach(key, *inside), column.kind)
+                continue
+            values = self.texts(key) if column.kind == "json" else self.fields[key]
+            columns[column.name], misfits = _convert(values, column.kind)
+            self.keep(key, misfits)
         if "extra" in self.table.by_name and self.extras:
             columns["extra"] = [
                 encode_json(extra) if (extra := self.extras.get(index)) else None for index in range(self.size)
             ]
         self.rows.tables[self.table.name] = full(self.table, columns, self.size)
-
-
-#: Fields that are expressed without being a column of the same table.
-_EXPRESSED: dict[str, frozenset[str]] = {
-    FOLDERS.name: frozenset(("id", "type", "datasetId")),
-    MEDIA.name: frozenset(("id", "datasetId", "frames")),
-    FRAMES.name: frozenset(("id", "mediaId", "captions", "objects", "timestamp", "endTimestamp")),
-    CAPTIONS.name: frozenset(("id", "mediaId", "frameId")),
-    OBJECTS.name: frozenset(("id", "mediaId", "frameId")),
-}
-
-#: The declared fields of an item, each None.
-_BLANK: dict[str, dict[str, Any]] = {
-    table.name: dict.fromkeys(
-        sorted(_EXPRESSED[table.name] | {c.api.partition(".")[0] for c in table.columns if c.api})
-    )
-    for table in (FOLDERS, MEDIA, FRAMES, CAPTIONS, OBJECTS)
-}
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """An item as an object; one that is something else is kept whole as a field of its own."""
-    return value if isinstance(value, dict) else {"value": value}
 
 
 def _child_ids(given: list[Any], parents: list[str], above: list[int], kind: str) -> list[str]:
@@ -340,7 +316,11 @@ def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:
 def _texts(values: Any) -> list[str]:
     """Values of a tag group or a list of categories as text; what is no text as compact JSON."""
     listed = values if isinstance(values, list) else [values]
-    return [clean_text(v) if isinstance(v, str) else encode_json(v) for v in listed if v is not None]
+    return [v if type(v) is str and v.isascii() else _text(v) for v in listed if v is not None]
+
+
+def _text(value: Any) -> str:
+    return clean_text(value) if isinstance(value, str) else encode_json(value)
 
 
 def _tags(tags: Any) -> list[tuple[str, str]]:
@@ -359,11 +339,10 @@ def _moments(frames: _Level) -> dict[str, Any]:
             texts.append(encode_json(given))
         else:
             texts.append(None)
-            frames.keep(index, "timestamp", given)
+            frames.keep("timestamp", {index: given})
     ends = [_seconds(end) for end in frames.fields["endTimestamp"]]
-    for index, end in enumerate(frames.fields["endTimestamp"]):
-        if end is not None and ends[index] is None:
-            frames.keep(index, "endTimestamp", end)
+    given_ends = zip(frames.fields["endTimestamp"], ends, strict=True)
+    frames.keep("endTimestamp", {n: given for n, (given, end) in enumerate(given_ends) if end is None is not given})
     return {
         "timestamp": texts,
         "timestamp_seconds": [_seconds(text) for text in texts],
@@ -399,7 +378,7 @@ def _convert(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, dict[int, Any
         converted = fast(values)
         if converted is not None:
             return converted, {}
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, MsgspecError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError):
         pass
     fitted = [None if v is None else fit(v) for v in values]
     misfits = {i: v for i, (v, f) in enumerate(zip(values, fitted, strict=True)) if f is None and v is not None}
@@ -430,7 +409,7 @@ def _fit_id(value: Any) -> str | None:
 
 
 def _fast_bigint(values: Sequence[Any]) -> pa.Array | None:
-    # arrow would cut 1.5 to 1
+    # arrow would cut off fractions
     return pa.array(values, pa.int64()) if _only(values, int) else None
 
 
@@ -471,12 +450,12 @@ def _fit_timestamp(value: Any) -> datetime | None:
     return parse_timestamp(value)
 
 
-def _fast_json(values: Sequence[Any]) -> pa.Array | None:
-    return pa.array([None if v is None else encode(v) for v in values], pa.string())
+def _fast_json(values: Sequence[bytes | None]) -> pa.Array | None:
+    return pa.array(values, pa.string())
 
 
-def _fit_json(value: Any) -> str | None:
-    return encode_json(value)
+def _fit_json(value: bytes) -> str | None:
+    return value.decode("utf-8", "replace")
 
 
 _KINDS: dict[Kind, tuple[Callable[[Sequence[Any]], pa.Array | None], Callable[[Any], Any]]] = {

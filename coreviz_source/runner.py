@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import dlt
 from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from coreviz_source.catalog import publish
+from coreviz_source.disk import clear_staging, tidy
 from coreviz_source.errors import CorevizError, DestinationError, find, find_kind
+from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
@@ -33,33 +39,58 @@ _log = logging.getLogger("coreviz_source")
 
 
 def sync(
-    pipeline: dlt.Pipeline, *, progress: Callable[[DatasetReport], None] | None = None, **arguments: Any
+    pipeline: dlt.Pipeline,
+    *,
+    dry_run: bool = False,
+    views: bool = True,
+    progress: Callable[[DatasetReport], None] | None = None,
+    **arguments: Any,
 ) -> Report:
     """Mirrors datasets into the pipeline's destination, for a timer.
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed.
+    next run continues if this one is killed; where another run is in its way it waits up to ten minutes, then
+    leaves with exit code 7; what dlt leaves on disk and in the staging dataset is removed; and comments, indexes and
+    views are brought up to date at the end.
 
     Args:
         pipeline: Where to load.
-        progress: Called after every page with the report of the dataset that is being listed.
+        dry_run: Only find out what would be written: the API and the warehouse are read, nothing is written.
+        views: Whether to make the views (see `create_views`).
+        progress: Called with the report of a dataset after every page, and when its `phase` changes.
         **arguments: Those of `coreviz()`.
 
     Returns:
         What was done with each dataset, and the exit code. Errors of ours are in the report, never raised.
+
+    Raises:
+        KeyboardInterrupt: A signal came. What was loaded before stays, and the next run continues from there.
     """
-    report = Report(run=str(uuid.uuid4()))
+    report = Report(run=str(uuid.uuid4()), dry_run=dry_run)
     began = time.perf_counter()
+    say = progress or (lambda _: None)
     try:
         settings = resolve(**arguments)
-        if _drain(pipeline):
-            # what was interrupted may have been loaded in part, or twice: everything is compared
-            settings = replace(settings, reconcile_every=timedelta(0))
-        memory = Memory(pipeline)
-        memory.mend(frozenset(BY_NAME))
-        with Mirror(settings, memory, frozenset(BY_NAME), report.run, progress) as mirror:
-            _Loads(pipeline, memory, mirror, report).run(mirror.datasets())
+        with Locks(pipeline) as locks, ExitStack() as cleanup:
+            if not dry_run:
+                locks.take_working_directory()
+                cleanup.callback(tidy, pipeline)
+                locks.take_datasets(settings)
+            if pipeline.has_pending_data:
+                # what was interrupted may have been loaded in part, or twice: everything is compared
+                settings = replace(settings, reconcile_every=timedelta(0))
+            if not dry_run:
+                clear_staging()
+                _drain(pipeline, locks)
+            memory = Memory(pipeline, make=not dry_run)
+            if not dry_run:
+                memory.mend(frozenset(BY_NAME), locks.load)
+            write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
+            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
+                _Loads(write, memory, mirror, report, say).run(mirror.datasets())
+                if not dry_run:
+                    report.warnings = publish(memory, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
@@ -75,11 +106,19 @@ class _Loads:
     at its end still changes nothing.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline, memory: Memory, mirror: Mirror, report: Report) -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        write: Callable[[Iterable[Batch]], None],
+        memory: Memory,
+        mirror: Mirror,
+        report: Report,
+        progress: Callable[[DatasetReport], None],
+    ) -> None:
+        self._write = write
         self._memory = memory
         self._mirror = mirror
         self._report = report
+        self._progress = progress
         self._waiting: list[Batch] = []
         self._unloaded: list[DatasetReport] = []
 
@@ -93,11 +132,21 @@ class _Loads:
             for report in self._unloaded:
                 if report.outcome != "failed":
                     report.fail(error)
+                    self._progress(report)
             raise
+        self._enter("done", self._unloaded)
+
+    def _enter(self, phase: Literal["listed", "loading", "done"], reports: Iterable[DatasetReport]) -> None:
+        for report in reports:
+            # a failure stays where it happened
+            if report.exit_code == 0 or report.outcome != "failed":
+                report.phase = phase
+                self._progress(report)
 
     def _run(self, dataset: Dataset) -> None:
-        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id)
+        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id, dataset.name)
         self._unloaded.append(report)
+        self._progress(report)
         try:
             self._dataset(dataset, report)
         except DestinationError:
@@ -107,6 +156,7 @@ class _Loads:
                 _log.exception("Dataset %s", dataset.id)
                 error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
             report.fail(error)
+            self._progress(report)
             report.started_at = report.started_at or datetime.now(timezone.utc)
             self._waiting.append(Batch({RUNS.name: report.row(self._report.run)}))
         if report.message:
@@ -121,6 +171,7 @@ class _Loads:
                 break
         else:
             self._waiting += held
+            self._enter("listed", [report])
             return
         if self._waiting:
             self._load(self._waiting)
@@ -130,13 +181,19 @@ class _Loads:
                 self._load(package)
         else:
             self._load(rest)
+        self._enter("done", [report])
         self._unloaded.remove(report)
 
     def _load(self, batches: Iterable[Batch]) -> None:
-        load(self._pipeline, self._memory, batches)
+        self._write(self._extracted(batches))
         self._waiting = []
         # the dataset being listed, if there is one, has more to come
+        self._enter("done", self._unloaded[:-1])
         self._unloaded = self._unloaded[-1:]
+
+    def _extracted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        yield from batches
+        self._enter("loading", self._unloaded)
 
 
 def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
@@ -157,7 +214,7 @@ def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
     return some()
 
 
-def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> None:
+def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable[Batch]) -> None:
     """Loads batches as one package.
 
     Raises:
@@ -167,25 +224,35 @@ def load(pipeline: dlt.Pipeline, memory: Memory, batches: Iterable[Batch]) -> No
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: (memory, batches))
+        return table_resources(lambda: (locks, memory, batches))
 
-    _step(lambda: pipeline.run(package()), pipeline)
+    try:
+        _step(lambda: pipeline.run(package()), pipeline)
+    finally:
+        locks.release_load()
 
 
-def _drain(pipeline: dlt.Pipeline) -> bool:
-    """Loads the packages that an earlier run extracted and did not finish to load; returns whether there were any.
+def _count(batches: Iterable[Batch]) -> None:
+    """What a dry run does instead of loading: the batches are made, which counts them in the report."""
+    deque(batches, maxlen=0)
+
+
+def _drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
+    """Loads the packages that an earlier run extracted and did not finish to load.
 
     What cannot be loaded although the warehouse answers never will: it is given up, as if the working directory had
     been lost, because the comparison with the warehouse brings it again. Else it would block every later run.
     """
-    pending = pipeline.has_pending_data
-    failure: CorevizError | None = None
-    if pending:
+    if not pipeline.has_pending_data:
+        return
+    with locks.load():
+        failure: CorevizError | None = None
         try:
             _step(lambda: pipeline.run(), pipeline)
         except CorevizError as error:
             failure = error
-    if failure is not None:
+        if failure is None:
+            return
         Memory(pipeline).close()
         _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", failure)
         try:
@@ -195,13 +262,14 @@ def _drain(pipeline: dlt.Pipeline) -> bool:
                 f"What an earlier run left can neither be loaded nor given up: {error}",
                 remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
             ) from error
-    return pending
 
 
 def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
     try:
         run()
     except Exception as error:
+        if isinstance(error, PipelineStepFailed) and isinstance(error.exception, KeyboardInterrupt):
+            raise error.exception from None
         ours = find(error)
         if ours is not None:
             raise ours from error

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal, Optional
 from urllib.parse import urlsplit
 
+import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
@@ -44,6 +45,7 @@ class CorevizConfiguration(BaseConfiguration):
     requests_per_second: Optional[float] = None
     max_media: Optional[int] = None
     resync: bool = False
+    ignored_fields: Optional[Any] = None
 
     __section__ = "coreviz"
 
@@ -67,6 +69,8 @@ class Settings:
     requests_per_second: float | None
     max_media: int | None
     resync: bool
+    ignored_fields: tuple[str, ...]
+    """API names, dotted where they are inside frames, captions or objects."""
 
     @property
     def sliced(self) -> bool:
@@ -74,13 +78,42 @@ class Settings:
         return self.date_from is not None or self.date_to is not None
 
 
+@configspec
+class WarehouseConfiguration(BaseConfiguration):
+    """Where the command line loads to and reads from; also under `sources.coreviz`."""
+
+    destination: str = "duckdb"
+    dataset_name: str = "coreviz"
+    pipeline_name: str = "coreviz_library"
+
+    __section__ = "coreviz"
+
+
+def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
+    """The pipeline that the command line uses, from what was given, then dlt's configuration, then the defaults.
+
+    Args:
+        **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
+
+    Raises:
+        ConfigurationError: There is no such destination.
+    """
+    explicit = {name: value for name, value in given.items() if value is not None}
+    try:
+        found = resolve_configuration(WarehouseConfiguration(), sections=("sources",), explicit_value=explicit)
+        return dlt.pipeline(found.pipeline_name, destination=found.destination, dataset_name=found.dataset_name)
+    except Exception as error:
+        raise ConfigurationError(f"The warehouse under `sources.coreviz` cannot be used: {error}") from None
+
+
 ARGUMENTS = tuple(f.name for f in fields(Settings))
 
 
-def resolve(**arguments: Any) -> Settings:
+def resolve(*, keyless: bool = False, **arguments: Any) -> Settings:
     """Settings from the arguments given, then dlt's configuration, then the defaults.
 
     Args:
+        keyless: Whether there may be no key, which is then empty.
         **arguments: Arguments of `coreviz()`; None means not given.
 
     Raises:
@@ -97,7 +130,7 @@ def resolve(**arguments: Any) -> Settings:
         found = resolve_configuration(CorevizConfiguration(), sections=("sources",), explicit_value=given)
     except Exception as error:
         raise ConfigurationError(f"The settings under `sources.coreviz` cannot be read: {error}") from None
-    return _checked(found)
+    return _checked(found, keyless)
 
 
 def _plain(value: Any) -> Any:
@@ -107,7 +140,7 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _checked(found: CorevizConfiguration) -> Settings:
+def _checked(found: CorevizConfiguration, keyless: bool) -> Settings:
     date_from, date_to = _date(found.date_from, "date_from"), _date(found.date_to, "date_to")
     if date_from and date_to and date_from >= date_to:
         raise ConfigurationError(f"date_from {date_from} is not before date_to {date_to}: the range is half-open.")
@@ -117,7 +150,7 @@ def _checked(found: CorevizConfiguration) -> Settings:
         raise ConfigurationError(f"max_deletes is {found.max_deletes!r}; it is a share between 0 and 1.")
     return Settings(
         dataset_ids=_dataset_ids(found.dataset_ids),
-        api_key=_api_key(found.api_key),
+        api_key=_api_key(found.api_key, keyless),
         base_url=_base_url(found.base_url),
         lookback=_duration(found.lookback, "lookback"),
         reconcile_every=_duration(found.reconcile_every, "reconcile_every"),
@@ -130,25 +163,14 @@ def _checked(found: CorevizConfiguration) -> Settings:
         requests_per_second=_rate(found.requests_per_second),
         max_media=None if found.max_media is None else _positive(found.max_media, "max_media"),
         resync=bool(found.resync),
+        ignored_fields=_ignored_fields(found.ignored_fields),
     )
 
 
 def _dataset_ids(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            try:
-                value = json.loads(text.replace("'", '"'))
-            except ValueError:
-                raise ConfigurationError(f"dataset_ids is {text!r}, not a list of ids.") from None
-        else:
-            value = text.split(",")
-    try:
-        ids = [item.strip() if isinstance(item, str) else str(item) for item in value]
-    except TypeError:
-        raise ConfigurationError(f"dataset_ids is {value!r}, not a list of ids.") from None
+    ids = _texts(value, "dataset_ids")
     if not ids or not all(ids):
         raise ConfigurationError(
             "dataset_ids is empty or holds an empty id.",
@@ -160,8 +182,35 @@ def _dataset_ids(value: Any) -> tuple[str, ...]:
     return tuple({canonical_id(item): item for item in ids}.values())
 
 
-def _api_key(value: str | None) -> str:
+def _ignored_fields(value: Any) -> tuple[str, ...]:
+    names = _texts(value or (), "ignored_fields")
+    for name in names:
+        if not all(name.split(".")):
+            raise ConfigurationError(f"ignored_fields holds {name!r}; it names fields such as blob or frames.blob.")
+    return tuple(dict.fromkeys(names))
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    """A list, or a text that holds one: in JSON, or separated by commas."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                value = json.loads(text.replace("'", '"'))
+            except ValueError:
+                raise ConfigurationError(f"{name} is {text!r}, which is not a list.") from None
+        else:
+            value = text.split(",")
+    try:
+        return [item.strip() if isinstance(item, str) else str(item) for item in value]
+    except TypeError:
+        raise ConfigurationError(f"{name} is {value!r}, which is not a list.") from None
+
+
+def _api_key(value: str | None, keyless: bool) -> str:
     key = (value or os.environ.get(KEY_VARIABLE) or "").strip()
+    if not key and keyless:
+        return ""
     if not key:
         raise AuthenticationError("There is no API key.")
     if not (key.isascii() and key.isprintable()) or " " in key:

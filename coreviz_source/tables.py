@@ -89,6 +89,16 @@ class Table:
         return pa.schema([pa.field(c.name, ARROW_TYPES[c.kind], nullable=c.nullable) for c in self.columns])
 
     @property
+    def partitioned_by(self) -> str | None:
+        """The time by whose months the table is partitioned, in a warehouse that has partitions."""
+        return "created_at" if "created_at" in self.by_name else None
+
+    @property
+    def clustered_by(self) -> tuple[str, ...]:
+        """The columns by which rows lie together, in a warehouse that has clusters: those a load looks for."""
+        return self.replaces
+
+    @property
     def hints(self) -> dict[str, Any]:
         """The table as dlt declares it; set explicitly on every run, because dlt keeps old hints."""
         columns = {c.name: c.hints for c in self.columns}

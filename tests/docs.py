@@ -1,6 +1,7 @@
-"""The documents' examples: how they are found, and how the README's answers are written into it.
+"""The documents' examples: how they are found, and how the answers to their questions are written into them.
 
-`python -m tests.docs DATABASE` fills in the ERD and the answers of the README's questions from a demo database.
+`python -m tests.docs DATABASE` fills in the ERD and the answers from a demo database, and renders the questions of
+docs/sql.md for BigQuery.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import sys
 from pathlib import Path
 
 import duckdb
+import sqlglot
+from sqlglot import exp
 
 from coreviz_source.describe import mermaid
+from coreviz_source.views import render
 
 ROOT = Path(__file__).parents[1]
+README, QUESTIONS, BIGQUERY = ROOT / "README.md", ROOT / "docs" / "sql.md", ROOT / "docs" / "sql_bigquery.sql"
 SQL = re.compile(r"```sql\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 ERD = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
@@ -35,7 +40,38 @@ def filled(text: str, database: duckdb.DuckDBPyConnection) -> str:
     return SQL.sub(lambda m: f"```sql\n{m[1]}```\n\n{answer(database, m[1])}", text)
 
 
+def questions() -> dict[str, str]:
+    """The questions of docs/sql.md, each with its query."""
+    return dict(re.findall(r"^## \d+\. (.*?)\n.*?```sql\n(.*?)```", QUESTIONS.read_text(), re.DOTALL | re.MULTILINE))
+
+
+def for_bigquery(sql: str) -> str:
+    """A query of docs/sql.md in BigQuery's SQL, with what sqlglot leaves as it is and BigQuery does not have."""
+    rewritten = sqlglot.parse_one(render(sql, "bigquery"), read="bigquery")
+    for one in list(rewritten.find_all(exp.Any)):
+        # x = ANY(list) is x IN UNNEST(list)
+        one.parent.replace(exp.In(this=one.parent.this, unnest=exp.Unnest(expressions=[one.this.unnest()])))
+    for quantile in list(rewritten.find_all(exp.WithinGroup)):
+        share, (ordered,) = float(quantile.this.this.name), quantile.expression.expressions
+        approximate = f"APPROX_QUANTILES({ordered.this.sql('bigquery')}, 100)[OFFSET({share * 100:.0f})]"
+        quantile.replace(sqlglot.parse_one(approximate, read="bigquery"))
+    for truncated in rewritten.find_all(exp.TimestampTrunc):
+        if truncated.args["unit"].sql("bigquery") == "WEEK":
+            # BigQuery's week begins on Sunday
+            truncated.set("unit", exp.var("ISOWEEK"))
+    return rewritten.sql("bigquery", pretty=True)
+
+
+def bigquery_page() -> str:
+    """The page docs/sql_bigquery.sql."""
+    head = (
+        "-- The questions of sql.md for BigQuery. They were rendered and parsed by sqlglot; no BigQuery has run them.\n"
+    )
+    return head + "".join(f"\n-- {question}\n{for_bigquery(sql)};\n" for question, sql in questions().items())
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
-        readme.write_text(filled(readme.read_text(), connection))
+        for page in (README, QUESTIONS):
+            page.write_text(filled(page.read_text(), connection))
+    BIGQUERY.write_text(bigquery_page())

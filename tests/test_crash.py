@@ -56,6 +56,18 @@ SCRIPT = textwrap.dedent(
                     die()
             return original(self, statements, *args, **kwargs)
         DuckDbSqlClient.execute_many = execute_many
+    elif moment in ("before an append", "after an append"):
+        from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
+        original = DuckDbCopyJob.run
+        def run(self):
+            global count
+            count -= 1
+            if count < 0 and moment == "before an append":
+                die()
+            original(self)
+            if count < 0:
+                die()
+        DuckDbCopyJob.run = run
     elif moment == "before completion":
         Load.complete_package = lambda *a, **k: die()
     elif moment == "checkpoint":
@@ -166,10 +178,14 @@ def test_a_killed_first_load_continues_after_its_last_checkpoint(new_pipeline, t
         assert report.datasets[dataset].rows["media"] == (120 if lost else 80)
 
 
-def test_a_first_load_killed_between_two_tables_has_no_duplicates_afterwards(new_pipeline, tmp_path):
+@pytest.mark.parametrize("moment", ["before an append", "after an append"])
+@pytest.mark.parametrize("lost", [False, True], ids=["directory kept", "directory lost"])
+def test_a_first_load_killed_between_two_tables_has_no_duplicates_afterwards(new_pipeline, tmp_path, moment, lost):
     library = frozen(60)
     with Studio(library) as studio:
-        killed(studio, tmp_path, "between merges", 3)
+        killed(studio, tmp_path, moment, 3)
+        if lost:
+            shutil.rmtree(tmp_path / "pipelines")
         pipeline: dlt.Pipeline = new_pipeline()
         assert run_sync(pipeline, studio).exit_code == 0
         assert_equal_to(pipeline, studio)

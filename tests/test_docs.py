@@ -12,13 +12,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from coreviz_source.cli import SETTINGS
 from coreviz_source.cli import main as command
+from coreviz_source.cli.options import SETTINGS, WAREHOUSE
 from coreviz_source.describe import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES
-from tests.docs import ROOT, blocks, filled
+from coreviz_source.views import views
+from tests.docs import QUESTIONS, ROOT, blocks, filled
 from tests.scenario import frozen
 
 README = (ROOT / "README.md").read_text()
@@ -59,6 +60,13 @@ def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
     with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
         assert filled(README, database) == README
     assert len(blocks(ROOT / "README.md", "sql")) == 5
+
+
+def test_the_questions_of_the_sql_page_have_the_answers_of_the_demo(demo):
+    directory, _ = demo
+    page = QUESTIONS.read_text()
+    with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
+        assert filled(page, database) == page
 
 
 def test_the_readmes_commands_work_against_a_studio():
@@ -105,18 +113,22 @@ def test_the_tables_page_and_the_diagram_are_those_of_the_code():
     for table in TABLES:
         assert f"{table.name}: {table.description}" in text()
         assert all(column.description.endswith(".") for column in table.columns)
+    for view in views():
+        assert f"{view.name} (view): {view.description}" in text()
 
 
 def test_every_setting_is_documented_everywhere():
     config = (ROOT / ".dlt" / "config.toml").read_text()
-    options = {name for name, _, _ in SETTINGS} | {"resync"}
-    assert options == set(ARGUMENTS)
+    assert {name for name, _, _ in SETTINGS} == set(ARGUMENTS)
     import coreviz_source
 
     for name in ARGUMENTS:
         assert f"`{name}`" in README, name
         assert f"        {name}: " in (coreviz_source.coreviz.__doc__ or ""), name
         assert name == "api_key" or re.search(rf"^# {name} = ", config, re.MULTILINE), name
+    for name, _, _ in WAREHOUSE:
+        assert f"`{name}`" in README, name
+        assert re.search(rf"^# {name} = ", config, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", sorted(command.commands))
@@ -156,6 +168,7 @@ def test_the_example_of_the_secrets_works_when_it_is_filled_in():
         ("check --api-key wrong", 3, "sources.coreviz.api_key"),
         ("sync --lookback soon", 2, "lookback"),
         ("sync --json", 0, '"exit_code": 0'),
+        ("sync --json --no-views", 0, '"warnings": []'),
         ("sync --no-such-option", 2, "No such option"),
         ("schema --format mermaid", 0, "erDiagram"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import pytest
 
 from coreviz_source import sync
 from coreviz_source.local_studio import Studio
+from tests.docs import ROOT
 from tests.postgres import Postgres
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
+from tests.test_docs import shell
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
@@ -175,3 +178,15 @@ def test_a_user_without_permission_is_exit_code_7(server, postgres, tmp_path):
     assert "permission" in report.to_json()
     assert all(dataset.exit_code == 7 for dataset in report.datasets.values())
     assert query(postgres, "SELECT count(*) FROM media") == [(10,)]
+
+
+def test_the_postgres_script_loads_when_it_is_run(server):
+    with Studio(frozen(10)) as studio:
+        done = shell(
+            f"{sys.executable} {ROOT / 'pipelines' / 'postgres_pipeline.py'}",
+            COREVIZ_API_KEY=studio.key,
+            SOURCES__COREVIZ__BASE_URL=studio.url,
+            DESTINATION__POSTGRES__CREDENTIALS=server.url,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "complete, 16 new" in done.stdout

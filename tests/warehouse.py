@@ -25,7 +25,8 @@ def table_rows(client: Any, table: Table) -> list[Row]:
     names = [c.name for c in table.columns if c.name not in HIDDEN]
     kinds = {c.name: c.kind for c in table.columns}
     # JSON as text: some drivers decode it, and a decoded text looks like one that is not
-    form = {"json": "CAST({} AS VARCHAR)"}
+    bigquery = client.capabilities.sqlglot_dialect == "bigquery"
+    form = {"json": "TO_JSON_STRING({})" if bigquery else "CAST({} AS VARCHAR)"}
     listed = ", ".join(form.get(kinds[name], "{}").format(client.escape_column_name(name)) for name in names)
     with client.execute_query(f"SELECT {listed} FROM {client.make_qualified_table_name(table.name)}") as cursor:
         rows = cursor.fetchall()

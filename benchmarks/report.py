@@ -1,0 +1,162 @@
+"""The measurements as the tables of `RESULTS.md`: each goal, its value, and whether it is met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PEERS = {
+    "rest_api": "dlt's `rest_api` source",
+    "Singer": "Singer tap, `target-duckdb`",
+    "Airbyte": "Airbyte manifest, PyAirbyte",
+}
+NAMES = {
+    "floor": "the floor: by hand, no dlt",
+    "Postgres: floor": "Postgres: by hand, no dlt",
+    "Postgres: COPY": "Postgres: `COPY` of rows in memory",
+    "imports": "Python and the imports alone",
+    "help": "`coreviz-source --help`",
+    "check": "`coreviz-source check`",
+    **PEERS,
+}
+
+
+class _Measured:
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told = told
+        self.lines: list[str] = []
+        self.programs = told["programs"][str(told["size"])]
+
+    def median(self, name: str, what: str = "seconds", size: int | None = None) -> float | None:
+        programs = self.programs if size is None else self.told["programs"][str(size)]
+        return float(programs[name][what]["median"]) if name in programs else None
+
+    def ratio(
+        self, measure: str, name: str, other: str, bound: float | None, at_least: bool = False, against: str = ""
+    ) -> None:
+        """A line that compares two programs; `at_least` where the other one is to take longer."""
+        value, base = self.median(name), self.median(other)
+        if value is None or base is None:
+            self.add(measure, "not measured", "", "", None)
+            return
+        ratio = base / value if at_least else value / base
+        met = None if bound is None else ratio >= bound if at_least else ratio <= bound
+        self.add(
+            measure,
+            f"{value:.2f} s",
+            f"{against or NAMES.get(other, other)}: {base:.2f} s",
+            f"{ratio:.2f} ×" + (" faster" if at_least else ""),
+            met,
+            "" if bound is None else f"{'≥' if at_least else '≤'} {bound:g} ×",
+        )
+
+    def add(self, measure: str, value: str, other: str, ratio: str, met: bool | None, goal: str = "") -> None:
+        verdict = {True: "yes", False: "**no**", None: ""}[met]
+        self.lines.append(f"| {measure} | {value} | {other} | {ratio} | {goal} | {verdict} |")
+
+
+def report(told: dict[str, Any]) -> str:
+    """The text of `RESULTS.md`."""
+    size, largest = told["size"], told["largest"]
+    library = told["libraries"][str(size)]
+    rows = sum(count for name, count in library.items() if name != "bytes")
+    text = [
+        "# Results",
+        "",
+        "Written by `make bench`; [README.md](README.md) says what each program is. Whole processes, start of Python "
+        "included, unless a line says otherwise.",
+        "",
+        f"{size:,} media: {rows:,} rows, {library['bytes'] / 1e6:.0f} MB of JSON. Medians of {told['rounds']} rounds; "
+        f"{told['cores']} cores, Python {told['python']}. The run took {told['minutes']} minutes.",
+        "",
+        "![time and memory against the size of the library](../docs/images/benchmark.png)",
+        "",
+        "## Goals",
+        "",
+        "| measure | value | against | ratio | goal | met |",
+        "|---|---|---|---|---|---|",
+        *_goals(told, size, largest),
+        "",
+        f"## Programs, {size:,} media",
+        "",
+        "| program | rounds | seconds | fastest to slowest | CPU seconds | peak memory, MB | rows lost |",
+        "|---|---|---|---|---|---|---|",
+        *(_program(name, program, library) for name, program in told["programs"][str(size)].items()),
+        *(f"| {PEERS[name]} | could not be installed or run |  |  |  |  |  |" for name in told["missing"]),
+        "",
+        "## Size of the library",
+        "",
+        "Seconds, milliseconds a media and peak memory of one first load each.",
+        "",
+        "| media | program | seconds | ms a media | peak memory, MB | rows lost |",
+        "|---|---|---|---|---|---|",
+        *_sizes(told),
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _goals(told: dict[str, Any], size: int, largest: int) -> list[str]:
+    m = _Measured(told)
+    load = "First load into DuckDB"
+    m.ratio(load, "first load", "floor", 1.3)
+    m.ratio(load, "first load", "rest_api", 15, at_least=True)
+    m.ratio(load, "first load", "Singer", 5, at_least=True)
+    m.ratio(load, "first load", "Airbyte", None, at_least=True)
+    m.ratio("First load into Postgres", "Postgres: first load", "Postgres: COPY", 2)
+    m.ratio("First load into Postgres", "Postgres: first load", "Postgres: floor", None)
+    m.ratio("Complete listing, nothing changed", "complete listing, unchanged", "first load", 0.2)
+    ordinary = f"Ordinary run, nothing new ({told['requests']} requests)"
+    m.ratio(ordinary, "ordinary run, unchanged", "imports", None)
+    slow, fast = "first load, 8 in flight, 100 ms", "first load, 8 in flight"
+    m.ratio("First load, 100 ms a request, 8 in flight", slow, fast, 1.5, against="without latency")
+    m.ratio("Everything written again (`resync`), DuckDB", "resync", "first load", 2)
+    m.ratio("Everything written again (`resync`), Postgres", "Postgres: resync", "Postgres: first load", 2)
+    for what, unit, bound in (("memory", "MB", 1.3), ("seconds", "ms a media", 1.2)):
+        small, large = m.median("first load", what, size), m.median("first load", what, largest)
+        assert small is not None and large is not None
+        if what == "seconds":
+            small, large = small / size * 1000, large / largest * 1000
+        m.add(
+            f"{'Peak memory' if what == 'memory' else 'Time'}, {largest:,} media",
+            f"{large:.3g} {unit}" if what == "seconds" else f"{large:.0f} {unit}",
+            f"{size:,} media: " + (f"{small:.3g} {unit}" if what == "seconds" else f"{small:.0f} {unit}"),
+            f"{large / small:.2f} ×",
+            large / small <= bound,
+            f"≤ {bound:g} ×",
+        )
+    helped = m.median("help") or 0.0
+    m.add("`coreviz-source --help`", f"{helped:.2f} s", "", "", helped < 0.3, "< 0.3 s")
+    m.add(
+        "`coreviz-source check`", f"{m.median('check'):.2f} s", f"heavy imports: {', '.join(told['heavy'])}", "", None
+    )
+    return m.lines
+
+
+def _lost(rows: dict[str, int], library: dict[str, int]) -> str:
+    """What is missing of the tables that a program makes."""
+    if not rows:
+        return ""
+    lost = [f"{library[name] - count:,} {name}" for name, count in rows.items() if count != library[name]]
+    return ", ".join(lost) or "none"
+
+
+def _program(name: str, program: dict[str, Any], library: dict[str, int]) -> str:
+    seconds = program["seconds"]
+    # of COPY only the statements are timed: what prepares the rows is in none of the figures
+    used = f"{program['cpu']['median']:.2f} | {program['memory']['median']:.0f}"
+    return (
+        f"| {NAMES.get(name, name)} | {program['rounds']} | {seconds['median']:.2f} "
+        f"| {min(seconds['all']):.2f} to {max(seconds['all']):.2f} "
+        f"| {' | ' if name == 'Postgres: COPY' else used} | {_lost(program['rows'], library)} |"
+    )
+
+
+def _sizes(told: dict[str, Any]) -> list[str]:
+    shown = ("first load", "floor", *PEERS)
+    return [
+        f"| {int(size):,} | {NAMES.get(name, name)} | {programs[name]['seconds']['median']:.2f} "
+        f"| {programs[name]['seconds']['median'] / int(size) * 1000:.3f} | {programs[name]['memory']['median']:.0f} "
+        f"| {_lost(programs[name]['rows'], told['libraries'][size])} |"
+        for size, programs in told["programs"].items()
+        for name in shown
+        if name in programs
+    ]

@@ -1,0 +1,43 @@
+"""`coreviz-source dashboard`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from coreviz_source.cli.options import warehouse
+
+if TYPE_CHECKING:
+    import dlt
+
+EXAMPLES = """\b
+Examples:
+  coreviz-source dashboard                       on coreviz_library.duckdb
+  coreviz-source dashboard --demo                on what `coreviz-source demo` loaded
+  coreviz-source dashboard --destination postgres
+"""
+
+
+@click.command("dashboard", epilog=EXAMPLES)
+@click.option("--demo", is_flag=True, help="Show coreviz_demo.duckdb, which `demo` loads, and serve its pictures.")
+@click.option("--port", type=int, help="Port on 127.0.0.1. Default: 8501, or the next that is free.")
+@click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
+@warehouse
+def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
+    """Open a page on the warehouse: pictures with captions, charts, runs. Only reads; only on this machine."""
+    import dlt
+
+    from coreviz_source.errors import ConfigurationError
+
+    try:
+        from coreviz_source.dashboard import serve
+
+        if demo:
+            pipeline = dlt.pipeline("coreviz_demo", destination="duckdb", dataset_name="coreviz")
+        serve(pipeline, port=port, browser=not no_browser, demo=demo)
+    except ImportError as error:
+        extras = "dashboard,demo" if demo else "dashboard"
+        raise ConfigurationError(
+            f"{error}.", remedy=f"The dashboard needs an extra: pip install 'coreviz-source[{extras}]'"
+        ) from error

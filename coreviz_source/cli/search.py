@@ -1,0 +1,44 @@
+"""`coreviz-source search`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from coreviz_source.cli.options import warehouse
+
+if TYPE_CHECKING:
+    import dlt
+
+EXAMPLES = """\b
+Examples:
+  coreviz-source search "red shoe"
+  coreviz-source search "red shoe" --limit 5 --json | jq -r '.[].blob'
+"""
+
+
+@click.command("search", epilog=EXAMPLES)
+@click.argument("text")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many captions at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
+@warehouse
+def command(pipeline: dlt.Pipeline, text: str, limit: int, as_json: bool) -> None:
+    """Print the captions that match TEXT, those of the newest media first. Reads the warehouse alone."""
+    from dataclasses import asdict
+
+    from coreviz_source.search import search
+
+    found = search(pipeline, text, limit)
+    if as_json:
+        click.echo(json.dumps([asdict(match) for match in found], ensure_ascii=False))
+        return
+    for match in found:
+        moment = f", page {match.page_number}" if match.page_number is not None else ""
+        if match.timestamp_seconds:
+            moment = f", at {match.timestamp_seconds:.1f} s"
+        click.echo(f"{match.media_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        click.echo(f"  {match.caption}\n  {match.blob or ''}")
+    if not found:
+        click.echo("No caption matches.", err=True)

@@ -1,0 +1,81 @@
+"""`coreviz-source status`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coreviz_source.cli.options import settings, warehouse
+
+if TYPE_CHECKING:
+    import dlt
+
+    from coreviz_source.status import DatasetStatus
+
+EXAMPLES = """\b
+Examples:
+  coreviz-source status                          for people
+  coreviz-source status --json | jq '.warnings'  for alerts
+"""
+
+
+@click.command("status", epilog=EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@warehouse
+@settings("dataset_ids", "api_key", "base_url", "lookback", "reconcile_every")
+def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
+    """Say how fresh the warehouse is, what waits, and what the next run will do.
+
+    Works without a key and without a network; then it does not say which datasets left the account.
+    """
+    from coreviz_source.status import read_status
+
+    status = read_status(pipeline, **arguments)
+    if as_json:
+        click.echo(status.to_json())
+        return
+    click.echo(f"{status.destination} {status.location}, schema {status.schema}")
+    for dataset in status.datasets:
+        _print(dataset)
+    if not status.datasets:
+        click.echo("Nothing was loaded yet.")
+    if status.account:
+        click.echo(f"Which datasets the account lists: {status.account}.", err=True)
+    for warning in status.warnings:
+        click.secho(f"Warning: {warning}", fg="yellow", err=True)
+
+
+def _print(dataset: DatasetStatus) -> None:
+    click.echo(f"{click.style(dataset.name or 'Dataset', bold=True)}  {dataset.dataset_id}")
+    outcome = f", {dataset.outcome}" if dataset.outcome else ""
+    _line("last run", f"{_ago(dataset.last_run)}{outcome}")
+    if dataset.message:
+        _line("", dataset.message.strip())
+    _line("last complete", _ago(dataset.last_complete))
+    others = {name.replace("_", " "): n for name, n in dataset.rows.items() if name not in ("datasets", "media")}
+    _line("holds", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))
+    if dataset.without_caption:
+        _line("waiting", f"{dataset.without_caption:,} media have no caption")
+    _line("next run", dataset.next_run)
+
+
+def _line(label: str, text: str) -> None:
+    # in a pipe a line is a line
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+    click.echo(textwrap.fill(text, width, initial_indent=f"  {label:<15}", subsequent_indent=" " * 17))
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = (datetime.now(timezone.utc) - moment).total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{moment:%Y-%m-%d %H:%M UTC}, {count} {unit}{'s' if count > 1 else ''} ago"
+    return f"{moment:%Y-%m-%d %H:%M UTC}, just now"

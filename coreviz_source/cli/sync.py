@@ -1,0 +1,138 @@
+"""`coreviz-source sync`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from coreviz_source.cli.options import settings, warehouse
+
+if TYPE_CHECKING:
+    import dlt
+
+    from coreviz_source.report import DatasetReport, Report
+
+EXAMPLES = """\b
+Examples:
+  coreviz-source sync                            all datasets of the account, into coreviz_library.duckdb
+  coreviz-source sync --dry-run                  what would change
+  coreviz-source sync --destination postgres     credentials in .dlt/secrets.toml
+  coreviz-source sync --max-media 100            a sample
+  coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
+  coreviz-source sync --json | jq .exit_code     for scripts
+"""
+
+
+@click.command("sync", epilog=EXAMPLES)
+@click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
+@click.option("--views/--no-views", default=True, help="Make the views for analysts at the end, or leave them out.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; everything else goes to stderr.")
+@warehouse
+@settings()
+def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
+    """Load what changed since the last run; the first run loads everything.
+
+    Run it as often as you like: a run over an unchanged library writes nothing but its own line in _coreviz_runs. One
+    dataset that fails does not stop the others. When it is interrupted or killed, the next run continues.
+    """
+    import logging
+
+    from rich.console import Console
+
+    from coreviz_source.cli.progress import Log, Screen
+    from coreviz_source.runner import sync
+
+    # what goes wrong is in the report, which is printed
+    logging.getLogger("coreviz_source").addHandler(logging.NullHandler())
+    logging.getLogger("coreviz_source").propagate = False
+    console = Console(stderr=True)
+    live = console.is_terminal and not console.is_dumb_terminal
+    display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
+    usual = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with display:
+            report = sync(pipeline, dry_run=dry_run, views=views, progress=display, **arguments)
+    except KeyboardInterrupt as interruption:
+        _leave(interruption, display.reports, as_json)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    if live:
+        for dataset in report.datasets.values():
+            # on a terminal the table stays, which says the rest
+            if sys.stdout.isatty() or as_json:
+                _print_message(dataset)
+            else:
+                _print(dataset, dry_run, to_stderr=False)
+    for error in report.errors:
+        _complain(str(error), "red")
+    for warning in report.warnings:
+        _complain(warning, "yellow")
+    if report.datasets:
+        click.echo(_summary(report), err=as_json)
+    if as_json:
+        click.echo(report.to_json())
+    sys.exit(report.exit_code)
+
+
+def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
+    rows = sum(dataset.rows.values())
+    click.echo(
+        f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''}  {dataset.outcome}: "
+        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} gone; "
+        f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
+        err=to_stderr,
+    )
+    _print_message(dataset)
+
+
+def _print_message(dataset: DatasetReport) -> None:
+    if dataset.message:
+        text = f"  {dataset.name or dataset.dataset_id}: {dataset.message.strip()}"
+        _complain(text, "red" if dataset.exit_code else "yellow")
+
+
+def _complain(text: str, color: str) -> None:
+    # in a log a line is a line
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
+    click.secho(textwrap.fill(text, width, subsequent_indent="  "), fg=color, err=True)
+
+
+def _summary(report: Report) -> str:
+    done = report.datasets.values()
+    failed = sum(dataset.exit_code != 0 for dataset in done)
+    rows = sum(n for dataset in done for n in dataset.rows.values())
+    fields = sorted({name for dataset in done for name in dataset.unknown_fields})
+    many = f"{len(done)} dataset{'' if len(done) == 1 else 's'}"
+    problems = f", {failed} with problems" if failed else ""
+    unknown = f"\nFields without a column, kept in `extra`: {', '.join(fields)}" if fields else ""
+    written = f"{rows:,} rows {'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
+    return f"{many}{problems}; {written}{unknown}"
+
+
+class _Terminated(KeyboardInterrupt):
+    signal_code = signal.SIGTERM
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _leave(interruption: KeyboardInterrupt, reports: dict[str, DatasetReport], as_json: bool) -> NoReturn:
+    # dlt's own exception carries the signal that it caught
+    code = 128 + int(getattr(interruption, "signal_code", signal.SIGINT))
+    click.echo("Interrupted. What was loaded stays; the next run continues from there.", err=True)
+    if as_json:
+        from coreviz_source.report import Report
+
+        click.echo(json.dumps({**Report("", dict(reports)).to_dict(), "exit_code": code, "interrupted": True}))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # requests in flight are not waited for, which could take minutes if the API hangs
+    os._exit(code)

@@ -1,0 +1,81 @@
+"""Answers of the warehouse as the pages need them: kept for some seconds; an error becomes a note of what to do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import wraps
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from coreviz_source.dashboard import queries, served
+from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError
+from coreviz_source.errors import CorevizError
+
+#: Seconds that an answer is kept, for all who look at the page.
+KEPT = 5
+
+
+@st.cache_data(ttl=KEPT, max_entries=200, show_spinner=False)
+def answer(question: str, *arguments: Any) -> Any:
+    """What a function of `queries` finds, asked over a connection of its own."""
+    with served().opened() as reader:
+        return getattr(queries, question)(reader, *arguments)
+
+
+@st.cache_data(ttl=KEPT, max_entries=50, show_spinner=False)
+def answers(*questions: str, dataset: str | None = None) -> dict[str, Any]:
+    """What several functions of `queries` find of a dataset, or of all, over one connection."""
+    with served().opened() as reader:
+        return {question: getattr(queries, question)(reader, dataset) for question in questions}
+
+
+def picture(address: str | None) -> str | None:
+    """An address that may stand in a page, None for any other: only http and https, never script or data."""
+    if not address or not re.match(r"https?://[^\s/]", address, re.IGNORECASE):
+        return None
+    begins = served().address
+    if begins and address.startswith(begins[0]):
+        return begins[1] + address[len(begins[0]) :]
+    return address
+
+
+def page(draw: Callable[[], None]) -> Callable[[], None]:
+    """A page, or what to do where the warehouse has no answer."""
+
+    @wraps(draw)
+    def drawn() -> None:
+        try:
+            draw()
+        except NothingLoadedError as error:
+            note(error.message, error.remedy)
+        except BusyError as error:
+            note(error.message, f"{error.remedy} This page tries again by itself.")
+            time.sleep(2)
+            st.rerun()
+        except CorevizError as error:
+            note("The warehouse does not answer.", str(error))
+
+    return drawn
+
+
+def note(what: str, remedy: str) -> None:
+    """Says what there is instead of content, and what to do about it."""
+    st.html(
+        f'<div style="padding: 3.5rem 1rem; text-align: center; max-width: 44rem; margin: auto;">'
+        f'<div style="font-size: 1.15rem; font-weight: 600; margin-bottom: .4rem;">{escape(what)}</div>'
+        f'<div style="opacity: .72;">{escape(remedy)}</div></div>'
+    )
+
+
+def dataset_names() -> dict[str, str]:
+    """The datasets' names by id; where there is none, the beginning of the id."""
+    return {row["dataset_id"]: name_of(row) for row in answer("datasets")}
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """The name of the dataset that a row belongs to."""
+    return str(row.get("dataset_name") or row.get("name") or row["dataset_id"][:8])

@@ -1,0 +1,121 @@
+// Text from the warehouse only ever becomes text nodes and attributes here: nothing of it is parsed as HTML.
+const make = (tag, name, ...children) => {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...children.filter((child) => child != null && child !== ""));
+  return element;
+};
+const HUES = [200, 28, 128, 318, 62, 0, 260, 165];
+const percent = (share) => `${share * 100}%`;
+
+const image = (address, title) => {
+  if (!address) return make("span", "cv-gap", "No picture");
+  const picture = make("img");
+  picture.referrerPolicy = "no-referrer";
+  picture.alt = title;
+  picture.onerror = () => picture.replaceWith(make("span", "cv-gap", "Picture not reachable"));
+  picture.src = address;
+  return picture;
+};
+
+const pairs = (rows) =>
+  make("dl", "cv-pairs", ...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+
+const section = (title, ...children) => make("section", "", make("h3", "", title), ...children);
+
+// one frame: its picture with the boxes over it, and beside it what is said and seen
+const show = (view, data, number) => {
+  const frame = data.frames[number];
+  const stage = make("div", "cv-stage", image(frame.picture, data.title));
+  if (frame.ratio) {
+    stage.style.aspectRatio = frame.ratio;
+    stage.style.setProperty("--ratio", frame.ratio);
+  }
+  const seen = make("ul", "cv-seen");
+  frame.objects.forEach((thing, place) => {
+    const entry = make("li", thing.box ? "" : "cv-unplaced", thing.label ?? "unnamed");
+    entry.style.setProperty("--hue", HUES[place % HUES.length]);
+    seen.append(entry);
+    if (!thing.box) return;
+    const box = make("div", "cv-box", make("span", "", thing.label ?? "unnamed"));
+    box.style.setProperty("--hue", HUES[place % HUES.length]);
+    box.style.left = percent(thing.box.x);
+    box.style.top = percent(thing.box.y);
+    box.style.width = percent(thing.box.width);
+    box.style.height = percent(thing.box.height);
+    if (thing.box.y < 0.08) box.classList.add("cv-low");
+    stage.append(box);
+    entry.onmouseenter = () => stage.classList.add("cv-one") || box.classList.add("cv-on");
+    entry.onmouseleave = () => stage.classList.remove("cv-one") || box.classList.remove("cv-on");
+  });
+  view.querySelector(".cv-stage").replaceWith(stage);
+  view.querySelector(".cv-said").replaceChildren(
+    section(
+      frame.at ? `Captions · ${frame.at}` : "Captions",
+      ...(frame.captions.length
+        ? frame.captions.map(({ text, by }) =>
+            make("blockquote", "", make("p", "", text ?? "(no text)"), make("footer", "", by)))
+        : [make("p", "cv-mute", "No caption yet.")]),
+    ),
+    ...(frame.objects.length ? [section("Detected", seen)] : []),
+    ...(frame.text ? [section("Text", make("p", "cv-text", frame.text))] : []),
+  );
+  for (const [place, entry] of view.querySelectorAll(".cv-strip button, .cv-tick").entries())
+    entry.toggleAttribute("aria-current", place % data.frames.length === number);
+};
+
+const timeline = (view, data) => {
+  const choose = (number) => () => {
+    show(view, data, number);
+    view.querySelectorAll(".cv-strip button")[number]?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+  const strip = make("div", "cv-strip");
+  data.frames.forEach((frame, number) => {
+    const button = make("button", "", image(frame.thumb, `Frame ${number + 1}`), make("span", "", frame.at));
+    button.type = "button";
+    button.onclick = choose(number);
+    strip.append(button);
+  });
+  const line = make("div", "cv-line");
+  const end = data.duration ?? Math.max(...data.frames.map((frame) => frame.second ?? 0));
+  if (end > 0 && data.frames.some((frame) => frame.second != null)) {
+    for (const [number, frame] of data.frames.entries()) {
+      const tick = make("button", "cv-tick");
+      tick.type = "button";
+      tick.title = frame.at ?? "";
+      tick.style.left = percent(Math.min(Math.max((frame.second ?? 0) / end, 0), 1));
+      tick.onclick = choose(number);
+      line.append(tick);
+    }
+    return make("div", "cv-time", strip, line, make("div", "cv-ends", make("span", "", "0 s"), make("span", "", `${end.toFixed(1)} s`)));
+  }
+  return make("div", "cv-time", strip);
+};
+
+export default function ({ data, parentElement }) {
+  const head = make("header", "", make("h2", "", data.title), make("p", "cv-mute", data.collection));
+  if (data.file) {
+    const file = make("a", "cv-file", "Open the file");
+    file.href = data.file;
+    file.target = "_blank";
+    file.rel = "noopener noreferrer";
+    head.append(file);
+  }
+  const facts = make("div", "cv-facts");
+  if (data.tags.length)
+    facts.append(section("Tags", make("ul", "cv-tags", ...data.tags.map(([group, tag]) =>
+      make("li", "", make("span", "", group), tag)))));
+  facts.append(section("Facts", pairs(data.facts)));
+  if (data.exif.length) facts.append(section("Exif", pairs(data.exif)));
+  for (const [name, text] of data.json)
+    facts.append(make("details", "", make("summary", "", name), make("pre", "", text)));
+  const view = make("div", "cv-media", head, make("div", "cv-stage"), make("div", "cv-said"));
+  if (data.frames.length > 1) view.querySelector(".cv-stage").after(timeline(view, data));
+  view.append(facts);
+  const old = parentElement.querySelector(":scope > .cv-media");
+  if (old) old.replaceWith(view);
+  else parentElement.append(view);
+  show(view, data, data.first);
+  const strip = view.querySelector(".cv-strip");
+  if (strip) strip.scrollLeft = strip.children[data.first].offsetLeft - strip.offsetLeft;
+}

@@ -1,0 +1,159 @@
+"""One media: its frames on a timeline, captions, objects in their boxes, and everything else that is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from coreviz_source.dashboard.answers import answer, name_of, note, page, picture
+from coreviz_source.dashboard.boxes import box
+from coreviz_source.dashboard.queries import Row
+
+_viewer = st.components.v2.component(
+    "coreviz_media",
+    css=Path(__file__).with_name("media.css").read_text(encoding="utf-8"),
+    js=Path(__file__).with_name("media.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
+
+
+@page
+def media() -> None:
+    """Draws the page of the media that the address names."""
+    dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
+    found = answer("media", dataset_id, media_id)
+    if found is None:
+        note("This media is not in the warehouse.", "It may be gone since; the gallery shows what is there.")
+        return
+    wanted = st.query_params.get("frame")
+    first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
+    _viewer(data={**_shown(found), "first": first}, key=f"media-{media_id}")
+
+
+def here() -> st.Page:
+    """The page in Streamlit's navigation, which shows it only to those who are on it."""
+    return st.Page(media, title="Media", url_path="media", visibility="hidden")
+
+
+def names(dataset_id: str, media_id: str, frame_id: str | None) -> dict[str, str]:
+    """What names a media, and the frame to begin with, in the page's address."""
+    return {"in": dataset_id, "media": media_id, **({"frame": frame_id} if frame_id else {})}
+
+
+def title(row: Row) -> str:
+    """The file's name without the folders in it."""
+    name = str(row["name"] or row["id"])
+    return name.rstrip("/").rpartition("/")[2] or name
+
+
+def clock(seconds: float) -> str:
+    """A moment in a video: 0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _shown(found: Row) -> dict[str, Any]:
+    captions, objects = defaultdict(list), defaultdict(list)
+    for row in found["captions"]:
+        captions[row["frame_id"]].append({"text": row["text"], "by": _by(row)})
+    sizes = {frame["id"]: (frame["width"], frame["height"]) for frame in found["frames"]}
+    for row in found["objects"]:
+        place = box(row["extra"], *sizes.get(row["frame_id"], (None, None)))
+        objects[row["frame_id"]].append({"label": row["label"] or row["type"], "box": place and asdict(place)})
+    frames = [
+        {
+            "picture": picture(frame["blob"]) or picture(frame["thumbnail_blob"]),
+            "thumb": picture(frame["thumbnail_blob"]) or picture(frame["blob"]),
+            "at": _moment(frame, found),
+            "second": frame["timestamp_seconds"] if found["type"] == "video" else None,
+            "text": frame["text"],
+            "ratio": frame["width"] / frame["height"] if frame["width"] and frame["height"] else None,
+            "captions": captions.pop(frame["id"], []),
+            "objects": objects.pop(frame["id"], []),
+        }
+        for frame in found["frames"]
+    ]
+    own = picture(found["blob"])
+    if not frames:
+        ratio = found["width"] / found["height"] if found["width"] and found["height"] else None
+        still = own if found["type"] == "image" else None
+        frames = [{"picture": still, "thumb": still, "at": None, "second": None, "text": None, "ratio": ratio,
+                   "captions": [], "objects": []}]  # fmt: skip
+    # captions and objects whose frame is not there (any more) still belong to the media
+    frames[0]["captions"] = [*frames[0]["captions"], *(c for rest in captions.values() for c in rest)]
+    return {
+        "title": title(found),
+        "collection": name_of(found),
+        "file": own,
+        "duration": found["duration"] if found["type"] == "video" else None,
+        "frames": frames,
+        "tags": [[row["tag_group"], row["tag"]] for row in found["tags"]],
+        "facts": _facts(found),
+        "exif": _exif(found["exif"]),
+        "json": [[name, _pretty(found[name])] for name in ("metadata", "extra") if found[name]],
+    }
+
+
+def _moment(frame: Row, found: Row) -> str | None:
+    if frame["page_number"] is not None:
+        return f"Page {frame['page_number']}"
+    if found["type"] == "video" and frame["timestamp_seconds"] is not None:
+        return f"{frame['timestamp_seconds']:.1f} s"
+    return None
+
+
+def _by(caption: Row) -> str:
+    return ", ".join(filter(None, (caption["model"], _time(caption["created_at"]))))
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def _facts(found: Row) -> list[list[str]]:
+    size = found["size_bytes"]
+    facts = {
+        "Type": found["type"],
+        "Size": f"{found['width']} × {found['height']}" if found["width"] and found["height"] else None,
+        "Duration": f"{found['duration']:.1f} s" if found["duration"] is not None else None,
+        "File": None if size is None else f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
+        "Created": _time(found["created_at"]),
+        "Updated": _time(found["updated_at"]),
+        "Moderation": ", ".join(
+            filter(None, (found["moderation_status"], *(row["category"] for row in found["categories"])))
+        ),
+        "Deleted": _time(found["deleted_at"]),
+        "Status": found["status"],
+        "Version": found["version_number"],
+        "Name": found["name"],
+        "Id": found["id"],
+    }
+    return [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
+
+
+def _decoded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _exif(value: Any) -> list[list[str]]:
+    exif = _decoded(value)
+    tags = exif.get("tags", exif) if isinstance(exif, dict) else None
+    if not isinstance(tags, dict):
+        return []
+    return [[str(name), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)] for name, v in tags.items()]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(_decoded(value), indent=2, ensure_ascii=False, default=str)

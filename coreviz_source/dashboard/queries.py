@@ -1,0 +1,367 @@
+"""Every question that the dashboard asks, in one dialect; `warehouse.py` renders it for the database.
+
+Nothing here reads a table whole: each answer is a page, one media, or a count by something that has few values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+from coreviz_source.dashboard.warehouse import Reader
+
+Row = dict[str, Any]
+
+#: Pictures a page of the gallery.
+PAGE = 48
+#: Frames, captions and objects of one media that are shown.
+MOST = 2000
+#: Days of growth that are charted.
+SPAN = 3 * 365
+#: Up to so many days they are counted by the day, else by the week.
+DAILY = 60
+#: Upper ends, in seconds, of the spans by which the time until the first caption is counted.
+LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the gallery shows; None and empty mean that it does not matter.
+
+    Attributes:
+        words: Each must occur in the same caption, page text or file name, in any case.
+        dataset: Id of a dataset.
+        kind: image, video or pdf.
+        moderation: A moderation status.
+        tag: A tag group and one of its values.
+        label: Label of a detected object.
+        since: Created on this day or later, UTC.
+        until: Created before this day, UTC.
+    """
+
+    words: tuple[str, ...] = ()
+    dataset: str | None = None
+    kind: str | None = None
+    moderation: str | None = None
+    tag: tuple[str, str] | None = None
+    label: str | None = None
+    since: date | None = None
+    until: date | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that the conditions name."""
+        group, tag = self.tag or (None, None)
+        return {
+            **{f"word{i}": word.lower() for i, word in enumerate(self.words)},
+            "dataset": self.dataset,
+            "kind": self.kind,
+            "moderation": self.moderation,
+            "tag_group": group,
+            "tag": tag,
+            "label": self.label,
+            "since": _midnight(self.since),
+            "until": _midnight(self.until),
+        }
+
+    def _speaks(self, column: str) -> str:
+        return " AND ".join(f"STRPOS(LOWER({column}), @word{i}) > 0" for i in range(len(self.words)))
+
+    @property
+    def sql(self) -> str:
+        """`FROM` and `WHERE` of the media that are shown."""
+        conditions = ["m.deleted_at IS NULL"]
+        if self.words:
+            # by id alone: no query plan of the three databases is faster, and an id is a UUID
+            conditions.append(f"""({self._speaks("m.name")}
+                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")})
+                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")}))""")
+        if self.dataset:
+            conditions.append("m.dataset_id = @dataset")
+        if self.kind:
+            conditions.append("m.type = @kind")
+        if self.moderation:
+            conditions.append("m.moderation_status = @moderation")
+        if self.since:
+            conditions.append("m.created_at >= @since")
+        if self.until:
+            conditions.append("m.created_at < @until")
+        if self.tag:
+            conditions.append(
+                "EXISTS (SELECT 1 FROM media_tags t WHERE t.dataset_id = m.dataset_id AND t.media_id = m.id"
+                " AND t.tag_group = @tag_group AND t.tag = @tag)"
+            )
+        if self.label:
+            conditions.append(
+                "EXISTS (SELECT 1 FROM objects o WHERE o.dataset_id = m.dataset_id AND o.media_id = m.id"
+                " AND o.label = @label)"
+            )
+        return f"FROM media m WHERE {' AND '.join(conditions)}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page of the gallery ended: the next one continues behind it."""
+
+    created_at: datetime | None
+    media_id: str
+
+
+def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> list[Row]:
+    """A page of media, newest first, each with its first caption, or the one that was searched, and that frame."""
+    behind, values = "", filters.values
+    if after is not None and after.created_at is not None:
+        behind = (
+            "AND (m.created_at < @created_at OR (m.created_at = @created_at AND m.id < @media_id)"
+            " OR m.created_at IS NULL)"
+        )
+        values |= {"created_at": after.created_at, "media_id": after.media_id}
+    elif after is not None:
+        behind = "AND m.created_at IS NULL AND m.id < @media_id"
+        values |= {"media_id": after.media_id}
+    media = reader.rows(
+        f"""SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.duration, m.moderation_status, m.created_at
+        {filters.sql} {behind} ORDER BY m.created_at DESC NULLS LAST, m.id DESC LIMIT {PAGE}""",
+        **values,
+    )
+    if not media:
+        return []
+    listed, ids = _listed([row["id"] for row in media])
+    suits = filters._speaks("c.text") or "FALSE"
+    captions = reader.rows(
+        f"""SELECT k.dataset_id, k.media_id, k.text, k.frame_id, k.said, k.captions FROM (
+            SELECT c.dataset_id, c.media_id, c.text, c.frame_id, COALESCE(f.thumbnail_blob, f.blob) AS said,
+                COUNT(*) OVER (PARTITION BY c.dataset_id, c.media_id) AS captions,
+                ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
+                    ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number,
+                    c.created_at DESC, c.id) AS place
+            FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
+            WHERE c.media_id IN ({listed})
+        ) k WHERE k.place = 1""",
+        **ids,
+        **values,
+    )
+    frames = reader.rows(
+        f"""SELECT k.dataset_id, k.media_id, k.blob, k.frames FROM (
+            SELECT f.dataset_id, f.media_id, COALESCE(f.thumbnail_blob, f.blob) AS blob,
+                COUNT(*) OVER (PARTITION BY f.dataset_id, f.media_id) AS frames,
+                ROW_NUMBER() OVER (PARTITION BY f.dataset_id, f.media_id
+                    ORDER BY f.timestamp_seconds, f.page_number, f.id) AS place
+            FROM frames f WHERE f.media_id IN ({listed})
+        ) k WHERE k.place = 1""",
+        **ids,
+    )
+    found: dict[tuple[str, str], Row] = {}
+    for row in (*captions, *frames):
+        found.setdefault((row["dataset_id"], row["media_id"]), {}).update(row)
+    for row in media:
+        of_it = found.get((row["dataset_id"], row["id"]), {})
+        still = row["blob"] if row["type"] == "image" else None
+        row["picture"] = of_it.get("said") or of_it.get("blob") or still
+        row["caption"], row["frame_id"] = of_it.get("text"), of_it.get("frame_id")
+        row["captions"], row["frames"] = of_it.get("captions"), of_it.get("frames")
+    return media
+
+
+def count(reader: Reader, filters: Filters) -> int:
+    """How many media the gallery would show in all."""
+    return int(reader.rows(f"SELECT COUNT(*) AS n {filters.sql}", **filters.values)[0]["n"])
+
+
+def datasets(reader: Reader) -> list[Row]:
+    """The datasets with their names."""
+    return reader.rows("SELECT d.dataset_id, d.name FROM datasets d ORDER BY d.name, d.dataset_id LIMIT 1000")
+
+
+def choices(reader: Reader) -> dict[str, list[Row]]:
+    """What can be chosen in the filters; the most frequent first."""
+    return {
+        "kind": reader.rows("SELECT m.type AS value FROM media m GROUP BY m.type ORDER BY COUNT(*) DESC LIMIT 20"),
+        "moderation": reader.rows(
+            """SELECT m.moderation_status AS value FROM media m WHERE m.moderation_status IS NOT NULL
+            GROUP BY m.moderation_status ORDER BY COUNT(*) DESC LIMIT 20"""
+        ),
+        "tag": top_tags(reader, most=300),
+        "label": top_labels(reader, most=300),
+    }
+
+
+def media(reader: Reader, dataset_id: str, media_id: str) -> Row | None:
+    """One media with all that belongs to it, or None if it is not there."""
+    values = {"dataset": dataset_id, "media": media_id}
+    found = reader.rows(
+        """SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.path, m.width, m.height, m.duration, m.size_bytes,
+            m.status, m.moderation_status, m.moderated_at, m.created_at, m.updated_at, m.deleted_at, m.version_number,
+            m.exif, m.metadata, m.extra, d.name AS dataset_name
+        FROM media m LEFT JOIN datasets d ON d.dataset_id = m.dataset_id
+        WHERE m.dataset_id = @dataset AND m.id = @media LIMIT 1""",
+        **values,
+    )
+    if not found:
+        return None
+    own = "WHERE x.dataset_id = @dataset AND x.media_id = @media"
+    return {
+        **found[0],
+        "frames": reader.rows(
+            f"""SELECT x.id, x.timestamp_seconds, x.end_timestamp_seconds, x.page_number, x.blob, x.thumbnail_blob,
+                x.width, x.height, x.text, x.moderation_status FROM frames x {own}
+            ORDER BY x.timestamp_seconds, x.page_number, x.id LIMIT {MOST}""",
+            **values,
+        ),
+        "captions": reader.rows(
+            f"""SELECT x.frame_id, x.text, x.model, x.created_at FROM captions x {own}
+            ORDER BY x.created_at, x.id LIMIT {MOST}""",
+            **values,
+        ),
+        "objects": reader.rows(
+            f"""SELECT x.frame_id, x.label, x.type, x.extra FROM objects x {own}
+            ORDER BY x.label, x.id LIMIT {MOST}""",
+            **values,
+        ),
+        "tags": reader.rows(
+            f"SELECT x.tag_group, x.tag FROM media_tags x {own} ORDER BY x.tag_group, x.tag LIMIT {MOST}", **values
+        ),
+        "categories": reader.rows(
+            f"""SELECT DISTINCT x.category FROM moderation_categories x {own} ORDER BY x.category LIMIT {MOST}""",
+            **values,
+        ),
+    }
+
+
+def totals(reader: Reader, dataset: str | None = None) -> Row:
+    """How much there is."""
+    where, values = _of(dataset)
+    return reader.rows(
+        f"""SELECT COUNT(*) AS media, MAX(m.created_at) AS newest,
+            (SELECT COUNT(*) FROM captions c WHERE {where("c")}) AS captions,
+            (SELECT COUNT(*) FROM objects o WHERE {where("o")}) AS objects
+        FROM media m WHERE m.deleted_at IS NULL AND {where("m")}""",
+        **values,
+    )[0]
+
+
+def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
+    """Media by when they were created and by dataset, of the last `SPAN` days before the newest.
+
+    Each row has the `days` that it covers from `start` on: seven, or one where everything lies within `DAILY` days.
+    """
+    where, values = _of(dataset)
+    alive = f"m.deleted_at IS NULL AND {where('m')}"
+    ends = reader.rows(
+        f"SELECT MIN(m.created_at) AS oldest, MAX(m.created_at) AS newest FROM media m WHERE {alive}", **values
+    )[0]
+    if ends["newest"] is None:
+        return []
+    since = max(ends["oldest"], ends["newest"] - timedelta(days=SPAN))
+    days, unit = (1, "DAY") if ends["newest"] - since < timedelta(days=DAILY) else (7, "WEEK(MONDAY)")
+    return reader.rows(
+        f"""SELECT w.start, {days} AS days, d.name AS dataset_name, w.dataset_id, w.media FROM (
+            SELECT TIMESTAMP_TRUNC(m.created_at, {unit}) AS start, m.dataset_id, COUNT(*) AS media
+            FROM media m WHERE m.created_at >= @since AND {alive} GROUP BY 1, 2
+        ) w LEFT JOIN datasets d ON d.dataset_id = w.dataset_id ORDER BY w.start, d.name""",
+        **values,
+        since=since,
+    )
+
+
+def top_labels(reader: Reader, dataset: str | None = None, most: int = 20) -> list[Row]:
+    """The labels detected most often, with the number of objects."""
+    where, values = _of(dataset)
+    return reader.rows(
+        f"""SELECT o.label, COUNT(*) AS objects FROM objects o WHERE o.label IS NOT NULL AND {where("o")}
+        GROUP BY o.label ORDER BY COUNT(*) DESC, o.label LIMIT {most}""",
+        **values,
+    )
+
+
+def top_tags(reader: Reader, dataset: str | None = None, most: int = 20) -> list[Row]:
+    """The tags given most often, with the number of media."""
+    where, values = _of(dataset)
+    return reader.rows(
+        f"""SELECT t.tag_group, t.tag, COUNT(*) AS media FROM media_tags t WHERE {where("t")}
+        GROUP BY t.tag_group, t.tag ORDER BY COUNT(*) DESC, t.tag_group, t.tag LIMIT {most}""",
+        **values,
+    )
+
+
+def latency(reader: Reader, dataset: str | None = None) -> list[Row]:
+    """Media by the time from their creation to their first caption: `place` counts through `LATENCIES`."""
+    where, values = _of(dataset)
+    spans = " ".join(
+        f"WHEN c.first_at < m.created_at + INTERVAL {seconds} SECOND THEN {place}"
+        for place, seconds in enumerate(LATENCIES)
+    )
+    return reader.rows(
+        f"""SELECT CASE {spans} ELSE {len(LATENCIES)} END AS place, COUNT(*) AS media
+        FROM media m JOIN (
+            SELECT x.dataset_id, x.media_id, MIN(x.created_at) AS first_at FROM captions x WHERE {where("x")}
+            GROUP BY x.dataset_id, x.media_id
+        ) c ON c.dataset_id = m.dataset_id AND c.media_id = m.id
+        WHERE c.first_at IS NOT NULL AND m.created_at IS NOT NULL AND m.deleted_at IS NULL AND {where("m")}
+        GROUP BY 1 ORDER BY 1""",
+        **values,
+    )
+
+
+def backlog(reader: Reader, dataset: str | None = None) -> list[Row]:
+    """Media that have no caption, by dataset, beside all of them; the longest backlog first."""
+    where, values = _of(dataset)
+    return reader.rows(
+        f"""SELECT b.dataset_id, d.name AS dataset_name, b.media, b.waiting, b.oldest FROM (
+            SELECT m.dataset_id, COUNT(*) AS media, COUNT(*) - COUNT(c.media_id) AS waiting,
+                MIN(CASE WHEN c.media_id IS NULL THEN m.created_at END) AS oldest
+            FROM media m LEFT JOIN (
+                SELECT DISTINCT x.dataset_id, x.media_id FROM captions x WHERE {where("x")}
+            ) c ON c.dataset_id = m.dataset_id AND c.media_id = m.id
+            WHERE m.deleted_at IS NULL AND {where("m")} GROUP BY m.dataset_id
+        ) b LEFT JOIN datasets d ON d.dataset_id = b.dataset_id
+        ORDER BY b.waiting DESC, d.name LIMIT 100""",
+        **values,
+    )
+
+
+def freshness(reader: Reader) -> list[Row]:
+    """For each dataset, when it was last listed, last listed completely, and what the last run said."""
+    return reader.rows(
+        """SELECT k.dataset_id, d.name AS dataset_name, k.started_at AS last_run, k.outcome, k.message,
+            k.last_complete, k.runs FROM (
+            SELECT r.dataset_id, r.started_at, r.outcome, r.message,
+                MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END)
+                    OVER (PARTITION BY r.dataset_id) AS last_complete,
+                COUNT(*) OVER (PARTITION BY r.dataset_id) AS runs,
+                ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC) AS place
+            FROM _coreviz_runs r
+        ) k LEFT JOIN datasets d ON d.dataset_id = k.dataset_id
+        WHERE k.place = 1 ORDER BY k.started_at DESC LIMIT 1000"""
+    )
+
+
+def runs(reader: Reader, most: int = 200) -> list[Row]:
+    """What the last runs did with each dataset, newest first."""
+    return reader.rows(
+        f"""SELECT r.run, r.started_at, r.dataset_id, d.name AS dataset_name, r.outcome, r.listed, r.`new`, r.changed,
+            r.gone, r.unchanged, r.requests, r.retries, r.message
+        FROM _coreviz_runs r LEFT JOIN datasets d ON d.dataset_id = r.dataset_id
+        ORDER BY r.started_at DESC, r.dataset_id LIMIT {most}"""
+    )
+
+
+def picture_address(reader: Reader) -> tuple[str | None, int]:
+    """The address of any media, and how many media there are."""
+    row = reader.rows("SELECT MIN(m.blob) AS blob, COUNT(*) AS media FROM media m")[0]
+    return row["blob"], row["media"]
+
+
+def _of(dataset: str | None) -> tuple[Any, dict[str, Any]]:
+    return (lambda table: f"{table}.dataset_id = @dataset" if dataset else "TRUE"), {"dataset": dataset}
+
+
+def _listed(ids: Sequence[str]) -> tuple[str, dict[str, str]]:
+    values = {f"id{i}": media_id for i, media_id in enumerate(ids)}
+    return ", ".join(f"@{name}" for name in values), values
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=timezone.utc)

@@ -1,0 +1,200 @@
+"""The warehouse, opened to be read and no more: one connection for the questions of one page, closed at once.
+
+Closed at once, because DuckDB lets nobody load into a file that somebody has open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import dlt
+import sqlglot
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from sqlglot import exp
+
+from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.tables import BY_NAME, MEDIA, Table
+
+#: The dialect that the queries are written in: the strictest of the three, and the one without a server for the tests.
+WRITTEN = "bigquery"
+#: Seconds that a page waits for a load that has the DuckDB file.
+PATIENCE = 2.0
+_TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
+
+
+class NothingLoadedError(DestinationError):
+    """Nothing has been loaded yet."""
+
+    remedy = "Load something with `coreviz-source sync`, or the demo with `make demo`."
+
+
+class BusyError(DestinationError):
+    """A load is writing into the DuckDB file right now."""
+
+    remedy = "DuckDB shows a file to others only between loads."
+
+
+class Warehouse:
+    """The tables of a pipeline, for reading only.
+
+    DuckDB opens the file with `read_only`, Postgres gets `default_transaction_read_only`, and whatever is not a
+    single `SELECT` is refused before it reaches any of them, which is what protects BigQuery.
+
+    Args:
+        pipeline: Its destination and dataset are read; nothing of it is changed.
+        address: Replaces the beginning of addresses that start with the first text by the second; the demo's
+            pictures need it.
+    """
+
+    def __init__(self, pipeline: dlt.Pipeline, address: tuple[str, str] | None = None) -> None:
+        self._pipeline = pipeline
+        self._found: frozenset[str] = frozenset()
+        self.address = address
+
+    @contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """A connection.
+
+        Raises:
+            NothingLoadedError: There is no warehouse, or it has no media table.
+            BusyError: A load has the DuckDB file, and kept it.
+            DestinationError: The warehouse cannot be opened or asked.
+        """
+        try:
+            with self._client() as client:
+                if len(self._found) < len(BY_NAME):
+                    tables = client.get_storage_tables(list(BY_NAME))
+                    self._found = frozenset(name for name, columns in tables if columns)
+                if MEDIA.name not in self._found:
+                    raise NothingLoadedError()
+                yield Reader(client, self._found)
+        except Exception as error:
+            if find(error):
+                raise
+            raise self._explained(error) from error
+
+    @contextmanager
+    def _client(self) -> Iterator[SqlJobClientBase]:
+        until = time.monotonic() + PATIENCE
+        while True:
+            client: Any = self._pipeline.destination_client()
+            _read_only(client.sql_client)
+            try:
+                client.sql_client.open_connection()
+                break
+            except Exception as error:
+                explained = self._explained(error)
+                if not isinstance(explained, BusyError) or time.monotonic() > until:
+                    raise explained from error
+                time.sleep(0.1)
+        try:
+            yield client
+        finally:
+            client.sql_client.close_connection()
+
+    def _explained(self, error: Exception) -> CorevizError:
+        text = str(error)
+        if isinstance(error, DestinationUndefinedEntity) or "database does not exist" in text:
+            return NothingLoadedError()
+        if "Could not set lock on file" in text or "different configuration" in text:
+            return BusyError()
+        return DestinationError(
+            f"The warehouse could not be read: {type(error).__name__}: {error}",
+            destination=self._pipeline.destination.destination_name,
+            schema=self._pipeline.dataset_name,
+        )
+
+
+class Reader:
+    """Asks questions over one connection.
+
+    Args:
+        client: Connected.
+        tables: Names of the tables that exist; the others count as empty.
+    """
+
+    def __init__(self, client: SqlJobClientBase, tables: frozenset[str]) -> None:
+        self._client = client
+        self._tables = tables
+
+    def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """The rows that a query finds.
+
+        Args:
+            sql: One `SELECT`, in BigQuery's dialect, with the tables' plain names and `@name` for values.
+            **values: The values; those that the query does not name are left out.
+
+        Raises:
+            ValueError: It is not one `SELECT`.
+        """
+        client = self._client.sql_client
+        places = tuple(
+            (name, tuple(client.make_qualified_table_name_path(name, quote=False)) if name in self._tables else ())
+            for name in BY_NAME
+        )
+        statement, names = rendered(sql, client.capabilities.sqlglot_dialect or WRITTEN, places)
+        with client.execute_query(statement, **{name: values[name] for name in names}) as cursor:
+            columns = [column[0] for column in cursor.description]
+            return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@lru_cache(maxsize=512)
+def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, tuple[str, ...]]:
+    """A query as a database wants it, and the names of its values.
+
+    Args:
+        sql: As `Reader.rows` takes it.
+        dialect: sqlglot's name of the database's dialect.
+        places: For each table, the path of names that leads to it; an empty path: there is none, it counts as empty.
+
+    Raises:
+        ValueError: It is not one `SELECT`.
+    """
+    statements = sqlglot.parse(sql, read=WRITTEN)
+    tree = statements[0]
+    if len(statements) != 1 or not isinstance(tree, exp.Query) or tree.find(exp.Into):
+        raise ValueError("The dashboard only reads: this is not one SELECT.")
+    found = dict(places)
+    names: dict[str, None] = {}
+
+    def placed(node: Any) -> Any:
+        if isinstance(node, exp.Table) and node.name in found and not node.db:
+            path = found[node.name]
+            if not path:
+                return exp.alias_(_empty(BY_NAME[node.name]).subquery(), node.alias_or_name, table=True)
+            parts = dict(zip(("this", "db", "catalog"), map(exp.to_identifier, reversed(path)), strict=False))
+            return exp.Table(**parts, alias=node.args.get("alias"))
+        if isinstance(node, exp.Parameter):
+            names[node.name] = None
+            return node if dialect == "duckdb" else exp.Var(this=f"%({node.name})s")
+        return node
+
+    return tree.transform(placed).sql(dialect, identify=True), tuple(names)
+
+
+def _empty(table: Table) -> exp.Select:
+    columns = ", ".join(
+        f"CAST(NULL AS {_TYPES.get(column.kind, 'STRING')}) AS `{column.name}`" for column in table.columns
+    )
+    empty = sqlglot.parse_one(f"SELECT {columns} FROM (SELECT 1 AS x) AS nothing WHERE FALSE", read=WRITTEN)
+    assert isinstance(empty, exp.Select)
+    return empty
+
+
+def _read_only(client: Any) -> None:
+    """Sees to it that what a client opens cannot be written to."""
+    credentials = client.credentials
+    if hasattr(credentials, "read_only"):
+        credentials.read_only = True
+    elif hasattr(credentials, "session_timezone"):
+        # weeks begin at midnight UTC, whatever the server's time zone is
+        credentials.session_timezone = "UTC"
+        # and room to count half a million captions without a file
+        settings = "-cdefault_transaction_read_only=on -cwork_mem=64MB"
+        options = f"{credentials.query.get('options', '')} {settings}"
+        credentials.query = {**credentials.query, "options": options.strip()}

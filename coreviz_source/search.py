@@ -1,0 +1,79 @@
+"""Captions that match a text, from any of the warehouses: by Postgres' index where it stands, else by substring."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import dlt
+
+from coreviz_source.catalog import SEARCH_INDEX, SEARCH_VECTOR, nothing_loaded
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.memory import Memory
+
+_SQL = """
+SELECT c.dataset_id, d.name, c.media_id, m.name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
+FROM {captions} c
+JOIN {media} m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
+LEFT JOIN {frames} f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
+LEFT JOIN {datasets} d ON d.id = c.dataset_id
+WHERE {matches}
+ORDER BY m.created_at IS NULL, m.created_at DESC, c.media_id, f.timestamp_seconds, f.page_number, c.id
+LIMIT {limit}
+"""
+_TABLES = ("captions", "media", "frames", "datasets")
+_SUBSTRING = "STRPOS(LOWER(c.text), LOWER(%s)) > 0"
+# a query of nothing but stop words, such as "the", finds nothing in an index
+_BY_INDEX = (
+    f"({SEARCH_VECTOR.format(text='c.text')} @@ websearch_to_tsquery('english', %s) "
+    f"OR numnode(websearch_to_tsquery('english', %s)) = 0 AND {_SUBSTRING})"
+)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A caption that matches, and what it describes; the moment is in seconds, `blob` is the media's file."""
+
+    dataset_id: str
+    dataset_name: str | None
+    media_id: str
+    media_name: str | None
+    timestamp_seconds: float | None
+    page_number: int | None
+    caption_id: str
+    caption: str
+    blob: str | None
+
+
+def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
+    """Finds captions, those of the newest media first.
+
+    Postgres matches words and their other forms by its index ("red shoe" finds "the shoes are red"; `"red shoe"` in
+    quotes, `or` and `-word` work as in a web search); DuckDB, BigQuery, and a Postgres whose index is not there,
+    match the text as it is, upper and lower case alike.
+
+    Args:
+        pipeline: Its destination and dataset are where the tables are.
+        text: What to look for.
+        limit: How many captions at most.
+
+    Raises:
+        ConfigurationError: There is nothing to look for.
+        DestinationError: The warehouse cannot be read, or holds no captions yet.
+    """
+    if not text.strip() or limit < 1:
+        raise ConfigurationError("There is nothing to look for.", remedy="Give a text, and a limit above 0.")
+    with closing(Memory(pipeline)) as memory:
+        if not memory.tables.issuperset(_TABLES):
+            raise nothing_loaded(pipeline)
+        with memory.sql_client() as client:
+            matches = _SUBSTRING
+            if client.capabilities.sqlglot_dialect == "postgres" and client.execute_sql(
+                "SELECT 1 FROM pg_indexes WHERE schemaname = %s AND indexname = %s",
+                client.fully_qualified_dataset_name(quote=False),
+                SEARCH_INDEX,
+            ):
+                matches = _BY_INDEX
+            names = {table: client.make_qualified_table_name(table) for table in _TABLES}
+            sql = _SQL.format(**names, matches=matches, limit=limit)
+            return [Match(*row) for row in client.execute_sql(sql, *[text] * matches.count("%s")) or ()]

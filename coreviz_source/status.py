@@ -1,0 +1,200 @@
+"""How fresh the warehouse is and what the next run will do: read from the warehouse, without the API if need be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import dlt
+
+from coreviz_source.changes import plan
+from coreviz_source.client import CorevizClient
+from coreviz_source.disk import pending_packages
+from coreviz_source.errors import CorevizError
+from coreviz_source.memory import LastRuns, Memory, utc
+from coreviz_source.settings import Settings, resolve
+from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, RUNS, TABLES
+from coreviz_source.values import canonical_id
+
+#: How often a request is tried: people wait for the answer, and it is not needed.
+ATTEMPTS = 2
+
+
+@dataclass
+class DatasetStatus:
+    """One dataset: when it was listed, what the warehouse holds of it, what the next run does."""
+
+    dataset_id: str
+    name: str | None = None
+    last_run: datetime | None = None
+    """When the last run began, by the server's clock, whatever came of it."""
+    outcome: str | None = None
+    """As in `_coreviz_runs`; `interrupted` where what it listed was not loaded whole."""
+    message: str | None = None
+    last_complete: datetime | None = None
+    """When the last complete listing began."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows of each table."""
+    media: int = 0
+    """Media, softly deleted ones not counted."""
+    without_caption: int = 0
+    """Media without any caption: those that CoreViz has not worked on yet, and those it cannot caption."""
+    in_account: bool | None = None
+    """Whether the account lists it; None if it was not asked."""
+    next_run: str = ""
+
+
+@dataclass
+class Status:
+    """The warehouse as a whole."""
+
+    destination: str
+    location: str
+    """Where that is: a DuckDB file, a host and database, a project."""
+    schema: str
+    pending_packages: int = 0
+    """Packages that an interrupted run left on this machine; the next run loads them first."""
+    account: str = ""
+    """Why it is not known which datasets the account lists; empty if it is."""
+    datasets: list[DatasetStatus] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should look at."""
+        found = [
+            f"{d.name or d.dataset_id} is not listed by the account any more. Its rows stay until they are forgotten: "
+            f"coreviz-source forget --dataset-ids {d.dataset_id}"
+            for d in self.datasets
+            if d.in_account is False
+        ]
+        found += [
+            f"{d.name or d.dataset_id}: the last run {'failed' if d.outcome == 'failed' else 'was not complete'}."
+            for d in self.datasets
+            if d.outcome in ("failed", "unproven")
+        ]
+        if self.pending_packages:
+            found.append(f"An interrupted run left {self.pending_packages} packages; the next run loads them first.")
+        return found
+
+    def to_json(self) -> str:
+        """The status as one JSON object."""
+        return json.dumps({**asdict(self), "warnings": self.warnings}, default=lambda moment: moment.isoformat())
+
+
+def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments: Any) -> Status:
+    """Reads the status of a warehouse.
+
+    Args:
+        pipeline: Where the tables are.
+        now: The moment to judge from. Default: this machine's clock.
+        **arguments: Those of `coreviz()`. Without a key the account is not asked.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+        DestinationError: The warehouse could not be read.
+    """
+    settings = resolve(keyless=True, **arguments)
+    status = Status(
+        str(pipeline.destination.destination_name),
+        str(pipeline.destination_client().config.data_location() or ""),
+        pipeline.dataset_name,
+        pending_packages(pipeline),
+    )
+    memory = Memory(pipeline, make=False)
+    try:
+        found = _held(memory)
+        last = memory.last_runs()
+    finally:
+        memory.close()
+    asked = {canonical_id(item) for item in settings.dataset_ids}
+    listed, status.account = _account(settings)
+    for dataset_id in sorted(found.keys() | asked | (set() if asked else (listed or {}).keys())):
+        dataset = found.get(dataset_id, DatasetStatus(dataset_id))
+        dataset.in_account = None if listed is None else dataset_id in listed
+        dataset.name = dataset.name or (listed or {}).get(dataset_id)
+        runs = last.get(dataset_id, LastRuns())
+        dataset.last_complete = runs.complete
+        if asked and dataset_id not in asked:
+            dataset.next_run = "nothing: dataset_ids does not name it"
+        elif not asked and dataset.in_account is False:
+            dataset.next_run = "nothing: the account does not list it"
+        else:
+            dataset.next_run = _next(settings, runs, now or datetime.now(timezone.utc), status.pending_packages)
+        status.datasets.append(dataset)
+    return status
+
+
+def _held(memory: Memory) -> dict[str, DatasetStatus]:
+    found: dict[str, DatasetStatus] = {}
+
+    def dataset(dataset_id: str) -> DatasetStatus:
+        return found.setdefault(dataset_id, DatasetStatus(dataset_id))
+
+    for table in TABLES:
+        if table.name in memory.tables and table is not RUNS:
+            sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
+            for dataset_id, count in memory.ask(sql):
+                dataset(dataset_id).rows[table.name] = count
+    if DATASETS.name in memory.tables:
+        for dataset_id, name in memory.ask("SELECT id, name FROM {datasets}"):
+            dataset(dataset_id).name = name
+    if MEDIA.name in memory.tables:
+        for dataset_id, count in memory.ask(
+            "SELECT dataset_id, COUNT(*) FROM {media} WHERE deleted_at IS NULL GROUP BY dataset_id"
+        ):
+            dataset(dataset_id).media = count
+    if {MEDIA.name, CAPTIONS.name} <= memory.tables:
+        for dataset_id, count in memory.ask(
+            "SELECT m.dataset_id, COUNT(*) FROM {media} m "
+            "LEFT JOIN (SELECT DISTINCT dataset_id, media_id FROM {captions}) c "
+            "ON c.dataset_id = m.dataset_id AND c.media_id = m.id "
+            "WHERE m.deleted_at IS NULL AND c.media_id IS NULL GROUP BY m.dataset_id"
+        ):
+            dataset(dataset_id).without_caption = count
+    if RUNS.name in memory.tables:
+        for dataset_id, began, outcome, message in memory.ask(
+            "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, "
+            "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, r.message, "
+            "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
+            "FROM {_coreviz_runs} r LEFT JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0"
+            ") latest WHERE place = 1"
+        ):
+            one = dataset(dataset_id)
+            one.last_run, one.outcome, one.message = utc(began), outcome, message
+    return found
+
+
+def _account(settings: Settings) -> tuple[dict[str, str | None] | None, str]:
+    """The datasets that the account lists, by id with their names, or why that is not known."""
+    if not settings.api_key:
+        return None, "not asked, there is no key"
+    try:
+        listed = CorevizClient(settings, attempts=ATTEMPTS).datasets()
+    except CorevizError as error:
+        return None, error.message
+    return {canonical_id(info["id"]): info.get("name") for info in listed}, ""
+
+
+def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:
+    mode, span = plan(settings, last, now)
+    if mode == "sample":
+        return f"lists at most {settings.max_media} media"
+    if mode == "slice":
+        return "lists the media created in the range of date_from and date_to"
+    if pending:
+        return "lists everything, because a run was interrupted"
+    if mode == "window":
+        assert span.oldest is not None and last.complete is not None
+        due = _moment(last.complete + settings.reconcile_every)
+        return f"lists media created since {_moment(span.oldest)}; from {due} on everything"
+    if settings.resync:
+        return "loads everything again, because of resync"
+    if last.complete is None:
+        return "lists everything, because that was never done to the end"
+    return f"lists everything, because the last time was {_moment(last.complete)}"
+
+
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

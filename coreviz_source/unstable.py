@@ -1,0 +1,71 @@
+"""Which fields of the API's answers differ from the warehouse although nothing happened: signed addresses, for one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from coreviz_source.memory import Memory, utc
+from coreviz_source.rows import Source, media_rows
+from coreviz_source.tables import CAPTIONS, FRAMES, GONE, MEDIA, OBJECTS, Column, Table
+from coreviz_source.values import decode_json
+
+#: The tables that hold fields of an item, and where in the item they are.
+_WHERE = ((MEDIA, ""), (FRAMES, "frames."), (CAPTIONS, "frames.captions."), (OBJECTS, "frames.objects."))
+
+
+def unstable_fields(memory: Memory, dataset_id: str, samples: Sequence[Source]) -> list[str]:
+    """The fields that differ from the warehouse in most of some changed media.
+
+    Args:
+        memory: The warehouse, before the change is loaded.
+        dataset_id: Canonical id of the dataset.
+        samples: Changed media.
+
+    Returns:
+        Dotted names of the API; none if `updatedAt` moved in one of the media, because then people changed them.
+    """
+    now = media_rows(dataset_id, samples, tombstones=False)
+    differing: set[tuple[str, str]] = set()
+    for table, prefix in _WHERE:
+        if table.name in memory.tables:
+            media = "id" if table is MEDIA else "media_id"
+            held = {row["id"]: row for row in memory.rows(table, dataset_id, [s.id for s in samples], media)}
+            for row in now.tables[table.name].to_pylist():
+                for name in _differences(table, held.get(row["id"], row), row):
+                    differing.add((row[media], prefix + name))
+    media_of = Counter(name for _, name in differing)
+    return [] if media_of["updatedAt"] else sorted(name for name, count in media_of.items() if 2 * count > len(samples))
+
+
+def _differences(table: Table, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for column in table.columns:
+        if column.name == GONE:
+            continue
+        before, after = _plain(column, old[column.name]), _plain(column, new[column.name])
+        if before == after:
+            continue
+        if column.name == "extra":
+            yield from _keys(before, after)
+        elif column.kind == "json":
+            yield from (f"{column.api}.{key}" for key in _keys(before, after))
+        elif column in table.api_columns:
+            yield str(column.api)
+
+
+def _keys(before: Any, after: Any) -> Iterator[str]:
+    """Where two objects differ, as deep as they are objects both."""
+    before, after = (value if isinstance(value, dict) else {} for value in (before, after))
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from (f"{key}.{inner}" for inner in _keys(old, new))
+        elif old != new:
+            yield key
+
+
+def _plain(column: Column, value: Any) -> Any:
+    if column.kind == "json" and isinstance(value, str):
+        return decode_json(value.encode())
+    return utc(value) if column.kind == "timestamp" else value

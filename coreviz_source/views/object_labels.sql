@@ -1,0 +1,22 @@
+-- One row a label, dataset and month: how often the label was detected in the media created in that month.
+--
+-- dataset_id: The dataset.
+-- dataset_name: Name of the dataset.
+-- label: What was detected.
+-- month: First day of the month in which the media were created, UTC.
+-- objects: Number of detections.
+-- frames: Number of frames with at least one.
+-- media: Number of media with at least one.
+
+SELECT
+    o.dataset_id,
+    MAX(d.name) AS dataset_name,
+    o.label,
+    CAST(DATE_TRUNC('month', m.created_at AT TIME ZONE 'UTC') AS DATE) AS month,
+    COUNT(*) AS objects,
+    COUNT(DISTINCT o.frame_id) AS frames,
+    COUNT(DISTINCT o.media_id) AS media
+FROM objects AS o
+JOIN media AS m ON m.dataset_id = o.dataset_id AND m.id = o.media_id AND m.deleted_at IS NULL
+LEFT JOIN datasets AS d ON d.id = o.dataset_id
+GROUP BY o.dataset_id, o.label, CAST(DATE_TRUNC('month', m.created_at AT TIME ZONE 'UTC') AS DATE)

@@ -1,0 +1,252 @@
+"""The command as people and timers meet it: real processes, their output, their exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+
+import coreviz_source
+from coreviz_source.cli import main
+from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
+from coreviz_source.describe import as_json
+from coreviz_source.local_studio import Studio
+from coreviz_source.tables import TABLES
+from tests import hostile
+from tests.scenario import assert_equal_to, frozen, media_of, run_sync
+
+PROGRAM = str(Path(sys.executable).parent / "coreviz-source")
+ESCAPE = "\x1b"
+
+
+def environment(studio: Studio, **more: str) -> dict[str, str]:
+    given = {"COREVIZ_API_KEY": studio.key, "SOURCES__COREVIZ__BASE_URL": studio.url, "COLUMNS": "100"}
+    return {**os.environ, **given, **more}
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs a command in this process, which is quicker than one of its own: exit code, stdout, stderr."""
+    # the command keeps the log of this package to itself
+    logger = logging.getLogger("coreviz_source")
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
+
+    def run(studio: Studio, *arguments: str, **more: str) -> Result:
+        # dlt remembers the directory in which this process was when it first asked
+        database = {"DESTINATION__DUCKDB__CREDENTIALS": str(Path("coreviz_library.duckdb").absolute())}
+        result = CliRunner().invoke(main, arguments, env=environment(studio, **database, **more))
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+def on_terminal(studio: Studio, *arguments: str, **more: str) -> tuple[int, str]:
+    """The exit code and everything that a command wrote to a terminal of 100 columns."""
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=environment(studio, TERM="xterm", **more)
+    )
+    os.close(theirs)
+    said = b""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        try:
+            said += os.read(terminal, 65536)
+        except OSError:
+            break
+    os.close(terminal)
+    return process.wait(), said.decode()
+
+
+def everything(path: Path) -> dict[str, list[str]]:
+    """Every row of every table of a DuckDB file, dlt's own and staging included."""
+    with duckdb.connect(str(path), read_only=True) as database:
+        tables = database.execute("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+        return {
+            f"{schema}.{name}": sorted(map(str, database.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()))
+            for schema, name in tables
+        }
+
+
+def test_the_command_imports_nothing_heavy_before_it_has_something_to_do():
+    code = (
+        "import sys, types; package = types.ModuleType('coreviz_source'); "
+        f"package.__path__ = {list(coreviz_source.__path__)}; sys.modules['coreviz_source'] = package; "
+        "import coreviz_source.cli; "
+        "print({'dlt', 'duckdb', 'pyarrow', 'requests', 'rich', 'starlette'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
+
+
+def test_the_help_names_the_variable_of_every_setting_and_shows_examples():
+    def said(*arguments):
+        return re.sub(r"\s+", " ", CliRunner().invoke(main, [*arguments, "--help"]).output)
+
+    for name, _, _ in (*SETTINGS, *WAREHOUSE):
+        assert f"[{variable(name)}]" in said("sync"), name
+    for name in set(main.commands) - {"demo"}:
+        assert f"coreviz-source {name}" in said(name), name
+    assert "[sources.coreviz] in .dlt/config.toml" in said()
+
+
+def test_variables_and_configuration_say_where_the_tables_are(command):
+    Path(".dlt").mkdir()
+    Path(".dlt/config.toml").write_text('[sources.coreviz]\npipeline_name = "elsewhere"\ndataset_name = "other"\n')
+    with Studio(frozen(12)) as studio:
+        more = environment(studio, SOURCES__COREVIZ__DATASET_NAME="of_the_variable")
+        done = subprocess.run([PROGRAM, "sync"], capture_output=True, text=True, env=more)
+        assert done.returncode == 0, done.stderr
+        assert "of_the_variable.media" in everything(Path("elsewhere.duckdb"))
+        wrong = command(studio, "sync", SOURCES__COREVIZ__DESTINATION="oracle")
+    assert wrong.exit_code == 2
+    assert "sources.coreviz" in wrong.stderr
+
+
+def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(command):
+    library = frozen(30, datasets=2)
+    _, bad = library.datasets
+    with Studio(library, before=hostile.failing(bad.replace("-", ""), hostile.status(404))) as studio:
+        done = command(studio, "sync", "--json")
+        plain = command(studio, "sync")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["exit_code"]) == (4, 4)
+    assert told["datasets"][bad]["outcome"] == "failed"
+    lines = done.stderr.splitlines()
+    assert sum(line.endswith(": begins") for line in lines) == 2
+    assert sum(" complete: " in line or " failed: " in line for line in lines) == 2
+    # without --json the results are the output, and the log is not
+    assert {line.split(" ")[0] for line in plain.stdout.splitlines()[:2]} == set(library.datasets)
+    assert "2 datasets, 1 with problems; " in plain.stdout
+    assert plain.stdout.splitlines()[-1].startswith("Fields without a column, kept in `extra`: ")
+    assert ESCAPE not in done.stdout + done.stderr + plain.stdout + plain.stderr
+
+
+@pytest.mark.parametrize("colors", [True, False])
+def test_a_terminal_shows_a_table_in_colors_unless_they_are_not_wanted(colors):
+    library = frozen(60, datasets=2)
+    with Studio(library, latency=0.05) as studio:
+        code, said = on_terminal(studio, "sync", **({} if colors else {"NO_COLOR": "1"}))
+    assert code == 0, said
+    for word in ("listing", "waiting", "loading", "done", "listed", "36/36"):
+        assert word in said, said
+    assert bool(re.search(ESCAPE + r"\[(\d+;)*3[0-9]m", said)) is colors
+    # the last table stays: both datasets are done
+    assert said[said.rindex("a second") :].count("✓") == 2
+
+
+def test_a_dry_run_says_what_the_next_run_then_does_and_writes_nothing(command):
+    library = frozen(60, datasets=2)
+    first, _ = library.datasets
+    with Studio(library) as studio:
+        dry = command(studio, "sync", "--dry-run")
+        assert (dry.exit_code, list(Path().glob("*.duckdb"))) == (0, [])
+        assert "30 new" not in dry.stdout and "36 new" in dry.stdout
+        assert command(studio, "sync").exit_code == 0
+        library.delete(media_of(library, first)[2]["id"])
+        library.add_caption(media_of(library, first, frames=1)[3]["id"], "New.")
+        library.add_media(first, processing=False)
+        path = Path("coreviz_library.duckdb")
+        before, files = everything(path), sorted(map(str, Path("dlt").rglob("*")))
+        dry = command(studio, "sync", "--dry-run", "--json")
+        assert (everything(path), sorted(map(str, Path("dlt").rglob("*")))) == (before, files)
+        real = command(studio, "sync", "--json")
+        braked = command(studio, "sync", "--dry-run", "--reconcile-every", "0", "--max-deletes", "0")
+        assert braked.exit_code == 0
+        library.delete(media_of(library, first)[2]["id"])
+        braked = command(studio, "sync", "--dry-run", "--reconcile-every", "0", "--max-deletes", "0")
+        assert braked.exit_code == 6
+    told, did = json.loads(dry.stdout), json.loads(real.stdout)
+    assert (told["dry_run"], did["dry_run"]) == (True, False)
+    counted = ("outcome", "listed", "new", "changed", "gone", "unchanged", "rows")
+    for dataset, report in did["datasets"].items():
+        assert {name: told["datasets"][dataset][name] for name in counted} == {name: report[name] for name in counted}
+    assert (report["new"], did["datasets"][first]["new"], did["datasets"][first]["gone"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sync_ends_cleanly_and_the_next_one_finishes(command, number, code):
+    library = frozen(200)
+    with Studio(library, latency=0.3, limit_cap=20) as studio:
+        process = subprocess.Popen(
+            [PROGRAM, "sync", "--json", "--parallel-requests", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(studio),
+        )
+        while len(studio.requests) < 6:
+            time.sleep(0.02)
+        process.send_signal(number)
+        began = time.monotonic()
+        out, said = process.communicate(timeout=20)
+        assert time.monotonic() - began < 5
+        assert process.returncode == code, said
+        assert "the next run continues" in said
+        assert "Traceback" not in said
+        told = json.loads(out)
+        assert (told["exit_code"], told["interrupted"]) == (code, True)
+        studio.latency = 0
+        assert command(studio, "sync").exit_code == 0
+        with duckdb.connect("coreviz_library.duckdb", read_only=True) as database:
+            (count,) = database.execute("SELECT count(*) FROM coreviz.media").fetchone() or (0,)
+    assert count == 200
+
+
+@pytest.mark.parametrize("step", ["listing", "loading", "load"])
+def test_an_interruption_at_any_step_is_raised_and_the_next_run_ends_equal_to_the_truth(pipeline, monkeypatch, step):
+    from dlt.common.exceptions import SignalReceivedException
+    from dlt.load.load import Load
+
+    library = frozen(40)
+
+    def interrupt(report):
+        if report.phase == step:
+            raise KeyboardInterrupt
+
+    def signalled(*_):
+        raise SignalReceivedException(signal.SIGINT)
+
+    with Studio(library) as studio:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            if step == "load":
+                patched.setattr(Load, "run", signalled)
+            run_sync(pipeline, studio, progress=interrupt)
+        assert pipeline.has_pending_data is (step == "load")
+        assert run_sync(pipeline, studio).exit_code == 0
+        assert_equal_to(pipeline, studio)
+
+
+def test_the_schema_as_json_holds_every_table_and_column():
+    told = json.loads(CliRunner().invoke(main, ["schema", "--format", "json"]).output)
+    assert told == json.loads(as_json())
+    assert {t["name"]: [c["name"] for c in t["columns"]] for t in told["tables"]} == {
+        table.name: [c.name for c in table.columns] for table in TABLES
+    }
+
+
+def test_the_studio_alone_says_its_address_and_ends_with_ctrl_c():
+    process = subprocess.Popen(
+        [PROGRAM, "studio", "--media", "12", "--datasets", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    url, key, dataset = process.stdout.readline().split()
+    done = CliRunner().invoke(main, ["check", "--dataset-ids", dataset, "--base-url", url, "--api-key", key])
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    assert done.stdout == f"{dataset}: 18 media and folders\n"

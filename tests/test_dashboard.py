@@ -1,0 +1,301 @@
+"""The dashboard in a real browser, on the warehouse that the demo leaves behind, with hostile texts in it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+import duckdb
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from coreviz_source import sync
+from coreviz_source.local_studio import Library, Studio
+from tests.browser import Browser, browser, missing
+
+#: Runs if any text of the warehouse is ever taken for HTML, in an element or in an attribute.
+SCRIPT = "<script>window.hacked=1</script><img src=x onerror='window.hacked=2'>\"onmouseover=window.hacked=3 x=\""
+MEDIA = 60
+
+
+@dataclass
+class Shown:
+    page: Browser
+    url: str
+    port: int
+    library: Library
+    #: Id of the media whose texts are hostile: a video, the newest media of all.
+    hostile: str
+
+    def open(self, path: str = "/") -> Browser:
+        self.page.open(self.url + path)
+        self.page.settled()
+        return self.page
+
+    def media(self, words: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """The library's media, newest first, those whose captions hold the words."""
+        listed = [i for d in self.library.datasets for i in self.library.listing(d) if i["type"] != "folder"]
+        found = [i for i in listed if any(all(w in c["text"].lower() for w in words) for c in captions(i))]
+        return sorted(found if words else listed, key=lambda i: (i["createdAt"], i["id"]), reverse=True)
+
+
+def captions(item: dict[str, Any]) -> list[dict[str, Any]]:
+    return [caption for frame in item["frames"] for caption in frame["captions"]]
+
+
+def load_demo(directory: Path) -> tuple[Library, str]:
+    """What `coreviz-source demo` leaves: a warehouse, and no Studio any more. One media gets hostile texts."""
+    # spread over weeks; when something was created does not change what it is, so the demo's pictures are the same
+    library = Library.generate(MEDIA, every=2 * 86400)
+    with Studio(library) as studio:
+        pipeline = dlt.pipeline(
+            "coreviz_demo",
+            destination=dlt.destinations.duckdb(str(directory / "coreviz_demo.duckdb")),
+            dataset_name="coreviz",
+            pipelines_dir=str(directory / "pipelines"),
+        )
+        report = sync(pipeline, dataset_ids=list(library.datasets), base_url=studio.url, api_key=studio.key)
+    assert report.exit_code == 0, report.to_json()
+    videos = [i for d in library.datasets for i in library.listing(d) if i["type"] == "video"]
+    hostile = next(i for i in videos if captions(i) and any(f["objects"] for f in i["frames"]))["id"]
+    with duckdb.connect(str(directory / "coreviz_demo.duckdb")) as database:
+        for table, key, columns in (
+            ("media", "id", ("name", "moderation_status")),
+            ("captions", "media_id", ("text", "model")),
+            ("objects", "media_id", ("label",)),
+            ("frames", "media_id", ("text",)),
+        ):
+            for column in columns:
+                database.execute(f"UPDATE coreviz.{table} SET {column} = ? WHERE {key} = ?", [SCRIPT, hostile])
+        tag = [next(iter(library.datasets)), hostile, SCRIPT, SCRIPT]
+        database.execute("DELETE FROM coreviz.media_tags WHERE media_id = ?", [hostile])
+        database.execute(
+            "INSERT INTO coreviz.media_tags (dataset_id, media_id, tag_group, tag) VALUES (?, ?, ?, ?)", tag
+        )
+        database.execute(
+            """UPDATE coreviz.media SET blob = 'javascript:window.hacked=4', created_at = '2026-02-01 00:00:00Z',
+            exif = json_object('tags', json_object('Model', $script)) WHERE id = $id""",
+            {"script": SCRIPT, "id": hostile},
+        )
+        database.execute(
+            """UPDATE coreviz.frames SET blob = 'data:text/html,' || $script,
+            thumbnail_blob = 'javascript:window.hacked=5' WHERE media_id = $id""",
+            {"script": SCRIPT, "id": hostile},
+        )
+        # the datasets' names are in fields, charts and tables
+        database.execute("UPDATE coreviz.datasets SET name = ? || name", [SCRIPT])
+    return library, hostile
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    if (reason := missing()) is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    directory = tmp_path_factory.mktemp("dashboard")
+    library, hostile = load_demo(directory)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "coreviz_source.cli", "dashboard", "--demo", "--no-browser", "--port", str(port)]
+    environment = {**os.environ, "HOME": str(directory), "DLT_DATA_DIR": str(directory / "dlt")}
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)
+        try:
+            with browser() as page:
+                until = time.monotonic() + 30
+                while True:
+                    with socket.socket() as probe:
+                        if probe.connect_ex(("127.0.0.1", port)) == 0:
+                            break
+                    assert server.poll() is None and time.monotonic() < until, (directory / "log").read_text()
+                    time.sleep(0.1)
+                yield Shown(page, f"http://127.0.0.1:{port}", port, library, hostile)
+                page.watched()
+                # Streamlit looks for itself below the page's address first
+                problems = [problem for problem in page.problems if "/_stcore/" not in problem]
+                assert not problems, "the page had errors"
+                assert page.requests and not page.strangers(), "the page asked somebody outside"
+        finally:
+            server.terminate()
+            server.wait(20)
+        assert "Traceback" not in (directory / "log").read_text()
+
+
+def cards(page: Browser) -> list[str]:
+    return list(page.js("return [...document.querySelectorAll('.cv-card .cv-name')].map((e) => e.textContent)"))
+
+
+def field(page: Browser, number: int) -> WebElement:
+    """The filters in the sidebar: dataset, type, tag, label, moderation."""
+    return page.driver.find_elements("css selector", "[data-testid=stSidebar] [data-testid=stSelectbox] input")[number]
+
+
+def names(items: list[dict[str, Any]]) -> list[str]:
+    return [str(item["name"]).rpartition("/")[2] for item in items]
+
+
+def test_gallery_shows_every_media_newest_first_with_pictures(shown: Shown) -> None:
+    page = shown.open()
+    page.until("document.querySelectorAll('.cv-card').length === 48")
+    page.js("[...document.querySelectorAll('button')].find((b) => b.innerText === 'More').click()")
+    page.until(f"document.querySelectorAll('.cv-card').length === {MEDIA}")
+    rest = [item for item in shown.media() if item["id"] != shown.hostile]
+    assert cards(page)[1:] == names(rest)
+    page.js("document.querySelectorAll('.cv-card img').forEach((i) => { i.loading = 'eager' })")
+    page.until("[...document.querySelectorAll('.cv-card img')].every((i) => i.complete && i.naturalWidth > 0)")
+    pictured = page.js("return document.querySelectorAll('.cv-card img').length")
+    assert pictured == sum(bool(item["frames"]) or item["type"] == "image" for item in rest)
+
+
+def test_search_finds_captions_and_survives_a_look_at_one_of_them(shown: Shown) -> None:
+    expected = names([i for i in shown.media(("the", "red")) if i["id"] != shown.hostile])
+    assert 0 < len(expected) < 48
+    page = shown.open()
+    page.driver.find_element("css selector", "[data-testid=stTextInput] input").send_keys("RED the\n")
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    assert cards(page) == expected
+    marks = page.js(
+        "return [...document.querySelector('.cv-caption').querySelectorAll('mark')].map((m) => m.innerText)"
+    )
+    assert {mark.lower() for mark in marks} == {"red", "the"}
+    page.driver.find_element("css selector", ".cv-card").click()
+    page.until("document.querySelector('.cv-media h2')")
+    assert page.js("return document.querySelector('.cv-media h2').innerText") == expected[0]
+    said = page.js("return document.querySelector('.cv-media blockquote p').innerText").lower()
+    assert "red" in said and "the" in said, "it does not open at the frame that was found"
+    page.driver.back()
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    assert cards(page) == expected
+
+
+def test_filter_narrows_and_stands_in_the_address(shown: Shown) -> None:
+    page = shown.open()
+    field(page, 1).click()
+    page.until("[...document.querySelectorAll('[role=option]')].find((o) => o.innerText === 'video')")
+    page.js("[...document.querySelectorAll('[role=option]')].find((o) => o.innerText === 'video').click()")
+    expected = names([i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile])
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected) + 1}")
+    page.until("location.search === '?type=video'")
+    assert cards(page)[1:] == expected
+    first, last = (shown.media()[place]["createdAt"][:10] for place in (-15, 15))
+    shown.open(f"/?from={first}&to={last}")
+    expected = names([i for i in shown.media() if first <= i["createdAt"][:10] <= last and i["id"] != shown.hostile])
+    assert 25 < len(expected) < 48
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    assert cards(page) == expected
+    shown.open("/?q=nothingofthiskind")
+    page.until("document.body.innerText.includes('Nothing matches.')")
+
+
+def test_media_opens_with_boxes_on_every_frame(shown: Shown) -> None:
+    videos = [i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile]
+    item = max(videos, key=lambda i: sum(len(frame["objects"]) for frame in i["frames"]))
+    page = shown.open(f"/media?in={item['datasetId']}&media={item['id']}")
+    page.until("document.querySelector('.cv-stage img')?.naturalWidth > 0")
+    for number, frame in enumerate(item["frames"]):
+        page.js("document.querySelectorAll('.cv-strip button')[arguments[0]].click()", number)
+        page.until("document.querySelector('.cv-stage img')?.naturalWidth > 0")
+        drawn = page.js(
+            """const stage = document.querySelector('.cv-stage img').getBoundingClientRect();
+            return [...document.querySelectorAll('.cv-box')].map((box) => {
+              const at = box.getBoundingClientRect();
+              return [box.innerText, (at.x - stage.x) / stage.width, (at.y - stage.y) / stage.height,
+                at.width / stage.width, at.height / stage.height];
+            });"""
+        )
+        boxes = {thing["label"]: list(thing["boundingBox"].values()) for thing in frame["objects"]}
+        assert {label: pytest.approx(place, abs=0.003) for label, *place in drawn} == boxes
+        said = page.js("return [...document.querySelectorAll('blockquote p')].map((p) => p.textContent)")
+        assert said == [caption["text"] for caption in frame["captions"]]
+    ticks = page.js("return [...document.querySelectorAll('.cv-tick')].map((t) => parseFloat(t.style.left))")
+    moments = [float(frame["timestamp"]) / item["duration"] * 100 for frame in item["frames"]]
+    assert ticks == pytest.approx(moments, abs=0.001)
+
+
+def test_charts_draw_and_runs_are_listed(shown: Shown) -> None:
+    page = shown.open("/charts")
+    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 5")
+    page.until(
+        "[...document.querySelectorAll('[data-testid=stVegaLiteChart] svg')]"
+        ".every((svg) => svg.querySelectorAll('.mark-rect path').length > 0)"
+    )
+    waiting = sum(not captions(item) for item in shown.media())
+    metrics = page.js("return [...document.querySelectorAll('[data-testid=stMetricValue]')].map((m) => m.innerText)")
+    objects = sum(len(frame["objects"]) for item in shown.media() for frame in item["frames"])
+    assert metrics == [str(MEDIA), str(sum(len(captions(i)) for i in shown.media())), str(objects), str(waiting)]
+    page = shown.open("/runs")
+    page.until("document.querySelectorAll('[data-testid=stDataFrame]').length === 2")
+    page.until("document.querySelector('[data-testid=stVegaLiteChart] svg .mark-rect path')")
+
+
+def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
+    dataset = next(iter(shown.library.datasets))
+    page = shown.open()
+    page.until("document.querySelector('.cv-card')")
+    assert SCRIPT in page.js("return document.querySelector('.cv-card .cv-caption').textContent")
+    # every choice of the fields, and every chart with what appears when one points at it
+    for number in range(5):
+        field(page, number).click()
+        page.until("document.querySelector('[role=option]')")
+        page.driver.find_element("css selector", "body").send_keys(Keys.ESCAPE)
+    page = shown.open(f"/media?in={dataset}&media={shown.hostile}")
+    page.until("document.querySelector('.cv-media')")
+    text = page.js("return document.querySelector('.cv-media').textContent")
+    # name, dataset, caption, model, label, tag group, tag, exif
+    assert text.count(SCRIPT) >= 8
+    addresses = page.js(
+        "return [...document.querySelectorAll('.cv-media [src], .cv-media [href]')].map((e) => e.src || e.href)"
+    )
+    assert addresses == [], "addresses that are not http"
+    page = shown.open("/charts")
+    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 5")
+    for chart in page.driver.find_elements("css selector", "[data-testid=stVegaLiteChart]"):
+        bar = chart.find_element("css selector", ".mark-rect path")
+        ActionChains(page.driver, duration=0).scroll_to_element(bar).move_to_element(bar).perform()
+    page.until("document.querySelector('#vg-tooltip-element')?.textContent")
+    shown.open("/runs")
+    assert page.js("return window.hacked") is None
+
+
+def test_page_is_on_loopback_and_refuses_other_sites(shown: Shown) -> None:
+    with socket.socket() as other:
+        assert other.connect_ex(("127.0.0.2", shown.port)) != 0, "it listens on more than 127.0.0.1"
+    own = f"127.0.0.1:{shown.port}"
+    for host, origin, status in (
+        (own, f"http://{own}", 101),
+        (own, "http://elsewhere.example", 403),
+        ("elsewhere.example", "http://elsewhere.example", 403),
+    ):
+        with socket.create_connection(("127.0.0.1", shown.port)) as client:
+            client.sendall(
+                f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            assert int(client.recv(100).split()[1]) == status, (host, origin)
+
+
+def test_page_follows_the_system_and_fits_a_narrow_screen(shown: Shown) -> None:
+    page = shown.page
+    page.size(400, 800)
+    try:
+        for path, scheme in (("/", "light"), ("/charts", "dark")):
+            page.scheme(scheme)
+            shown.open(path)
+            assert page.js("return document.documentElement.scrollWidth <= innerWidth"), path
+            colour = page.js("return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+            assert (int(colour.partition("(")[2].partition(",")[0]) > 128) == (scheme == "light")
+    finally:
+        page.size(1400, 1000)
+        page.scheme("light")

@@ -1,0 +1,338 @@
+"""What the dashboard asks the warehouse: answers equal to the truth on DuckDB and Postgres, and nothing but reading."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pytest
+import sqlglot
+from dlt.common.typing import DictStrAny
+from sqlglot.optimizer.qualify import qualify
+
+from coreviz_source import coreviz, sync
+from coreviz_source.dashboard import queries
+from coreviz_source.dashboard.boxes import Box, box
+from coreviz_source.dashboard.queries import Filters, Place
+from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError, Reader, Warehouse, rendered
+from coreviz_source.local_studio import Library, Studio
+from coreviz_source.tables import BY_NAME
+from tests.postgres import Postgres
+
+Item = dict[str, Any]
+
+
+def media(library: Library) -> list[Item]:
+    listed = [i for d in library.datasets for i in library.listing(d) if i["type"] != "folder"]
+    return sorted(listed, key=lambda i: (i["createdAt"] or "", i["id"]), reverse=True)
+
+
+def captions(item: Item) -> list[Item]:
+    return [caption for frame in item["frames"] for caption in frame["captions"]]
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    library = Library.generate(70, datasets=2, every=86400)
+    items = [item for item in media(library) if captions(item)]
+    # what a LIKE would take for a wildcard, a quote, and a backslash
+    captions(items[3])[0]["text"] = "100%_sure it's \\ RED"
+    for item in items[5:9]:
+        later = datetime.fromisoformat(item["createdAt"].replace("Z", "+00:00")) + timedelta(minutes=4)
+        for caption in captions(item):
+            caption["createdAt"] = later.isoformat()
+    next(item for item in items[10:] if item["type"] == "image")["createdAt"] = None
+    for item in items:
+        library.touched(item["id"])
+    return library
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+def warehouse(
+    request: pytest.FixtureRequest, library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Warehouse]:
+    directory = tmp_path_factory.mktemp("reads")
+
+    def loaded(destination: Any) -> Warehouse:
+        pipeline = dlt.pipeline(
+            "reads", destination=destination, dataset_name="coreviz", pipelines_dir=str(directory / "pipelines")
+        )
+        with Studio(library) as studio:
+            report = sync(pipeline, dataset_ids=list(library.datasets), base_url=studio.url, api_key=studio.key)
+        assert report.exit_code == 0, report.to_json()
+        return Warehouse(pipeline)
+
+    if request.param == "duckdb":
+        yield loaded(dlt.destinations.duckdb(str(directory / "library.duckdb")))
+    else:
+        with Postgres() as server:
+            yield loaded(dlt.destinations.postgres(server.url))
+
+
+@pytest.fixture
+def reader(warehouse: Warehouse) -> Iterator[Reader]:
+    with warehouse.opened() as reader:
+        yield reader
+
+
+def ids(rows: list[Item]) -> list[str]:
+    return [row["id"] for row in rows]
+
+
+def test_pages_of_the_gallery_hold_every_media_once_newest_first(
+    reader: Reader, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE", 9)
+    found: list[Item] = []
+    while page := queries.gallery(
+        reader, Filters(), (found and Place(found[-1]["created_at"], found[-1]["id"])) or None
+    ):
+        found += page
+    expected = media(library)
+    assert ids(found) == ids(expected)
+    for row, item in zip(found, expected, strict=True):
+        # the first caption with its frame; without any, the first frame, or the image itself
+        said = next((frame for frame in item["frames"] if frame["captions"]), None)
+        still = [frame["blob"] for frame in ([said] if said else item["frames"][:1])]
+        still = still or [item["blob"] if item["type"] == "image" else ""]
+        assert (row["picture"] or "").endswith(still[0]) and bool(row["picture"]) == bool(still[0])
+        assert row["caption"] == (said and said["captions"][0]["text"])
+        assert (row["captions"] or 0) == len(captions(item))
+
+
+def test_search_and_filters_find_what_the_library_holds(reader: Reader, library: Library) -> None:
+    def found(**filters: Any) -> list[str]:
+        chosen = Filters(**filters)
+        rows = queries.gallery(reader, chosen)
+        assert queries.count(reader, chosen) == len(rows) or len(rows) == queries.PAGE
+        return ids(rows)
+
+    def expected(keep: Any) -> list[str]:
+        return ids([item for item in media(library) if keep(item)])[: queries.PAGE]
+
+    def speaks(item: Item, *words: str) -> bool:
+        texts = [c["text"] for c in captions(item)] + [f.get("text") or "" for f in item["frames"]] + [item["name"]]
+        return any(all(word in text.lower() for word in words) for text in texts)
+
+    assert found(words=("The", "RED")) == expected(lambda i: speaks(i, "the", "red")) != []
+    assert found(words=("100%_sure", "it's", "\\")) == expected(lambda i: speaks(i, "100%_sure")) != []
+    assert found(words=("%",)) == expected(lambda i: speaks(i, "%"))
+    assert found(words=("page 2",)) == expected(lambda i: speaks(i, "page 2")) != []
+    dataset = list(library.datasets)[1]
+    assert found(dataset=dataset, kind="video") == expected(
+        lambda i: i["datasetId"] == dataset and i["type"] == "video"
+    )
+    tag = next((g, v[0]) for i in media(library) for g, v in i["metadata"]["tags"].items())
+    assert found(tag=tag) == expected(lambda i: tag[1] in i["metadata"]["tags"].get(tag[0], [])) != []
+    label = next(o["label"] for i in media(library) for f in i["frames"] for o in f["objects"])
+    assert found(label=label) == expected(lambda i: any(o["label"] == label for f in i["frames"] for o in f["objects"]))
+    pending = expected(lambda i: i["metadata"]["moderation"]["status"] == "pending")
+    assert found(moderation="pending") == pending != []
+    since, until = date(2026, 1, 20), date(2026, 1, 25)
+    inside = expected(lambda i: str(since) <= (i["createdAt"] or "")[:10] < str(until))
+    assert found(since=since, until=until) == inside != []
+
+
+def test_one_media_comes_with_all_that_belongs_to_it(reader: Reader, library: Library) -> None:
+    for item in (
+        next(i for i in media(library) if i["type"] == kind and i["frames"]) for kind in ("video", "pdf", "image")
+    ):
+        found = queries.media(reader, item["datasetId"], item["id"])
+        assert found is not None
+        assert ids(found["frames"]) == ids(item["frames"])
+        assert Counter(row["text"] for row in found["captions"]) == Counter(c["text"] for c in captions(item))
+        places = {row["label"]: box(row["extra"], 640, 400) for row in found["objects"]}
+        objects = [o for frame in item["frames"] for o in frame["objects"]]
+        assert set(places) == {o["label"] for o in objects} and all(places.values())
+        assert len(found["objects"]) == len(objects)
+        tags = [(row["tag_group"], row["tag"]) for row in found["tags"]]
+        assert sorted(tags) == sorted((g, v) for g, values in item["metadata"]["tags"].items() for v in values)
+    assert queries.media(reader, "nowhere", "nothing") is None
+
+
+def test_charts_count_what_the_library_holds(reader: Reader, library: Library) -> None:
+    items = media(library)
+    totals = queries.totals(reader)
+    assert totals["media"] == len(items)
+    assert totals["captions"] == sum(len(captions(item)) for item in items)
+    labels = Counter(o["label"] for i in items for f in i["frames"] for o in f["objects"])
+    assert totals["objects"] == sum(labels.values())
+    assert {row["label"]: row["objects"] for row in queries.top_labels(reader, most=999)} == labels
+    tags = Counter((g, v) for i in items for g, values in i["metadata"]["tags"].items() for v in values)
+    assert {(row["tag_group"], row["tag"]): row["media"] for row in queries.top_tags(reader, most=999)} == tags
+    days = Counter((i["createdAt"][:10], i["datasetId"]) for i in items if i["createdAt"])
+    grown = {(row["start"].strftime("%Y-%m-%d"), row["dataset_id"]): row["media"] for row in queries.growth(reader)}
+    assert grown == days
+    waiting = Counter(i["datasetId"] for i in items if not captions(i))
+    assert {r["dataset_id"]: r["waiting"] for r in queries.backlog(reader) if r["waiting"]} == waiting
+    latency: Counter[int] = Counter()
+    for item in items:
+        dated = [c["createdAt"] for c in captions(item) if c["createdAt"]]
+        if item["createdAt"] and dated:
+            latency[0 if min(dated)[:19] == item["createdAt"][:19] else 2] += 1
+    assert {row["place"]: row["media"] for row in queries.latency(reader)} == latency and latency[2]
+    one = next(iter(library.datasets))
+    assert queries.totals(reader, one)["media"] == sum(item["datasetId"] == one for item in items)
+    assert {row["dataset_id"] for row in queries.growth(reader, one)} == {one}
+
+
+def test_growth_of_a_long_time_is_counted_by_weeks_that_begin_on_monday(
+    reader: Reader, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "DAILY", 0)
+    weeks: Counter[str] = Counter()
+    for item in media(library):
+        if item["createdAt"]:
+            day = datetime.fromisoformat(item["createdAt"].replace("Z", "+00:00"))
+            weeks[(day - timedelta(days=day.weekday())).strftime("%Y-%m-%d")] += 1
+    found: Counter[str] = Counter()
+    for row in queries.growth(reader):
+        found[row["start"].astimezone(timezone.utc).strftime("%Y-%m-%d")] += row["media"]
+    assert found == weeks and len(weeks) > 2
+
+
+def test_runs_say_how_fresh_each_dataset_is(reader: Reader, library: Library) -> None:
+    fresh = queries.freshness(reader)
+    assert {row["dataset_id"] for row in fresh} == set(library.datasets)
+    assert all(row["outcome"] == "complete" and row["last_complete"] == row["last_run"] for row in fresh)
+    listed = {row["dataset_id"]: row["listed"] for row in queries.runs(reader)}
+    assert listed == {d: len(library.listing(d)) for d in library.datasets}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM media WHERE TRUE",
+        "INSERT INTO media (id) VALUES ('x')",
+        "DROP TABLE media",
+        "SELECT 1; DELETE FROM media WHERE TRUE",
+        "CREATE TABLE x AS SELECT 1 AS y",
+        "MERGE INTO media USING media m ON FALSE WHEN NOT MATCHED THEN INSERT ROW",
+        "EXECUTE IMMEDIATE 'DROP TABLE media'",
+    ],
+)
+def test_only_a_select_reaches_the_warehouse(reader: Reader, sql: str) -> None:
+    with pytest.raises((ValueError, sqlglot.errors.ParseError)):
+        reader.rows(sql)
+
+
+def test_database_itself_refuses_to_write(warehouse: Warehouse, reader: Reader) -> None:
+    table = reader._client.sql_client.make_qualified_table_name("media")
+    for statement in (
+        f"DELETE FROM {table}",
+        f'CREATE TABLE {table[:-1]}_2" (x INT)',
+        f"UPDATE {table} SET name = 'x'",
+    ):
+        with pytest.raises(Exception, match=r"read-only"):
+            reader._client.sql_client.execute_sql(statement)
+    assert queries.totals(reader)["media"] == 70
+
+
+def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None:
+    """No BigQuery is asked: every query is written in its dialect, and qualified against the declared tables."""
+    asked: list[str] = []
+
+    class Recorder(Reader):
+        def __init__(self) -> None:
+            pass
+
+        def rows(self, sql: str, **values: Any) -> list[DictStrAny]:
+            asked.append(sql)
+            values = dict.fromkeys(("n", "media"), 1) | dict.fromkeys(("newest", "oldest"), datetime.now(timezone.utc))
+            return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
+
+    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today())
+    arguments = {"filters": everything, "dataset": "x", "dataset_id": "x", "media_id": "y"}
+    for name, question in inspect.getmembers(queries, inspect.isfunction):
+        if question.__module__ == queries.__name__ and not name.startswith("_"):
+            taken = {k: v for k, v in arguments.items() if k in inspect.signature(question).parameters}
+            question(Recorder(), **taken)
+    queries.gallery(Recorder(), everything, Place(datetime.now(timezone.utc), "z"))
+    queries.gallery(Recorder(), everything, Place(None, "z"))
+    assert len(asked) > 20
+    schema = {table.name: {column.name: "STRING" for column in table.columns} for table in BY_NAME.values()}
+    places = tuple((name, ("project", "coreviz", name)) for name in BY_NAME)
+    for sql in asked:
+        qualify(sqlglot.parse_one(sql, read="bigquery"), schema=schema, dialect="bigquery")
+        statement, names = rendered(sql, "bigquery", places)
+        assert all(f"%({name})s" in statement for name in names) and "@" not in statement
+        assert "`project`.`coreviz`." in statement
+
+
+def test_tables_that_are_not_there_count_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "library.duckdb"
+    destination = dlt.destinations.duckdb(str(path))
+    pipeline = dlt.pipeline("some", destination=destination, dataset_name="coreviz", pipelines_dir=str(tmp_path))
+    library = Library.generate(9)
+    with Studio(library) as studio:
+        source = coreviz(base_url=studio.url, api_key=studio.key, dataset_ids=list(library.datasets))
+        pipeline.run(source.with_resources("media"))
+    with Warehouse(pipeline).opened() as reader:
+        assert len(queries.gallery(reader, Filters())) == 9
+        assert queries.gallery(reader, Filters(label="x", tag=("a", "b"), words=("shoe",))) == []
+        assert queries.choices(reader)["tag"] == queries.latency(reader) == []
+        assert sum(row["waiting"] for row in queries.backlog(reader)) == 9
+
+
+def test_nothing_loaded_and_a_load_that_writes_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "library.duckdb"
+    destination = dlt.destinations.duckdb(str(path))
+    warehouse = Warehouse(
+        dlt.pipeline("none", destination=destination, dataset_name="coreviz", pipelines_dir=str(tmp_path))
+    )
+    with (
+        pytest.raises(NothingLoadedError, match=r"Nothing has been loaded yet.*coreviz-source sync"),
+        warehouse.opened(),
+    ):
+        pass
+    assert not path.exists(), "looking made a file"
+    held = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print(1, flush=True); sys.stdin.read()"
+    writer = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("coreviz_source.dashboard.warehouse.PATIENCE", 0.2)
+            with pytest.raises(BusyError), warehouse.opened():
+                pass
+    finally:
+        writer.communicate()
+    with pytest.raises(NothingLoadedError), warehouse.opened():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"boundingBox": {"x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4}}, Box(0.1, 0.2, 0.3, 0.4)),
+        ('{"boundingBox": {"x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4}}', Box(0.1, 0.2, 0.3, 0.4)),
+        ({"bbox": [64, 40, 320, 200]}, Box(0.1, 0.1, 0.4, 0.4)),
+        ({"bbox": [[0.1, 0.1, 0.5, 0.5]]}, Box(0.1, 0.1, 0.4, 0.4)),
+        ({"bounding_box": {"x": 64, "y": 40, "w": 256, "h": 160}}, Box(0.1, 0.1, 0.4, 0.4)),
+        ({"box": {"xmin": 64, "ymin": 40, "xmax": 320, "ymax": 200}}, Box(0.1, 0.1, 0.4, 0.4)),
+        ({"bounds": {"left": 0, "top": 0, "right": 1, "bottom": 1}}, Box(0, 0, 1, 1)),
+        ({"boundingBox": {"x": 0.8, "y": 0.9, "width": 0.22, "height": 0.11}}, Box(0.8, 0.9, 0.2, 0.1)),
+        ({"boundingBox": {"x": 600, "y": 0, "width": 100, "height": 400}}, Box(0.9375, 0, 0.0625, 1)),
+        ({"boundingBox": [0.5, 0.5, 0.1, 0.1]}, None),
+        ({"boundingBox": "everywhere"}, None),
+        ({"boundingBox": {"x": None, "y": 0, "width": 1, "height": 1}}, None),
+        ({"boundingBox": [1, 2, float("nan"), 4]}, None),
+        ({"score": 0.9}, None),
+        ("not json", None),
+        (None, None),
+    ],
+)
+def test_box_is_found_in_every_shape(extra: Any, expected: Box | None) -> None:
+    found = box(extra, 640, 400)
+    if expected is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert vars(found) == pytest.approx(vars(expected))
+    assert box({"bbox": [64, 40, 320, 200]}, None, None) is None

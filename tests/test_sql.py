@@ -1,0 +1,119 @@
+"""The questions of docs/sql.md have equal answers in DuckDB and Postgres, and BigQuery can read them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import dlt
+import sqlglot
+from sqlglot import exp
+
+from coreviz_source.catalog import SEARCH_VECTOR
+from coreviz_source.local_studio import Library, Studio
+from coreviz_source.tables import BY_NAME
+from coreviz_source.views import views
+from tests.docs import BIGQUERY, QUESTIONS, bigquery_page, blocks, for_bigquery, questions
+from tests.postgres import Postgres
+from tests.scenario import media_of, run_sync, truth_of
+from tests.test_views import plain
+from tests.truth import Row, truth
+
+
+def test_every_question_has_the_same_answer_in_both_warehouses_and_it_is_the_truth(tmp_path):
+    # some weeks, two files of one size, late captions
+    library = Library.generate(240, every=20_000)
+    library.advance()
+    one, two, three, four = media_of(library, frames=1)[:4]
+    with library.changing(two["id"]) as item:
+        item |= {"type": one["type"], "sizeBytes": one["sizeBytes"]}
+    with library.changing(three["id"]) as item:
+        item["metadata"]["tags"] = {"Tags": ["print"], "Quality": ["sharp"]}
+    library.add_caption(four["id"], "A red shoe, late.")
+    answers = []
+    with Postgres() as server, Studio(library) as studio:
+        for destination in (
+            dlt.destinations.duckdb(str(tmp_path / "library.duckdb")),
+            dlt.destinations.postgres(server.url),
+        ):
+            warehouse = dlt.pipeline(
+                f"coreviz_{destination.destination_name}", destination=destination, dataset_name="coreviz"
+            )
+            report = run_sync(warehouse, studio)
+            assert (report.exit_code, report.warnings) == (0, [])
+            with warehouse.sql_client() as client:
+                answers.append(
+                    {
+                        question: [tuple(map(plain, row)) for row in client.execute_sql(sql) or ()]
+                        for question, sql in questions().items()
+                    }
+                )
+        tables = truth(truth_of(studio))
+    assert answers[0] == answers[1]
+    assert all(answers[0].values()), "a question without an answer proves nothing"
+    assert_true(answers[0], tables)
+
+
+def assert_true(found: dict[str, list[tuple[Any, ...]]], tables: dict[str, list[Row]]) -> None:
+    """The answers that no test of the views vouches for equal what the truth says."""
+    media = {m["id"]: m for m in tables["media"]}
+
+    def file(item: dict[str, Any]) -> str:
+        return item["name"].rpartition("/")[2]
+
+    late = [c for c in tables["captions"] if c["created_at"] > media[c["media_id"]]["created_at"] + timedelta(hours=1)]
+    assert found["Which captions came late?"] == [
+        (file(media[c["media_id"]]), media[c["media_id"]]["created_at"], c["text"]) for c in late
+    ]
+    cameras: dict[str, int] = {}
+    for item in tables["media"]:
+        camera = item["exif"]["tags"].get("Model")
+        if camera:
+            cameras[camera] = cameras.get(camera, 0) + 1
+    assert dict(found["Which cameras were used?"]) == cameras
+    ((kind, size, files, _),) = found["Which files may be there twice?"]
+    twins = [m for m in tables["media"] if (m["type"], m["size_bytes"]) == (kind, size)]
+    assert files == len(twins) == 2
+    weeks: dict[Any, int] = {}
+    for item in tables["media"]:
+        day = item["created_at"].date()
+        monday = day - timedelta(days=day.weekday())
+        weeks[monday] = weeks.get(monday, 0) + 1
+    growth = found["How does the library grow, week over week?"]
+    assert [(week, media) for week, media, _, _ in growth] == sorted(weeks.items())
+    assert len(weeks) > 2 and growth[-1][3] == len(tables["media"])
+    assert growth[1][2] == growth[1][1] - growth[0][1]
+    both = {"print", "sharp"}
+    tagged = {m: {t["tag"] for t in tables["media_tags"] if t["media_id"] == m} for m in media}
+    carrying = sorted((m for m in media if both <= tagged[m]), key=lambda m: media[m]["created_at"], reverse=True)
+    assert [row[0] for row in found["Which media carry two tags at once?"]] == [file(media[m]) for m in carrying[:3]]
+    labels = {
+        f: {o["label"] for o in tables["objects"] if o["frame_id"] == f}
+        for f in {o["frame_id"] for o in tables["objects"]}
+    }
+    for label, other, frames in found["What is seen together?"]:
+        assert frames == sum({label, other} <= seen for seen in labels.values())
+    described = {c["media_id"] for c in tables["captions"]}
+    assert sum(n for _, n in found["Which media have no caption yet, by age?"]) == len(media.keys() - described)
+
+
+def test_there_are_twenty_questions_and_bigquery_reads_them():
+    assert len(questions()) == 20
+    assert BIGQUERY.read_text() == bigquery_page()
+    known = BY_NAME.keys() | {view.name for view in views()}
+    for sql in questions().values():
+        tree = sqlglot.parse_one(for_bigquery(sql), read="bigquery")
+        assert {table.name for table in tree.find_all(exp.Table) if table.db} <= known
+        # what BigQuery does not have
+        assert not list(tree.find_all(exp.Any, exp.WithinGroup, exp.Filter, exp.ILike))
+        assert "WEEK)" not in for_bigquery(sql).replace("ISOWEEK)", "")
+
+
+def test_the_recipes_name_what_is_there():
+    recipes = [sql for sql in blocks(QUESTIONS, "sql") if sql not in questions().values()]
+    postgres, duckdb, bigquery = recipes
+    assert SEARCH_VECTOR.format(text="text") in postgres
+    assert "coreviz.captions" in duckdb
+    made, asked = bigquery.split(";\n")[:2]
+    assert "ON coreviz.captions (text)" in made
+    assert list(sqlglot.parse_one(asked, read="bigquery").find_all(exp.Where))

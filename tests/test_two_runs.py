@@ -1,0 +1,241 @@
+"""Two runs at once, in two processes: one waits for the other, and the warehouse holds everything once."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dlt
+import pytest
+
+from coreviz_source.local_studio import Studio
+from coreviz_source.locks import Locks
+from tests.postgres import Postgres
+from tests.processes import Worker
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
+from tests.warehouse import load_ids, query, read, runs
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory) -> Iterator[list[Worker]]:
+    both = [Worker(tmp_path_factory.mktemp("worker")) for _ in range(2)]
+    yield both
+    for worker in both:
+        worker.stop()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with Postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def database(server) -> str:
+    """A database of its own: the tests share the server, and the name of the schema."""
+    name = f"d{uuid.uuid4().hex[:8]}"
+    with dlt.pipeline("admin", destination=dlt.destinations.postgres(server.url)).sql_client() as client:
+        client.execute_sql(f"CREATE DATABASE {name}")
+    return server.url.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture
+def postgres(database, tmp_path) -> dlt.Pipeline:
+    """The warehouse as the test itself sees it."""
+    destination = dlt.destinations.postgres(database)
+    return dlt.pipeline("seen", destination=destination, dataset_name="coreviz", pipelines_dir=str(tmp_path / "seen"))
+
+
+class _Gate:
+    """Holds a Studio's next answer back until it is opened."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+
+        def before(request: Any) -> None:
+            self._reached.set()
+            self._open.wait(60)
+
+        studio.before = before
+
+    def reached(self) -> None:
+        assert self._reached.wait(60)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@contextmanager
+def gate(studio: Studio) -> Iterator[_Gate]:
+    made = _Gate(studio)
+    try:
+        yield made
+    finally:
+        made.open()
+        studio.before = None
+
+
+def change(studio: Studio) -> None:
+    library = studio.library
+    for dataset in library.datasets:
+        items = media_of(library, dataset, frames=1)
+        library.add_caption(items[0]["id"], "Added meanwhile.")
+        library.delete(items[1]["id"])
+        library.add_media(dataset, processing=False)
+
+
+@pytest.mark.parametrize(("first", "second"), [("sync", "run"), ("run", "sync")])
+def test_a_second_machine_waits_for_the_first_and_finds_nothing_left_to_load(
+    workers, postgres, database, tmp_path, first, second
+):
+    library = frozen(60)
+    with Studio(library) as studio:
+        given = arguments(studio, {"reconcile_every": "0"})
+        for step in range(2):
+            with gate(studio) as held:
+                workers[0].start("postgres", database, tmp_path / "a", given, first)
+                held.reached()
+                workers[1].start("postgres", database, tmp_path / "b", given, second)
+                assert f"process {workers[0].pid} on" in workers[1].until("log", "Waiting for dataset")
+                assert len({r.dataset_id for r in studio.requests}) == 1
+                held.open()
+                for worker in workers:
+                    assert worker.until("done")["exit_code"] == 0
+            assert_equal_to(postgres, studio)
+            last = runs(postgres)[-2:]
+            assert [(r["outcome"], r["new"] + r["changed"] + r["gone"] > 0) for r in last] == [
+                ("complete", True),
+                ("complete", False),
+            ]
+            if step == 0:
+                change(studio)
+    assert len(read(postgres, "datasets")["datasets"]) == 1
+
+
+def test_runs_over_different_datasets_list_side_by_side_and_load_one_after_the_other(
+    workers, postgres, database, tmp_path
+):
+    library = frozen(80, datasets=2)
+    with Studio(library) as studio:
+        for step in range(2):
+            with Locks(postgres) as somebody:
+                somebody.take_load()
+                for worker, dataset, directory in zip(workers, library.datasets, ("a", "b"), strict=True):
+                    given = arguments(studio, {"dataset_ids": [dataset], "reconcile_every": "0"})
+                    worker.start("postgres", database, tmp_path / directory, given, "sync")
+                for worker in workers:
+                    worker.until("log", "Waiting for load")
+                if step:
+                    assert query(postgres, "SELECT count(*) FROM captions WHERE text = 'Added meanwhile.'") == [(0,)]
+            for worker in workers:
+                assert worker.until("done")["exit_code"] == 0
+            assert_equal_to(postgres, studio)
+            change(studio)
+    assert len(read(postgres, "datasets")["datasets"]) == 2
+
+
+def test_slices_of_a_dataset_run_side_by_side_even_where_they_overlap_and_a_whole_run_waits_for_them(
+    workers, postgres, database, tmp_path
+):
+    library = frozen(60)
+    with Studio(library) as studio:
+        days = sorted(item["createdAt"][:10] for item in media_of(library))
+        with Locks(postgres) as somebody:
+            somebody.take_load()
+            for worker, directory, span in zip(
+                workers, ("a", "b"), ({"date_to": days[40]}, {"date_from": days[20]}), strict=True
+            ):
+                worker.start("postgres", database, tmp_path / directory, arguments(studio, span), "sync")
+            for worker in workers:
+                worker.until("log", "Waiting for load")
+            report = run_sync_impatiently(postgres, studio)
+            assert (report.exit_code, "dataset" in report.to_json()) == (7, True)
+        for worker in workers:
+            assert worker.until("done")["exit_code"] == 0
+        assert {r["outcome"] for r in runs(postgres)} == {"slice"}
+        assert len(read(postgres, "datasets")["datasets"]) == 1
+        held = [row["id"] for row in read(postgres, "media")["media"]]
+        assert sorted(held) == sorted(item["id"] for item in media_of(library))
+        assert run_sync(postgres, studio).exit_code == 0
+        assert_equal_to(postgres, studio)
+
+
+def run_sync_impatiently(pipeline: dlt.Pipeline, studio: Studio) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coreviz_source.locks.PATIENCE", 0.1)
+        return run_sync(pipeline, studio)
+
+
+def test_a_run_that_is_killed_leaves_nothing_locked(server, postgres, database, tmp_path):
+    library = frozen(40)
+    with Studio(library) as studio:
+        given = arguments(studio, {})
+        holder = Worker(tmp_path / "holder")
+        with gate(studio) as held:
+            holder.start("postgres", database, tmp_path / "a", given, "sync")
+            held.reached()
+            assert run_sync_impatiently(postgres, studio).exit_code == 7
+            holder.kill()
+        # in the directory of the killed run, and from another machine
+        again = dlt.pipeline(
+            "coreviz_test",
+            destination=dlt.destinations.postgres(database),
+            dataset_name="coreviz",
+            pipelines_dir=str(tmp_path / "a"),
+        )
+        assert run_sync_impatiently(again, studio).exit_code == 0
+        assert run_sync_impatiently(postgres, studio).exit_code == 0
+        assert_equal_to(postgres, studio)
+
+
+@pytest.mark.parametrize("how", ["run", "sync"])
+def test_a_second_run_in_the_same_directory_does_not_load_what_the_first_has_extracted(
+    workers, pipeline, tmp_path, how
+):
+    library = frozen(60)
+    file, directory = str(tmp_path / "library.duckdb"), tmp_path / "pipelines"
+    with Studio(library) as studio:
+        given = arguments(studio, {"reconcile_every": "0"})
+        for step in range(2):
+            with gate(studio) as held:
+                workers[0].start("duckdb", file, directory, given, how)
+                held.reached()
+                workers[1].start("duckdb", file, directory, given, how)
+                workers[1].until("log", "Waiting for the working directory")
+                held.open()
+                for worker in workers:
+                    assert worker.until("done")["exit_code"] == 0
+            before = load_ids(pipeline)
+            assert_equal_to(pipeline, studio)
+            if step == 0:
+                change(studio)
+    assert before["media"].total() == len(media_of(library))
+    assert [r["outcome"] for r in runs(pipeline)] == ["complete"] * 4
+
+
+@pytest.mark.parametrize("how", ["run", "sync"])
+def test_a_duckdb_file_that_another_process_has_open_is_waited_for_then_left_with_its_pid(
+    workers, pipeline, tmp_path, how
+):
+    library = frozen(40)
+    file = str(tmp_path / "library.duckdb")
+    with Studio(library) as studio:
+        given = arguments(studio, {})
+        with gate(studio) as held:
+            workers[0].start("duckdb", file, tmp_path / "a", given, "sync")
+            held.reached()
+            workers[1].start("duckdb", file, tmp_path / "b", given, how, patience=0.1)
+            left = workers[1].until("done")
+            assert left["exit_code"] == (7 if how == "sync" else None)
+            (message,) = left["errors"]
+            assert str(workers[0].pid) in message
+            assert "library.duckdb" in message
+            workers[1].start("duckdb", file, tmp_path / "b", given, how)
+            workers[1].until("log", f"process {workers[0].pid} ")
+            held.open()
+            for worker in workers:
+                assert worker.until("done")["exit_code"] == 0
+        assert_equal_to(pipeline, studio)
