@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dashboard test lint docs bench clean
+.PHONY: demo dashboard test lint docs bench chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
@@ -51,6 +51,10 @@ $(BENCH_VENV)/.made: pyproject.toml
 
 bench: $(BENCH_VENV)/.made
 	$(BENCH_VENV)/bin/python benchmarks/run.py $(BENCH)
+
+# CHAOS_SECONDS=3600 make chaos: changes, faults and kills by a seed, and the whole truth after each clean run
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --postgres
 
 clean:
 	rm -rf $(VENV) coreviz_demo.duckdb build dist .pytest_cache .mypy_cache .ruff_cache

@@ -115,8 +115,9 @@ def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
     pipeline = dlt.current.pipeline()
     locks = plain_runs.locks(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    memory = Memory(pipeline)
-    return locks, memory, _batches(settings, memory, selected_tables())
+    memory, selected = Memory(pipeline), selected_tables()
+    memory.mend(selected, locks.load)
+    return locks, memory, _batches(settings, memory, selected)
 
 
 def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:

@@ -1,25 +1,36 @@
 """The API's edge: one HTTP session, both generations of the API, and failures turned into typed errors.
 
 Nothing behind this module knows that there are two generations. The one difference that a request has to care
-about is found out by the answer: parameters that only the 2026 generation knows are left out once a server has
-refused them.
+about is found out by the first answer: parameters that only the 2026 generation knows are left out if the server
+refuses them twice and answers without them.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
 from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
-from dlt.sources.helpers.requests import Client as HttpClient
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from requests.adapters import HTTPAdapter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from coreviz_source.errors import (
     ApiUnavailableError,
@@ -30,13 +41,17 @@ from coreviz_source.errors import (
     DatasetNotFoundError,
 )
 from coreviz_source.settings import Settings
-from coreviz_source.values import decode_json
+from coreviz_source.values import decode_json, shallow
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
 LONGEST_WAIT = 30.0
 #: Seconds to connect, and between two parts of an answer.
 TIMEOUT = (10.0, 60.0)
+#: Seconds for a whole answer, from its first byte to its last: a server may send a byte a minute for ever.
+LONGEST_ANSWER = 120.0
+#: Bytes of an answer, unpacked: 2.5 MB for each media of a usual page. What has no end must not fill the memory.
+LARGEST_ANSWER = 256 * 2**20
 
 _RETRIED_STATUS = frozenset((408, 425, 429))
 _NOT_OFFERED = frozenset((400, 401, 402, 403, 404, 405, 410))
@@ -96,6 +111,57 @@ class _KeyAuth(requests.auth.AuthBase):
         return "_KeyAuth(…)"
 
 
+class _HttpResponse(HTTPResponse):
+    """An answer with a deadline, from its status line on; a timeout only bounds the wait for the next byte."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock))
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What a socket receives, until the answer takes too long."""
+
+    def __init__(self, raw: Any, sock: Any) -> None:
+        self._raw = raw
+        self._socket = sock
+        self._deadline = time.monotonic() + LONGEST_ANSWER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if left < TIMEOUT[1]:
+            self._socket.settimeout(left)
+        received: int | None = self._raw.readinto(buffer)
+        return received
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Adapter(HTTPAdapter):
+    """Connections whose answers have a deadline."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        usual = pool.ConnectionCls
+        if getattr(usual, "response_class", None) is not _HttpResponse:
+            pool.ConnectionCls = type(usual.__name__, (usual,), {"response_class": _HttpResponse})
+        return pool
+
+
+@dataclass(frozen=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class _Pace:
     """Hands out moments to send at, so that all threads together keep to a budget of requests a second."""
 
@@ -129,17 +195,25 @@ class CorevizClient:
     def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
         self._base_url = settings.base_url
         self._auth = _KeyAuth(settings.api_key)
-        self._http = HttpClient(
-            request_timeout=TIMEOUT,
-            # the listing's threads, and the one that asks for the rest
-            max_connections=settings.parallel_requests + 1,
-            raise_for_status=False,
-            request_max_attempts=1,
-        )
+        self._http = requests.Session()
+        # the listing's threads, and the one that asks for the rest
+        adapter = _Adapter(pool_maxsize=settings.parallel_requests + 1)
+        self._http.mount("http://", adapter)
+        self._http.mount("https://", adapter)
+        # over https a proxy of the environment sees only the host's name; on loopback it would see the key
+        self._http.trust_env = urlsplit(settings.base_url).scheme == "https"
+        self._closed = threading.Event()
         self._attempts = attempts
         self._pace = _Pace(settings.requests_per_second)
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
+        #: Whether a listing's first answer has told which parameters this server takes.
+        self._settled = False
         self.calls = Calls()
+
+    def close(self) -> None:
+        """Ends all waiting for another attempt: what is in flight fails as if it had been the last one."""
+        self._closed.set()
+        self._http.close()
 
     def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
         """One page of a dataset's media and folders, newest first, folders in folders included.
@@ -147,26 +221,33 @@ class CorevizClient:
         Raises:
             DatasetNotFoundError: The listing answers 404.
         """
-        endpoint = f"/api/dataset/{dataset_id}/media"
+        endpoint = f"/api/dataset/{quote(dataset_id, safe='')}/media"
         documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
         where = {"dataset": dataset_id, "offset": offset}
         newer = self._newer_parameters
-        try:
+        if self._settled:
             return self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
+        try:
+            page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
         except BadRequestError as refusal:
-            if not newer:
-                raise
             try:
                 page = self._get(endpoint, documented, _read_page, where, calls)
             except BadRequestError:
                 raise refusal from None
-            self._newer_parameters = {}
-            return page
+            try:
+                # a refusal of the moment must not make a newer server an older one, which lists no folders' media
+                page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
+            except BadRequestError:
+                self._newer_parameters = {}
+        self._settled = True
+        return page
 
     def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
         """What the API tells of a dataset: name, icon, type, organizationId. Empty where it does not tell."""
         try:
-            answer = self._get(f"/api/dataset/{dataset_id}", {}, _read_object, {"dataset": dataset_id}, calls)
+            answer = self._get(
+                f"/api/dataset/{quote(dataset_id, safe='')}", {}, _read_object, {"dataset": dataset_id}, calls
+            )
         except CorevizError as error:
             if error.context.get("status") in _NOT_OFFERED:
                 return {}
@@ -183,7 +264,9 @@ class CorevizClient:
         remedy = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
         try:
             organization = self._get("/api/me", {}, _read_object, {}, self.calls).get("organizationId")
-            answer = self._get(f"/api/organization/{organization}/datasets", {}, _read_json, {}, self.calls)
+            answer = self._get(
+                f"/api/organization/{quote(str(organization), safe='')}/datasets", {}, _read_json, {}, self.calls
+            )
         except CorevizError as error:
             if error.context.get("status") in (400, 404, 405, 410):
                 raise ConfigurationError("This API does not list an account's datasets.", remedy=remedy) from error
@@ -197,12 +280,16 @@ class CorevizClient:
         self,
         endpoint: str,
         params: Mapping[str, Any],
-        read: Callable[[requests.Response], _Answer],
+        read: Callable[[_Reply], _Answer],
         where: Mapping[str, Any],
         calls: Calls,
     ) -> _Answer:
         attempts = Retrying(
-            retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(self._attempts), wait=_wait, reraise=True
+            retry=retry_if_exception_type(_Transient),
+            stop=stop_after_attempt(self._attempts) | stop_when_event_set(self._closed),
+            wait=_wait,
+            sleep=sleep_using_event(self._closed),
+            reraise=True,
         )
         try:
             for attempt in attempts:
@@ -219,29 +306,50 @@ class CorevizClient:
         self,
         endpoint: str,
         params: Mapping[str, Any],
-        read: Callable[[requests.Response], _Answer],
+        read: Callable[[_Reply], _Answer],
         where: Mapping[str, Any],
     ) -> _Answer:
         try:
             # redirects are not followed: requests would send the key along to wherever they lead
-            response = self._http.get(
-                self._base_url + endpoint, params=dict(params), auth=self._auth, allow_redirects=False
-            )
+            with self._http.get(
+                self._base_url + endpoint,
+                params=dict(params),
+                auth=self._auth,
+                allow_redirects=False,
+                timeout=TIMEOUT,
+                stream=True,
+            ) as response:
+                answer = _Reply(response.status_code, response.headers, _body(response, where))
         except requests.RequestException as error:
             kind = type(error).__name__
             raise _Transient(ApiUnavailableError(f"No answer: {kind}.", base_url=self._base_url, **where)) from None
-        if response.status_code != 200:
-            raise _failure(response, where)
+        if answer.status != 200:
+            raise _failure(answer, where)
         try:
-            return read(response)
+            return read(answer)
         except ValueError as error:
             message = f"The answer cannot be read: {error}."
             raise _Transient(ApiUnavailableError(message, status=200, **where)) from None
 
 
-def _failure(response: requests.Response, where: Mapping[str, Any]) -> Exception:
-    status = response.status_code
-    context = {**where, "status": status, "server_message": _server_message(response)}
+def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_content(2**20):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise ApiUnavailableError(
+                f"The answer is larger than {LARGEST_ANSWER // 2**20} MB.",
+                remedy="Set a smaller `page_size`. Nothing was deleted.",
+                **where,
+            )
+    return b"".join(parts)
+
+
+def _failure(answer: _Reply, where: Mapping[str, Any]) -> Exception:
+    status = answer.status
+    context = {**where, "status": status, "server_message": _server_message(answer)}
     if status in (401, 402, 403):
         messages = {
             401: "The API key is not valid.",
@@ -253,7 +361,7 @@ def _failure(response: requests.Response, where: Mapping[str, Any]) -> Exception
         return DatasetNotFoundError(**context)
     if status >= 500 or status in _RETRIED_STATUS:
         asked = "too many requests" if status == 429 else "an error of the server"
-        return _Transient(ApiUnavailableError(f"The API answered with {asked}.", **context), _retry_after(response))
+        return _Transient(ApiUnavailableError(f"The API answered with {asked}.", **context), _retry_after(answer))
     if 300 <= status < 400:
         return ConfigurationError(
             "The API redirects, and redirects are not followed so that the key stays with the server it is for.",
@@ -263,35 +371,35 @@ def _failure(response: requests.Response, where: Mapping[str, Any]) -> Exception
     return BadRequestError(**context)
 
 
-def _server_message(response: requests.Response) -> str:
+def _server_message(answer: _Reply) -> str:
     try:
-        answer = decode_json(response.content)
+        told = decode_json(answer.body)
     except ValueError:
         return ""
-    if not isinstance(answer, dict):
+    if not isinstance(told, dict):
         return ""
-    return str(answer.get("message") or answer.get("error") or "")[:500]
+    return str(told.get("message") or told.get("error") or "")[:500]
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(answer: _Reply) -> float | None:
     """Seconds that `Retry-After` asks to wait, given as seconds or as a date; None where it says nothing usable."""
-    header = response.headers.get("Retry-After", "").strip()
+    header = answer.headers.get("Retry-After", "").strip()
     if not header:
         return None
     try:
-        return max(0.0, float(header)) if header.replace(".", "", 1).isdigit() else _seconds_until(header, response)
+        return float(header) if header.replace(".", "", 1).isdecimal() else _seconds_until(header, answer)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _seconds_until(date: str, response: requests.Response) -> float:
-    return max(0.0, (parsedate_to_datetime(date) - _server_time(response)).total_seconds())
+def _seconds_until(date: str, answer: _Reply) -> float:
+    return max(0.0, (parsedate_to_datetime(date) - _server_time(answer)).total_seconds())
 
 
-def _server_time(response: requests.Response) -> datetime:
+def _server_time(answer: _Reply) -> datetime:
     """The server's clock as its `Date` header gives it; our own where there is none."""
     try:
-        told = parsedate_to_datetime(response.headers["Date"])
+        told = parsedate_to_datetime(answer.headers["Date"])
         return told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)
     except (KeyError, TypeError, ValueError, OverflowError):
         return datetime.now(timezone.utc)
@@ -314,11 +422,13 @@ class _Envelope(msgspec.Struct):
     error: Any = None
 
 
-def _read_page(response: requests.Response) -> Page:
+def _read_page(answer: _Reply) -> Page:
     try:
-        envelope = msgspec.json.decode(response.content, type=_Envelope)
+        envelope = msgspec.json.decode(answer.body, type=_Envelope)
+    except RecursionError:
+        return _read_page(replace(answer, body=shallow(answer.body)))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        envelope = _read_leniently(response.content)
+        envelope = _read_leniently(answer.body)
     if envelope.error:
         raise ValueError(f"it carries an error: {str(envelope.error)[:200]}")
     pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
@@ -327,7 +437,7 @@ def _read_page(response: requests.Response) -> Page:
         items=[bytes(item) for item in envelope.media],
         total=total if type(total) is int and total >= 0 else None,
         has_more=has_more if type(has_more) is bool else None,
-        time=_server_time(response),
+        time=_server_time(answer),
     )
 
 
@@ -342,15 +452,15 @@ def _read_leniently(content: bytes) -> _Envelope:
     return _Envelope(media=media, pagination=answer.get("pagination"))
 
 
-def _read_json(response: requests.Response) -> Any:
-    answer = decode_json(response.content)
-    if isinstance(answer, dict) and answer.get("error"):
-        raise ValueError(f"it carries an error: {str(answer.get('message') or answer['error'])[:200]}")
-    return answer
+def _read_json(answer: _Reply) -> Any:
+    told = decode_json(answer.body)
+    if isinstance(told, dict) and told.get("error"):
+        raise ValueError(f"it carries an error: {str(told.get('message') or told['error'])[:200]}")
+    return told
 
 
-def _read_object(response: requests.Response) -> dict[str, Any]:
-    answer = _read_json(response)
-    if not isinstance(answer, dict):
+def _read_object(answer: _Reply) -> dict[str, Any]:
+    told = _read_json(answer)
+    if not isinstance(told, dict):
         raise ValueError("it is not an object")
-    return answer
+    return told

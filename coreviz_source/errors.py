@@ -7,7 +7,9 @@ server said, and the remedy. The API key is never part of any of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+_Kind = TypeVar("_Kind")
 
 EXIT_OK = 0
 #: From worst to mildest: the exit code of a run with several failures is the first of these that occurred.
@@ -118,6 +120,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = getattr(current, "exception", None) or current.__cause__ or current.__context__
 
 
+def find_kind(error: BaseException, kind: type[_Kind]) -> _Kind | None:
+    """The first error of a kind inside an exception that was wrapped, perhaps several times."""
+    return next((e for e in _chain(error) if isinstance(e, kind)), None)
+
+
 def find(error: BaseException) -> CorevizError | None:
     """The error of ours inside an exception that dlt wrapped, if there is one."""
-    return next((e for e in _chain(error) if isinstance(e, CorevizError)), None)
+    return find_kind(error, CorevizError)

@@ -6,12 +6,13 @@ it as complete; so after a crash anywhere between two tables, the next listing w
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +23,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from coreviz_source.errors import ConfigurationError, DestinationError, find
+from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 
@@ -111,6 +112,8 @@ class Memory:
         self._opened: SqlJobClientBase | None = None
         self.tables: set[str] = set()
         self.fresh = True
+        #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
+        self.mended = False
         if not make and self._is_missing():
             return
         with self._client() as client:
@@ -118,9 +121,9 @@ class Memory:
             names = [table.name for table in TABLES] + ["_dlt_loads"]
             # BigQuery cannot be asked for the tables of a dataset that does not exist
             stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
-            found = {name: set(columns) for name, columns in stored}
+            self._stored = {name: columns for name, columns in stored if columns}
         #: Tables that exist, by name.
-        self.tables = {name for name, columns in found.items() if columns}
+        self.tables = set(self._stored)
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
 
@@ -146,8 +149,60 @@ class Memory:
         """Whether the warehouse's texts can hold NUL characters."""
         return not self._pipeline.destination.destination_type.endswith("postgres")
 
+    def mend(self, selected: frozenset[str], hold: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Sees to tables and columns that somebody removed, or that an older release did not have.
+
+        What they held is not there any more, so every hash is forgotten first: the rows are built again. Columns are
+        made here, because they are read; tables are made with the load.
+
+        Args:
+            selected: Names of the tables that are loaded.
+            hold: Holds other runs' loads for as long as a block lasts.
+
+        Raises:
+            DestinationError: A column is not what it is declared to be, which only dropping its table can mend.
+        """
+        if self.fresh:
+            return
+        schema = dlt.Schema("coreviz")
+        missing = "_dlt_loads" not in self.tables
+        for table in TABLES:
+            stored = self._stored.get(table.name, {})
+            if table.name not in selected and table is not RUNS:
+                continue
+            for name, hints in table.hints["columns"].items() if stored else ():
+                found = stored.get(name, {}).get("data_type")
+                if found != hints["data_type"] and (found or not hints["nullable"]):
+                    raise self._changed_by_hand(table, name, found, hints["data_type"])
+            if not table.hints["columns"].keys() <= stored.keys():
+                missing = True
+                if stored:
+                    resource = dlt.resource([], **table.hints)
+                    if self._pipeline.destination.destination_type.endswith("postgres"):
+                        # which JSON type Postgres gets depends on it
+                        resource.apply_hints(file_format="parquet" if takes_files("postgres") else "insert_values")
+                    schema.update_table(resource.compute_table_schema())
+        if missing:
+            self.mended = True
+            with hold():
+                for table in TABLES:
+                    if "content_hash" in self._stored.get(table.name, {}):
+                        self._execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
+                self.make(schema)
+
+    def _changed_by_hand(self, table: Table, column: str, found: str | None, declared: str) -> DestinationError:
+        with self._client() as client:
+            qualified = client.sql_client.make_qualified_table_name(table.name)
+        return DestinationError(
+            f"The column {table.name}.{column} is {found or 'missing'} in the warehouse; it has to be {declared}.",
+            remedy=f"Run DROP TABLE {qualified}, with your views on it; the next run makes it again and fills it.",
+            destination=self._pipeline.destination.destination_name,
+            schema=self._pipeline.dataset_name,
+            table=table.name,
+        )
+
     def make(self, schema: dlt.Schema) -> None:
-        """Makes the tables of a schema, which do not exist yet."""
+        """Makes the tables of a schema, or the columns that they lack, and dlt's own."""
         names = schema.data_table_names(seen_data_only=False)
         with self._client() as client:
             # as if it came from storage: dlt does not apply a schema that was never saved
@@ -158,11 +213,11 @@ class Memory:
                 client.update_stored_schema([*schema.dlt_table_names(), *names], force=True)
             finally:
                 client.schema = usual
-        self.tables.update(names)
+        self.tables.update(names, ["_dlt_loads"])
 
     def last_runs(self) -> dict[str, LastRuns]:
         """When each dataset was last listed; slices, samples and unproven runs do not count."""
-        if RUNS.name not in self.tables:
+        if RUNS.name not in self.tables or self.mended:
             return {}
         listed: dict[str, LastRuns] = {}
         rows = self._query(
@@ -331,30 +386,25 @@ class Memory:
                     )
                 self._opened = client
             yield self._opened
+        except CorevizError:
+            raise
         except Exception as error:
-            if find(error):
-                raise
             raise DestinationError(
                 f"The warehouse could not be read or prepared: {type(error).__name__}: {error}",
                 destination=self._pipeline.destination.destination_name,
                 schema=self._pipeline.dataset_name,
             ) from error
 
+    def _execute(self, sql: str) -> None:
+        """Runs a statement without rows in which `{table}` stands for a table."""
+        with self._client() as client:
+            client.sql_client.execute_sql(_statement(client, sql))
+
     def _query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
         with self._client() as client:
-            sql_client = client.sql_client
-
-            def qualified(match: Any) -> str:
-                return (
-                    sql_client.escape_column_name(match[1])
-                    if match[1]
-                    else sql_client.make_qualified_table_name(match[2])
-                )
-
-            statement = re.sub(r"\{\{(\w+)\}\}|\{(\w+)\}", qualified, sql)
             try:
-                with sql_client.execute_query(statement, *values) as cursor:
+                with client.sql_client.execute_query(_statement(client, sql), *values) as cursor:
                     while rows := cursor.fetchmany(_ROWS):
                         yield from rows
             except DestinationUndefinedEntity as error:
@@ -362,6 +412,21 @@ class Memory:
                     f"A table or column is not what this release expects: {error}",
                     remedy="Load with `resync`, or drop the table so that it is made again.",
                 ) from error
+
+
+def takes_files(destination: str) -> bool:
+    """Whether a destination loads parquet with JSON in it, and as it is: Postgres does through ADBC only."""
+    if destination.endswith("postgres"):
+        return importlib.util.find_spec("adbc_driver_postgresql") is not None
+    return not destination.endswith("bigquery")
+
+
+def _statement(client: SqlJobClientBase, sql: str) -> str:
+    def qualified(match: Any) -> str:
+        names = client.sql_client
+        return names.escape_column_name(match[1]) if match[1] else names.make_qualified_table_name(match[2])
+
+    return re.sub(r"\{\{(\w+)\}\}|\{(\w+)\}", qualified, sql)
 
 
 #: Ids with their content hash, null where the load that wrote the row was never completed.

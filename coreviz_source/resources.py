@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from dlt.extract import DltResource, DltSource
 
 from coreviz_source.files import RowFile, RowFiles
 from coreviz_source.locks import Locks
-from coreviz_source.memory import Memory
+from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
 from coreviz_source.rows import records
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
@@ -40,7 +39,7 @@ def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]
 
     def batches() -> Iterator[Any]:
         locks, memory, found = library()
-        by_file = _takes_files()
+        by_file = takes_files(_destination())
         _prepare(dlt.current.source(), locks, memory, by_file)
         yield from _as_files(found) if by_file else _as_records(found)
         # until the package is loaded
@@ -86,14 +85,6 @@ class _AlwaysSelected(DltResource):
 
 def _destination() -> str:
     return str(dlt.current.pipeline().destination.destination_type)
-
-
-def _takes_files() -> bool:
-    """Whether the destination loads parquet with JSON in it, and as it is: Postgres does through ADBC only."""
-    destination = _destination()
-    if destination.endswith("postgres"):
-        return importlib.util.find_spec("adbc_driver_postgresql") is not None
-    return not destination.endswith("bigquery")
 
 
 def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> None:

@@ -15,11 +15,12 @@ from itertools import chain
 from typing import Any, Literal
 
 import dlt
+from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
 from coreviz_source.disk import clear_staging, tidy
-from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.errors import CorevizError, DestinationError, find, find_kind
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
@@ -83,6 +84,8 @@ def sync(
                 clear_staging()
                 _drain(pipeline, locks)
             memory = Memory(pipeline, make=not dry_run)
+            if not dry_run:
+                memory.mend(frozenset(BY_NAME), locks.load)
             write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
             with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
@@ -236,10 +239,30 @@ def _count(batches: Iterable[Batch]) -> None:
 
 
 def _drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
-    """Loads the packages that an earlier run extracted and did not finish to load."""
-    if pipeline.has_pending_data:
-        with locks.load():
+    """Loads the packages that an earlier run extracted and did not finish to load.
+
+    What cannot be loaded although the warehouse answers never will: it is given up, as if the working directory had
+    been lost, because the comparison with the warehouse brings it again. Else it would block every later run.
+    """
+    if not pipeline.has_pending_data:
+        return
+    with locks.load():
+        failure: CorevizError | None = None
+        try:
             _step(lambda: pipeline.run(), pipeline)
+        except CorevizError as error:
+            failure = error
+        if failure is None:
+            return
+        Memory(pipeline).close()
+        _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", failure)
+        try:
+            pipeline.abort_packages()
+        except Exception as error:
+            raise DestinationError(
+                f"What an earlier run left can neither be loaded nor given up: {error}",
+                remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
+            ) from error
 
 
 def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
@@ -254,6 +277,19 @@ def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
         step = error.step if isinstance(error, PipelineStepFailed) else ""
         if step in ("extract", "normalize"):
             raise CorevizError(f"dlt could not {step} the rows: {error}") from error
+        job = find_kind(error, LoadClientJobException)
+        if job is None:
+            raise DestinationError(
+                f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
+            ) from error
+        said = next((line for line in str(job.client_exception).splitlines() if line.strip()), "")
         raise DestinationError(
-            f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
+            f"The rows could not be loaded: {said[:500]}",
+            remedy=(
+                "If the table was changed by hand, drop it: the next run makes it again. Else check the destination's "
+                "permissions, space and credentials."
+            ),
+            destination=pipeline.destination.destination_name,
+            schema=pipeline.dataset_name,
+            table=job.job_id.partition(".")[0],
         ) from error

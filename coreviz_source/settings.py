@@ -221,7 +221,13 @@ def _api_key(value: str | None, keyless: bool) -> str:
 
 def _base_url(value: str) -> str:
     url = value.strip().rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.port != 0 and url.isprintable() and " " not in url and "\\" not in url
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise ConfigurationError("base_url is not a plain address such as https://lab.coreviz.io.")
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:

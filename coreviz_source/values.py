@@ -20,6 +20,9 @@ _LAST = (datetime(9999, 12, 31, tzinfo=timezone.utc) - _EPOCH) // timedelta(micr
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+#: Levels of nested JSON that are kept as they are; some warehouses hold no more than 500.
+DEEPEST = 200
 
 
 def canonical_id(value: str) -> str:
@@ -89,13 +92,42 @@ def parse_duration(value: str | timedelta) -> timedelta:
 def decode_json(raw: bytes) -> Any:
     """JSON as strictly as the standard asks, then as leniently as Python can: NaN, lone surrogates, huge numbers.
 
+    What is nested deeper than a reader can go is a text in the result.
+
     Raises:
         ValueError: Even the lenient reader cannot make sense of it.
     """
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return json.loads(raw)
+        try:
+            return msgspec.json.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return json.loads(raw, parse_int=_whole)
+    except RecursionError:
+        return decode_json(shallow(raw))
+
+
+def _whole(digits: str) -> int | str:
+    """A whole number; one of thousands of digits, which Python refuses to read, as a text."""
+    return int(digits) if len(digits) < 4000 else digits
+
+
+def shallow(raw: bytes) -> bytes:
+    """The same JSON, where what is nested too deep to be read stands as a text that holds it."""
+    kept: list[bytes] = []
+    depth = done = start = 0
+    for match in _BRACKETS.finditer(raw):
+        token = match[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            if depth == DEEPEST + 1:
+                start = match.start()
+        elif token in (b"]", b"}"):
+            depth -= 1
+            if depth == DEEPEST:
+                text = raw[start : match.end()].decode("utf-8", "replace")
+                kept += (raw[done:start], json.dumps(text).encode())
+                done = match.end()
+    return b"".join((*kept, raw[done:]))
 
 
 def encode_json(value: Any) -> str:

@@ -20,6 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from coreviz_source.local_studio.faults import Faults, WireProtocol
 from coreviz_source.local_studio.library import Dataset, Item, Library
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.values import canonical_id
@@ -71,6 +72,7 @@ class Studio:
         before: Called with each API request before it is answered; may change the library, or return the answer.
         after: Called with each listing request and its answer; may return another one. Either may return a JSON
             value, raw bytes, or a Starlette response.
+        faults: What goes wrong with answers on their way; None is nothing.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Studio:
         latency: float = 0.0,
         before: Callable[[Request], Any] | None = None,
         after: Callable[[Request, Item], Any] | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.library = library
         self.generation = generation
@@ -94,9 +97,10 @@ class Studio:
         self.latency = latency
         self.before = before
         self.after = after
+        self.faults = faults
         #: Every API request so far.
         self.requests: list[Request] = []
-        self._last_pick: tuple[list[Item], _Wanted, list[Item]] | None = None
+        self._last_pick: tuple[list[Item], _Wanted, int, list[Item]] | None = None
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(
@@ -106,7 +110,13 @@ class Studio:
             ]
         )
         config = uvicorn.Config(
-            app, log_level="critical", access_log=False, date_header=False, server_header=False, lifespan="off"
+            app,
+            http=WireProtocol,
+            log_level="critical",
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -148,6 +158,10 @@ class Studio:
         return known.get(wanted, (None, None))
 
     async def _api(self, http: HttpRequest) -> Response:
+        answer = await self._answered(http)
+        return self.faults.apply(f"{http.url.path}?{http.url.query}", answer) if self.faults else answer
+
+    async def _answered(self, http: HttpRequest) -> Response:
         path = http.url.path
         parts = path.strip("/").split("/")
         dataset_id = parts[2] if parts[:2] == ["api", "dataset"] and len(parts) > 2 else None
@@ -265,10 +279,11 @@ class Studio:
         """The items that are wanted, of all pages; picked anew when the library has changed."""
         order = self.library.listing(dataset.id)
         asked = replace(wanted, limit=0, offset=0)
-        if self._last_pick is None or self._last_pick[0] is not order or self._last_pick[1] != asked:
+        last = self._last_pick
+        if last is None or last[0] is not order or last[1:3] != (asked, self.generation):
             picked = wanted.pick(order, dataset.id.replace("-", ""), self.generation)
-            self._last_pick = (order, asked, picked)
-        return self._last_pick[2]
+            last = self._last_pick = (order, asked, self.generation, picked)
+        return last[3]
 
     def _with_addresses(self, encoded: bytes) -> bytes:
         return encoded.replace(b'"/blob/', b'"' + self.url.encode() + b"/blob/")

@@ -1,0 +1,288 @@
+"""A soak: a library that changes, a server that fails, runs that are killed, and the whole truth at each clean run.
+
+    python -m tests.chaos --seconds 900 [--seed 1] [--postgres]
+
+Everything is chosen by the seed, which is printed; only the moments of kills depend on the machine. Ends with a
+table of what was tried and with exit code 1 if a row was lost, a row was too much, or an exit code was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+import coreviz_source.client
+from coreviz_source import coreviz, sync
+from coreviz_source.errors import find
+from coreviz_source.local_studio import Library, Studio
+from coreviz_source.local_studio.faults import FAULTS, REFUSALS, Faults
+from coreviz_source.local_studio.library import NEWEST
+from tests.postgres import Postgres
+from tests.truth import truth
+from tests.warehouse import fixed, read
+
+#: Left out: each takes half a second of a processor to say what a test says once.
+TOO_LOUD = {"gzip bomb", "endless body", "huge page"}
+NAMES = [name for name in FAULTS if name not in TOO_LOUD]
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+#: Runs with one library and one warehouse before new ones are made.
+LIFE = 24
+
+
+def hurry() -> None:
+    """What takes minutes with a real server takes moments here."""
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    os.environ["RUNTIME__LOG_LEVEL"] = "CRITICAL"
+    logging.getLogger("coreviz_source").setLevel(logging.CRITICAL)
+    coreviz_source.client.LONGEST_ANSWER = 0.5
+    coreviz_source.client._wait = lambda state: 0.01
+
+
+def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:
+    return dlt.pipeline(
+        "coreviz_chaos",
+        destination=(
+            dlt.destinations.postgres(warehouse)
+            if warehouse.startswith("postgresql")
+            else dlt.destinations.duckdb(warehouse)
+        ),
+        dataset_name=f"coreviz_{Path(folder).name}",
+        pipelines_dir=folder + "/pipelines",
+    )
+
+
+def run(warehouse: str, folder: str, plain: bool, arguments: dict[str, Any]) -> int:
+    """One run, and its exit code."""
+    pipeline = pipeline_of(warehouse, folder)
+    if not plain:
+        report = sync(pipeline, **arguments)
+        if report.exit_code in (1, 7):
+            print(report.to_json(), file=sys.stderr)
+        return report.exit_code
+    try:
+        pipeline.run(coreviz(**arguments))
+    except PipelineStepFailed as failure:
+        error = find(failure)
+        if error is None:
+            raise
+        return error.exit_code
+    return 0
+
+
+@dataclass
+class Score:
+    """What was tried."""
+
+    runs: int = 0
+    kills: int = 0
+    compared: int = 0
+    rows: int = 0
+    lost: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+class World:
+    """One library with its server and its warehouse."""
+
+    def __init__(self, seed: int, warehouse: str | None, score: Score) -> None:
+        self.seed = seed
+        self.dice = dice = random.Random(seed)
+        self.folder = tempfile.mkdtemp(prefix="chaos-")
+        self.warehouse = warehouse or self.folder + "/library.duckdb"
+        self.score = score
+        self.soft = dice.random() < 0.3
+        self.library = Library.generate(dice.choice([0, 30, 120]), dice.choice([1, 2, 3]), seed)
+        self.library.clock = lambda: NEWEST
+        self.studio = Studio(self.library, dice.choice([2025, 2026]), strict=dice.random() < 0.3)
+        self.log: list[str] = []
+
+    def arguments(self, clean: bool) -> dict[str, Any]:
+        dice = self.dice
+        return {
+            "dataset_ids": list(self.library.datasets),
+            "base_url": self.studio.url,
+            "api_key": self.studio.key,
+            "page_size": dice.choice([3, 10, 50, 100]),
+            "parallel_requests": dice.choice([1, 4]),
+            "deletes": "soft" if self.soft else "hard",
+            "max_deletes": 1,
+            "reconcile_every": "0" if clean else dice.choice(["0", "1d", "100d"]),
+            "lookback": dice.choice(["0", "1h", "7d"]),
+        }
+
+    def change(self) -> None:
+        dice = self.dice
+        for _ in range(dice.choice([0, 1, 5, 40])):
+            self.library.mutate(dice)
+        self.library.advance(minutes=dice.choice([0, 1, 600, 3000]))
+        self.studio.limit_cap = dice.choice([None, None, 7])
+        if dice.random() < 0.1:
+            self.studio.generation = 4051 - self.studio.generation
+        if dice.random() < 0.1:
+            shutil.rmtree(self.folder + "/pipelines", ignore_errors=True)
+            self.log.append("working directory lost")
+
+    def there(self) -> set[tuple[str, str]]:
+        """The media of all datasets."""
+        with self.library.lock:
+            return {
+                (dataset, item["id"])
+                for dataset in self.library.datasets
+                for item in self.library.listing(dataset)
+                if item["type"] != "folder"
+            }
+
+    def held(self) -> set[tuple[str, str]]:
+        """The media of the warehouse."""
+        try:
+            rows = read(pipeline_of(self.warehouse, self.folder), "media")["media"]
+        except DatabaseUndefinedRelation:
+            return set()
+        return {(row["dataset_id"], row["id"]) for row in rows if row["deleted_at"] is None}
+
+    def disturbed(self) -> None:
+        """A run that meets faults, live changes, or its end."""
+        dice, score = self.dice, self.score
+        names = dice.sample(NAMES, dice.choice([0, 1, 2, 4]))
+        arguments = self.arguments(clean=False)
+        plain = dice.random() < 0.3
+        killed = dice.choice(SIGNALS) if dice.random() < 0.3 else None
+        self.studio.faults = faults = Faults(names, dice.randrange(10**6), dice.choice([0.05, 0.2, 0.5]))
+        live = self.library.live(3000, dice.randrange(10**6)) if dice.random() < 0.4 else contextlib.nullcontext()
+        self.log.append(f"{'run' if plain else 'sync'} {arguments} with {names}, {killed}, {type(live).__name__}")
+        held, before = self.held(), self.there()
+        with live:
+            code = self.killed(plain, arguments, killed) if killed else self.run(plain, arguments)
+        self.studio.faults = None
+        score.faults += faults.injected
+        if code is not None:
+            score.codes[code] += 1
+            refused = any(name in REFUSALS for name in faults.injected)
+            if code not in ({0, 2, 3, 4, 5, 6} if refused else {0, 5, 6}):
+                self.problem(f"exit code {code}")
+        if lost := (held & before & self.there()) - self.held():
+            score.lost += len(lost)
+            self.problem(f"{len(lost)} media that stayed were removed")
+
+    def run(self, plain: bool, arguments: dict[str, Any]) -> int:
+        return run(self.warehouse, self.folder, plain, arguments)
+
+    def killed(self, plain: bool, arguments: dict[str, Any], how: signal.Signals) -> int | None:
+        """A run in a process of its own, which gets a signal after a while; its exit code if it was over before."""
+        given = json.dumps([self.warehouse, self.folder, plain, arguments])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos", "--child", given],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[1],
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            code = process.wait(timeout=self.dice.uniform(0, 2.5))
+            return code
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+            self.score.kills += 1
+        try:
+            process.wait(timeout=90)
+        except subprocess.TimeoutExpired:
+            self.problem(f"{how.name} did not end the process")
+            process.kill()
+            process.wait()
+        return None
+
+    def clean(self) -> None:
+        """A complete run without faults, after which the warehouse is compared with the truth whole."""
+        arguments = self.arguments(clean=True)
+        self.log.append(f"clean sync {arguments}")
+        code = self.run(False, arguments)
+        if code:
+            self.problem(f"exit code {code} of a clean run")
+            return
+        expected = truth({dataset: self.studio.snapshot(dataset) for dataset in self.library.datasets})
+        found = read(pipeline_of(self.warehouse, self.folder), *expected)
+        alive = {(r["dataset_id"], r["id"]) for r in found["media"] if r["deleted_at"] is None}
+        for name, rows in expected.items():
+            if self.soft and name != "folders":
+                media = "id" if name == "media" else "media_id"
+                found[name] = [r for r in found[name] if (r["dataset_id"], r[media]) in alive]
+            have, want = Counter(map(fixed, found[name])), Counter(map(fixed, rows))
+            self.score.rows += len(rows)
+            self.score.lost += (want - have).total()
+            if have != want:
+                missing, surplus = list((want - have).elements()), list((have - want).elements())
+                self.problem(f"{name}: {len(missing)} missing {missing[:1]}, {len(surplus)} too much {surplus[:1]}")
+        self.score.compared += 1
+
+    def problem(self, text: str) -> None:
+        self.score.problems.append(f"world {self.seed}, run {len(self.log)}: {text}")
+        print("\n".join([*self.log[-6:], self.score.problems[-1]]), file=sys.stderr, flush=True)
+
+
+def soak(seconds: float, seed: int, postgres: str | None, runs: int | None = None) -> Score:
+    """Worlds one after another, until the time (or the number of runs) is over."""
+    score, end = Score(), time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end and (runs is None or score.runs < runs):
+        world = World(seed * 1000 + number, postgres if number % 2 else None, score)
+        with world.studio:
+            for step in range(LIFE):
+                if time.monotonic() > end or (runs is not None and score.runs >= runs):
+                    break
+                world.change()
+                world.clean() if step % 3 == 2 else world.disturbed()
+                score.runs += 1
+            world.clean()
+        shutil.rmtree(world.folder, ignore_errors=True)
+        number += 1
+    return score
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("CHAOS_SECONDS", 60)))
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--postgres", action="store_true", help="every second library goes into Postgres")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    hurry()
+    if wanted.child:
+        print("ready", flush=True)
+        return run(*json.loads(wanted.child))
+    seed = wanted.seed if wanted.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}, {wanted.seconds:.0f} seconds", flush=True)
+    with Postgres() if wanted.postgres else contextlib.nullcontext() as server:
+        score = soak(wanted.seconds, seed, server.url if server else None)
+    print(f"runs             {score.runs}, by exit code {dict(sorted(score.codes.items()))}")
+    print(f"kills            {score.kills}")
+    print(f"faults injected  {score.faults.total()} of {len(score.faults)} kinds")
+    print(f"compared whole   {score.compared} times, {score.rows} rows")
+    print(f"rows lost        {score.lost}")
+    for problem in score.problems:
+        print(f"problem          {problem}")
+    return 1 if score.problems or score.lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
