@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dlt
@@ -12,7 +12,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
+from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
+from coreviz_source.settings import resolve
 from coreviz_source.tables import MEDIA, TABLES, Table
 from coreviz_source.values import canonical_id
 
@@ -74,22 +76,32 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
 
     Raises:
         ConfigurationError: The subject names nothing.
+        BusyError: A run still goes on, which could bring back what it listed before.
         DestinationError: The warehouse could not be read or written; then no row was erased where it has transactions.
     """
-    return _visit(pipeline, subject, erase=True)
+    with Locks(pipeline) as locks:
+        locks.take_working_directory()
+        if _tables_there(pipeline):
+            # no dataset is named, so all are held
+            locks.take_datasets(replace(resolve(keyless=True), dataset_ids=(), date_from=None, date_to=None))
+        return _visit(pipeline, subject, erase=True)
+
+
+def _tables_there(pipeline: dlt.Pipeline) -> bool:
+    memory = Memory(pipeline, make=False)
+    memory.close()
+    return bool(memory.tables)
 
 
 def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     if not subject.dataset_ids and not subject.media_ids:
         raise ConfigurationError("Nothing was named to be forgotten.", remedy="Name datasets or media by their ids.")
     done = Forgotten(packages=pending_packages(pipeline))
-    memory = Memory(pipeline, make=False)
-    memory.close()
     if erase:
         # before the rows: a package that is loaded later would bring them back
         tidy(pipeline, pending=True)
     try:
-        if memory.tables:
+        if _tables_there(pipeline):
             with pipeline.destination_client() as client:
                 _erase(client, subject, done, erase)
     except Exception as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 import coreviz_source
 from coreviz_source.cli import main
@@ -73,7 +74,9 @@ def on_terminal(studio: Studio, *arguments: str, **more: str) -> tuple[int, str]
 def everything(path: Path) -> dict[str, list[str]]:
     """Every row of every table of a DuckDB file, dlt's own and staging included."""
     with duckdb.connect(str(path), read_only=True) as database:
-        tables = database.execute("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+        tables = database.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
+        ).fetchall()
         return {
             f"{schema}.{name}": sorted(map(str, database.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()))
             for schema, name in tables
@@ -102,14 +105,19 @@ def test_the_help_names_the_variable_of_every_setting_and_shows_examples():
     assert "[sources.coreviz] in .dlt/config.toml" in said()
 
 
-def test_variables_and_configuration_say_where_the_tables_are(command):
+def test_variables_and_configuration_say_where_the_tables_are():
     Path(".dlt").mkdir()
     Path(".dlt/config.toml").write_text('[sources.coreviz]\npipeline_name = "elsewhere"\ndataset_name = "other"\n')
     with Studio(frozen(12)) as studio:
+        # in a process of its own: dlt reads its files once
         more = environment(studio, SOURCES__COREVIZ__DATASET_NAME="of_the_variable")
         done = subprocess.run([PROGRAM, "sync"], capture_output=True, text=True, env=more)
-        assert done.returncode == 0, done.stderr
-        assert "of_the_variable.media" in everything(Path("elsewhere.duckdb"))
+    assert done.returncode == 0, done.stderr
+    assert "of_the_variable.media" in everything(Path("elsewhere.duckdb"))
+
+
+def test_a_destination_that_does_not_exist_is_a_wrong_setting(command):
+    with Studio(frozen(12)) as studio:
         wrong = command(studio, "sync", SOURCES__COREVIZ__DESTINATION="oracle")
     assert wrong.exit_code == 2
     assert "sources.coreviz" in wrong.stderr
@@ -130,7 +138,7 @@ def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(comma
     # without --json the results are the output, and the log is not
     assert {line.split(" ")[0] for line in plain.stdout.splitlines()[:2]} == set(library.datasets)
     assert "2 datasets, 1 with problems; " in plain.stdout
-    assert plain.stdout.splitlines()[-1].startswith("Fields without a column, kept in `extra`: ")
+    assert sum(line.startswith("Fields without a column, kept in `extra`: ") for line in lines) == 1
     assert ESCAPE not in done.stdout + done.stderr + plain.stdout + plain.stderr
 
 
@@ -143,6 +151,20 @@ def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monke
         re.search(r"Z [-0-9a-f]{36} \(Spring Catalogue\): listing, \d+ of 66 listed; ", line) for line in between
     )
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("line", ["sync", "forget --media-ids ID --yes"])
+def test_a_command_that_waits_for_another_run_says_so_and_leaves_with_code_7(command, monkeypatch, line):
+    monkeypatch.setattr("coreviz_source.locks.PATIENCE", 0.2)
+    lock = Path("dlt/pipelines/coreviz_library.lock")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock), Studio(frozen(12)) as studio:
+        lock.write_text("process 7 on another.example")
+        done = command(studio, *line.split())
+    assert done.exit_code == 7
+    assert "in use by process 7 on another.example; waited 0 s." in done.stderr
+    if line == "sync":
+        assert "Waiting for the working directory" in done.stderr.splitlines()[0]
 
 
 @pytest.mark.parametrize("colors", [True, False])

@@ -98,6 +98,10 @@ class Screen:
         """Takes the news of a dataset; they are drawn soon."""
         self._clocked.note(report)
 
+    def tell(self, text: str) -> None:
+        """Says something above the table."""
+        self._console.print(text, style="yellow", markup=False, highlight=False)
+
     def _table(self) -> Table | Text:
         reports = list(self.reports.values())
         if not reports:
@@ -176,6 +180,10 @@ class Log:
         if ended(report) and report.dataset_id not in self._ended:
             self._ended.add(report.dataset_id)
             self._end(report)
+
+    def tell(self, text: str) -> None:
+        """Says something in a line of its own."""
+        _say(text)
 
     def _tick(self) -> None:
         while not self._stopped.wait(EVERY):
