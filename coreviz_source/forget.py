@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import dlt
@@ -14,7 +14,6 @@ from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
-from coreviz_source.settings import resolve
 from coreviz_source.tables import MEDIA, TABLES, Table
 from coreviz_source.values import canonical_id
 
@@ -83,7 +82,7 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
         locks.take_working_directory()
         if _tables_there(pipeline):
             # no dataset is named, so all are held
-            locks.take_datasets(replace(resolve(keyless=True), dataset_ids=(), date_from=None, date_to=None))
+            locks.take_datasets(())
         return _visit(pipeline, subject, erase=True)
 
 
