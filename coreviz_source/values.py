@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}")
@@ -58,6 +57,8 @@ def parse_timestamp(value: object) -> datetime | None:
 
 def _parse_unusual(value: str) -> datetime | None:
     """Forms of ISO 8601 that RFC 3339 leaves out: without seconds, without minutes, `+05`."""
+    import pyarrow as pa  # takes a tenth of a second, and `check` can do without
+
     for text in (value, f"{value}Z"):
         try:
             found: datetime = pa.scalar(text).cast(pa.timestamp("us", tz="UTC")).as_py()
