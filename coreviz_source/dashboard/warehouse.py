@@ -5,6 +5,7 @@ Closed at once, because DuckDB lets nobody load into a file that somebody has op
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from coreviz_source.tables import BY_NAME, MEDIA, Table
 WRITTEN = "bigquery"
 #: Seconds that a page waits for a load that has the DuckDB file.
 PATIENCE = 2.0
+_VALUE = re.compile(r"%\((\w+)\)s")
 _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
 
 
@@ -138,14 +140,14 @@ class Reader:
             for name in BY_NAME
         )
         statement, names = rendered(sql, client.capabilities.sqlglot_dialect or WRITTEN, places)
-        with client.execute_query(statement, **{name: values[name] for name in names}) as cursor:
+        with client.execute_query(statement, *(values[name] for name in names)) as cursor:
             columns = [column[0] for column in cursor.description]
             return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 @lru_cache(maxsize=512)
 def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, tuple[str, ...]]:
-    """A query as a database wants it, and the names of its values.
+    """A query as a database wants it, with `%s` for its values, and the values' names in their order.
 
     Args:
         sql: As `Reader.rows` takes it.
@@ -160,7 +162,6 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
     if len(statements) != 1 or not isinstance(tree, exp.Query) or tree.find(exp.Into):
         raise ValueError("The dashboard only reads: this is not one SELECT.")
     found = dict(places)
-    names: dict[str, None] = {}
 
     def placed(node: Any) -> Any:
         if isinstance(node, exp.Table) and node.name in found and not node.db:
@@ -170,11 +171,11 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
             parts = dict(zip(("this", "db", "catalog"), map(exp.to_identifier, reversed(path)), strict=False))
             return exp.Table(**parts, alias=node.args.get("alias"))
         if isinstance(node, exp.Parameter):
-            names[node.name] = None
-            return node if dialect == "duckdb" else exp.Var(this=f"%({node.name})s")
+            return exp.Var(this=f"%({node.name})s")
         return node
 
-    return tree.transform(placed).sql(dialect, identify=True), tuple(names)
+    statement = tree.transform(placed).sql(dialect, identify=True)
+    return _VALUE.sub("%s", statement), tuple(_VALUE.findall(statement))
 
 
 def _empty(table: Table) -> exp.Select:
