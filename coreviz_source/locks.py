@@ -34,7 +34,7 @@ from coreviz_source.errors import BusyError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
 
 #: Seconds that a run waits to begin while another one holds what it needs.
-PATIENCE = 600.0
+PATIENCE = 30.0
 #: Seconds that a run waits for its turn to load: what it listed would be listed again if it left.
 LOAD_PATIENCE = 3600.0
 

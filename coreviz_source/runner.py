@@ -50,7 +50,7 @@ def sync(
 
     The same as `pipeline.run(coreviz(...))`, and: packages that an earlier run left are loaded first; a dataset that
     fails does not stop the others; the first load of a large dataset is committed in checkpoints, from which the
-    next run continues if this one is killed; where another run is in its way it waits up to ten minutes, then
+    next run continues if this one is killed; where another run is in its way it waits half a minute, then
     leaves with exit code 7; what dlt leaves on disk and in the staging dataset is removed; and comments, indexes and
     views are brought up to date at the end.
 

@@ -114,7 +114,8 @@ def test_a_directory_that_cannot_be_written_to_is_exit_code_7(tmp_path):
     assert str(folder) in report.to_json()
 
 
-def test_a_database_that_another_process_holds_is_exit_code_7_and_says_so(new_pipeline, tmp_path):
+def test_a_database_that_another_process_holds_is_exit_code_7_and_says_so(new_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr("coreviz_source.locks.PATIENCE", 0.2)
     path = tmp_path / "library.duckdb"
     holding = subprocess.Popen(
         [
@@ -131,7 +132,7 @@ def test_a_database_that_another_process_holds_is_exit_code_7_and_says_so(new_pi
         try:
             report = run_sync(new_pipeline(), studio)
             assert report.exit_code == 7
-            assert "lock" in report.to_json()
+            assert f"process {holding.pid}" in report.to_json()
         finally:
             holding.communicate(b"\n")
         assert run_sync(new_pipeline(), studio).exit_code == 0
