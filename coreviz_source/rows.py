@@ -93,13 +93,13 @@ def _however_deep(build: _Built) -> _Built:
     """What is nested too deep to be read, or to be written again a little further down the stack, becomes a text."""
 
     @wraps(build)
-    def built(dataset_id: str, sources: Sequence[Source], *rest: Any) -> Rows:
+    def built(dataset_id: str, sources: Sequence[Source], *rest: Any, **named: Any) -> Rows:
         try:
-            return build(dataset_id, sources, *rest)
+            return build(dataset_id, sources, *rest, **named)
         except RecursionError:
             for source in sources:
                 source.raw = shallow(source.raw)
-            return build(dataset_id, sources, *rest)
+            return build(dataset_id, sources, *rest, **named)
 
     return cast(_Built, built)
 
