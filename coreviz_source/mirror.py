@@ -23,7 +23,7 @@ from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, medi
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.unstable import unstable_fields
-from coreviz_source.values import canonical_id, encode_json, shallow, text_hash
+from coreviz_source.values import canonical_id, encode_json, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
@@ -179,13 +179,7 @@ class Mirror:
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
             replaced = 0 if self._memory.holds_nul else without_nul(media)
-            try:
-                rows = media_rows(dataset.id, media, changes.needs_tombstones)
-            except RecursionError:
-                # read at the limit of what can be nested, and written from a little further down the stack
-                for source in media:
-                    source.raw = shallow(source.raw)
-                rows = media_rows(dataset.id, media, changes.needs_tombstones)
+            rows = media_rows(dataset.id, media, changes.needs_tombstones)
         report.replaced += replaced
         return self._batch(rows, report, len(media))
 

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import wraps
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +38,7 @@ from coreviz_source.values import (
     encode_json,
     in_range,
     parse_timestamp,
+    shallow,
     text_hash,
 )
 
@@ -84,6 +86,25 @@ def without_nul(sources: Iterable[Source]) -> int:
     return found
 
 
+_Built = TypeVar("_Built", bound=Callable[..., Rows])
+
+
+def _however_deep(build: _Built) -> _Built:
+    """What is nested too deep to be read, or to be written again a little further down the stack, becomes a text."""
+
+    @wraps(build)
+    def built(dataset_id: str, sources: Sequence[Source], *rest: Any, **named: Any) -> Rows:
+        try:
+            return build(dataset_id, sources, *rest, **named)
+        except RecursionError:
+            for source in sources:
+                source.raw = shallow(source.raw)
+            return build(dataset_id, sources, *rest, **named)
+
+    return cast(_Built, built)
+
+
+@_however_deep
 def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> Rows:
     """The rows of some media, of all tables that a media has rows in.
 
@@ -120,6 +141,7 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
     return rows
 
 
+@_however_deep
 def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
