@@ -58,6 +58,25 @@ def test_postgres_and_duckdb_hold_the_same_after_a_first_load_changes_and_deleti
     assert {job.job_file_info.file_format for job in jobs} == {"parquet"}
 
 
+def test_postgres_without_its_fast_driver_holds_the_same(postgres, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    library = frozen(60)
+    with Studio(library) as studio:
+        for step in range(2):
+            if step:
+                for change in CHANGES:
+                    with library.changing(media_of(library, frames=1)[0]["id"]) as item:
+                        change(library, item)
+                for item in media_of(library)[20:25]:
+                    library.delete(item["id"])
+            assert run_sync(postgres, studio, reconcile_every="0").exit_code == 0
+            assert_equal_to(postgres, studio)
+            before = load_ids(postgres)
+            assert run_sync(postgres, studio, reconcile_every="0").exit_code == 0
+            assert load_ids(postgres) == before
+    assert not [name for name in postgres.default_schema.data_table_names() if "__" in name]
+
+
 def test_an_unchanged_library_writes_no_row_into_postgres(postgres):
     library = frozen(50)
     with Studio(library) as studio:
