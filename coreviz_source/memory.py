@@ -362,6 +362,12 @@ class Memory:
         """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
         return list(self._query(sql, *values))
 
+    def settle(self) -> None:
+        """Has DuckDB write into its file what a load left in memory, which else it does when the last connection closes."""
+        with self._client() as client:
+            if client.config.destination_type == "duckdb":
+                client.sql_client.execute_sql("CHECKPOINT")
+
     def close(self) -> None:
         """Closes the connection; the next question opens another one."""
         self._connection.close()

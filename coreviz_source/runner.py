@@ -229,6 +229,7 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
 
     try:
         _step(lambda: pipeline.run(package()), pipeline)
+        memory.settle()
     finally:
         locks.release_load()
 
