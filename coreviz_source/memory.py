@@ -363,7 +363,7 @@ class Memory:
         return list(self._query(sql, *values))
 
     def settle(self) -> None:
-        """Has DuckDB write into its file what a load left in memory, which else it does when the last connection closes."""
+        """Has DuckDB write into its file what a load left in memory; else it would at the end, with all loads' at once."""
         with self._client() as client:
             if client.config.destination_type == "duckdb":
                 client.sql_client.execute_sql("CHECKPOINT")

@@ -19,7 +19,7 @@ from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
-from coreviz_source.disk import clear_staging, tidy
+from coreviz_source.disk import suit, tidy
 from coreviz_source.errors import CorevizError, DestinationError, find, find_kind
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
@@ -81,7 +81,7 @@ def sync(
                 # what was interrupted may have been loaded in part, or twice: everything is compared
                 settings = replace(settings, reconcile_every=timedelta(0))
             if not dry_run:
-                clear_staging()
+                suit(pipeline)
                 _drain(pipeline, locks)
             memory = Memory(pipeline, make=not dry_run)
             if not dry_run:
