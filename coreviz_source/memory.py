@@ -363,7 +363,7 @@ class Memory:
         return list(self._query(sql, *values))
 
     def settle(self) -> None:
-        """Has DuckDB write into its file what a load left in memory; else it would at the end, with all loads' at once."""
+        """Has DuckDB write what a load left in memory into its file, which else waits for the end of the run."""
         with self._client() as client:
             if client.config.destination_type == "duckdb":
                 client.sql_client.execute_sql("CHECKPOINT")
