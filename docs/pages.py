@@ -1,4 +1,4 @@
-"""What the site takes from outside of docs/: README.md as its first page, and every file that a page links to.
+"""What the site takes from outside of docs/: README.md as its first page, and others that pages link to.
 
 A hook of mkdocs. The pages are written for the repository, where their links work too; here links are turned to where
 the site has the same file. Mermaid's program would have to be loaded from somewhere, so the diagram of the tables is
@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/*.md", "pipelines/*.py", ".dlt/config.toml")
 LANGUAGES = {".py": "python", ".toml": "toml"}
-LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!\w+:|#)(?P<path>[^)\s#]+)(?P<anchor>#[^)]*)?\)")
 MERMAID = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 
@@ -51,11 +51,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links, and shows the diagram as a picture."""
     here = page.file.src_uri
-    path = outside().get(here)
-    folder = posixpath.dirname(path.relative_to(ROOT).as_posix() if path else f"docs/{here}")
+    source = outside().get(here, ROOT / "docs" / here)
+    folder = source.parent.relative_to(ROOT).as_posix()
 
     def turned(link: re.Match[str]) -> str:
-        target = in_the_site(posixpath.normpath(posixpath.join(folder, link[1])))
-        return posixpath.relpath(target, posixpath.dirname(here) or ".")
+        path = posixpath.normpath(posixpath.join(folder, link["path"]))
+        target = in_the_site(path)
+        if files.get_file_from_path(target) is None and (ROOT / path).exists():
+            # the repository has it, the site does not
+            return link["text"]
+        return f"[{link['text']}]({posixpath.relpath(target, posixpath.dirname(here) or '.')}{link['anchor'] or ''})"
 
-    return LINK.sub(turned, MERMAID.sub("![The tables](images/tables.svg)", markdown))
+    return MERMAID.sub("![The tables](images/tables.svg)", LINK.sub(turned, markdown))

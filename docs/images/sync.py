@@ -23,12 +23,12 @@ PICTURE = Path(__file__).with_suffix(".svg")
 
 def main() -> None:
     """Writes the picture."""
-    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=104, height=12, _environ={})
+    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=100, height=12, _environ={})
     shown: list[str] = []
 
     def progress(report: DatasetReport) -> None:
         screen(report)
-        if shown or [r.phase for r in screen.reports.values()] != ["done", "listing"] or report.listed < 1500:
+        if shown or [r.phase for r in screen.reports.values()] != ["done", "done", "listing"] or report.listed < 1500:
             return
         # what was drawn until now is forgotten; what is printed goes above the table, which is drawn again
         console.export_text()
@@ -44,8 +44,7 @@ def main() -> None:
             dataset_name="coreviz",
             pipelines_dir=folder,
         )
-        settings = {"requests_per_second": 12, "dataset_ids": list(library.datasets)}
-        report = sync(pipeline, progress=progress, base_url=studio.url, api_key=studio.key, **settings)
+        report = sync(pipeline, progress=progress, base_url=studio.url, api_key=studio.key, requests_per_second=12)
     assert report.exit_code == 0, report.to_json()
     # no font from elsewhere
     PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", shown[0], flags=re.DOTALL), encoding="utf-8")
