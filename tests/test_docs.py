@@ -66,7 +66,7 @@ def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
 
 def test_the_readmes_own_question_is_answered_by_the_demo(demo):
     directory, _ = demo
-    (line,) = re.findall(r"^\.venv/bin/(python .*)$", README, re.MULTILINE)
+    (line,) = re.findall(r"^\.venv/bin/(python .*?)\n```", README, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         line.replace("python", shlex.quote(sys.executable), 1),
         shell=True,
