@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a warning, which every broken link is, and loads nothing from elsewhere."""
+"""The documentation as a site: it builds without a warning (a broken link is one) and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
