@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dashboard test lint docs bench chaos clean
+.PHONY: demo dashboard test lint docs site audit bench chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
@@ -24,6 +24,17 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/coreviz-source schema --format markdown > docs/tables.md
+
+# into site/, every link checked
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# licences and known vulnerabilities of everything installed; the latter are asked of pypi.org itself, so tests do not
+AUDIT := $(VENV)/audit
+audit: $(VENV)/.dev
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit pip-licenses; }
+	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --from mixed --order license
+	$(AUDIT)/bin/pip-audit --strict --skip-editable --path $(VENV)/lib/python*/site-packages
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; set PYTHON=…" if sys.version_info < (3, 10) else 0)'
@@ -57,4 +68,4 @@ chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --postgres
 
 clean:
-	rm -rf $(VENV) coreviz_demo.duckdb build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) coreviz_demo.duckdb site build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """The documents' examples: how they are found, and how the answers to their questions are written into them.
 
-`python -m tests.docs DATABASE` fills in the ERD and the answers from a demo database, and renders the questions of
-docs/sql.md for BigQuery.
+`python -m tests.docs DATABASE` fills in the answers from a demo database, and renders the questions of docs/sql.md for
+BigQuery.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from coreviz_source.describe import mermaid
 from coreviz_source.views import render
 
 ROOT = Path(__file__).parents[1]
 README, QUESTIONS, BIGQUERY = ROOT / "README.md", ROOT / "docs" / "sql.md", ROOT / "docs" / "sql_bigquery.sql"
 SQL = re.compile(r"```sql\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
-ERD = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -36,7 +34,6 @@ def answer(database: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 
 def filled(text: str, database: duckdb.DuckDBPyConnection) -> str:
-    text = ERD.sub(lambda _: f"```mermaid\n{mermaid()}```", text)
     return SQL.sub(lambda m: f"```sql\n{m[1]}```\n\n{answer(database, m[1])}", text)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import duckdb
 import pytest
@@ -62,6 +64,20 @@ def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
     assert len(blocks(ROOT / "README.md", "sql")) == 5
 
 
+def test_the_readmes_own_question_is_answered_by_the_demo(demo):
+    directory, _ = demo
+    (line,) = re.findall(r"^\.venv/bin/(python .*?)\n```", README, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        line.replace("python", shlex.quote(sys.executable), 1),
+        shell=True,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("│") > 5
+
+
 def test_the_questions_of_the_sql_page_have_the_answers_of_the_demo(demo):
     directory, _ = demo
     page = QUESTIONS.read_text()
@@ -79,7 +95,7 @@ def test_the_readmes_commands_work_against_a_studio():
             if line.startswith("coreviz-source"):
                 done = shell(line, COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
                 assert done.returncode == 0, done.stderr
-    assert sum(line.startswith("coreviz-source") for line in lines) == 2
+    assert sum(line.startswith("coreviz-source") for line in lines) == 3
     assert Path("coreviz_library.duckdb").exists()
 
 
@@ -109,7 +125,10 @@ def test_the_pipeline_script_runs_nothing_on_import_and_loads_when_run():
 
 def test_the_tables_page_and_the_diagram_are_those_of_the_code():
     assert (ROOT / "docs" / "tables.md").read_text() == markdown()
-    assert mermaid() in README
+    # the picture keeps what it was drawn from
+    drawn = ElementTree.parse(ROOT / "docs" / "images" / "tables.svg").findtext("{http://www.w3.org/2000/svg}desc")
+    assert drawn == mermaid()
+    assert "](docs/images/tables.svg)" in README
     for table in TABLES:
         assert f"{table.name}: {table.description}" in text()
         assert all(column.description.endswith(".") for column in table.columns)
