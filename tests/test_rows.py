@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -167,3 +168,28 @@ def test_what_is_not_strictly_json_is_read_all_the_same():
     (row,) = as_rows(rows.tables)["media"]
     assert (row["name"], row["width"], row["size_bytes"]) == ("x\ufffdy", None, None)
     assert set(row["extra"]) == {"width", "sizeBytes"}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "(what fits nowhere)", "left", "field_3", "class", 'a "quoted" one', "x\\y", "\u2028"]
+)
+def test_a_field_of_any_name_is_kept_also_once_it_is_known(name):
+    items = [{"id": str(n), "frames": [{"id": "f", name: value}], name: value} for n, value in enumerate([1, None, {}])]
+    for _ in range(2):
+        for item in items:
+            rows = media_rows(DATASET, [Source(item["id"], json.dumps(item).encode(), "0" * 16)], False)
+            expected = truth({DATASET: [item]})
+            del expected["folders"]
+            assert_equal(as_rows(rows.tables), expected)
+
+
+def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
+    def meet(thread: int) -> None:
+        for turn in range(20):
+            name = f"field of thread {thread}, turn {turn}"
+            sources = [Source(str(n), json.dumps({"id": str(n), name: n}).encode(), "0" * 16) for n in range(200)]
+            extras = media_rows(DATASET, sources, False).tables["media"]["extra"].to_pylist()
+            assert [json.loads(extra) for extra in extras] == [{name: n} for n in range(200)]
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(meet, range(2)))
