@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.rows import Source, folder_rows, media_rows
+from coreviz_source.rows import Source, folder_rows, media_rows, records
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
 from tests.test_contract import DATASET, EXAMPLE
@@ -193,3 +194,11 @@ def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(meet, range(2)))
+
+
+def test_a_whole_number_of_any_length_can_be_written_where_rows_are_dictionaries():
+    item = {"id": "1", "exif": {"long": 10**40, "list": [2**64, 2**64 - 1, -(2**63), -(2**63) - 1]}}
+    rows = media_rows(DATASET, [Source("1", json.dumps(item).encode(), "0" * 16)], False)
+    (row,) = records(rows.tables["media"], BY_NAME["media"])
+    told = {"long": str(10**40), "list": [str(2**64), 2**64 - 1, -(2**63), str(-(2**63) - 1)]}
+    assert dlt_json.loads(dlt_json.dumps(row["exif"])) == told
