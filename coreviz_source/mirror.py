@@ -176,6 +176,9 @@ class Mirror:
         return items[: next(room, len(items))]
 
     def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
+        if changes.needs_tombstones:
+            # at the end it would be too late where checkpoints, or a sample, are loaded
+            changes.check_frames()
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
             replaced = 0 if self._memory.holds_nul else without_nul(media)
