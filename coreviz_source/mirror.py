@@ -68,6 +68,11 @@ class Batch:
     tables: dict[str, pa.Table]
     media: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return sum(table.nbytes for table in self.tables.values())
+
 
 class Mirror:
     """What all datasets of a run share: the client, its threads, the memory, the settings.
