@@ -12,6 +12,7 @@ from pathlib import Path
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
+from starlette.responses import Response
 
 from coreviz_source import coreviz
 from coreviz_source.client import Calls, CorevizClient
@@ -20,7 +21,7 @@ from coreviz_source.local_studio import Studio
 from coreviz_source.local_studio.faults import Faults
 from coreviz_source.settings import resolve
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
-from tests.warehouse import query, read
+from tests.warehouse import query, read, runs
 
 KEY = "canary-9b1f60aa57"
 
@@ -258,3 +259,14 @@ def test_the_name_of_a_pipeline_leads_to_no_other_place(tmp_path):
     with pytest.raises(Exception, match="name"):
         dlt.pipeline("../outside", destination="duckdb", pipelines_dir=str(tmp_path / "p"))
     assert not Path(tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("code", [200, 400, 401, 503])
+def test_a_server_that_repeats_the_key_in_its_message_does_not_bring_it_into_reports_or_tables(pipeline, studio, code):
+    said = json.dumps({"error": "Failed", "message": f"{'x' * 490} {KEY} is wrong."}).encode()
+    studio.before = lambda request: Response(said, code)
+    report = run_sync(pipeline, studio, api_key=KEY)
+    assert report.exit_code
+    (run,) = runs(pipeline)
+    assert "xxx" in run["message"], "the server's message is told"
+    assert KEY[:8] not in report.to_json() + str(run)
