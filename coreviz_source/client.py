@@ -41,7 +41,7 @@ from coreviz_source.errors import (
     DatasetNotFoundError,
 )
 from coreviz_source.settings import Settings
-from coreviz_source.values import decode_json, shallow
+from coreviz_source.values import clean_text, decode_json, shallow
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
@@ -328,12 +328,16 @@ class CorevizClient:
             kind = type(error).__name__
             raise _Transient(ApiUnavailableError(f"No answer: {kind}.", base_url=self._base_url, **where)) from None
         if answer.status != 200:
-            raise _failure(answer, {**where, "server_message": self._auth.hide(_server_message(answer))[:500]})
+            raise _failure(answer, {**where, "server_message": self._words(_server_message(answer))})
         try:
             return read(answer)
         except ValueError as error:
-            message = f"The answer cannot be read: {self._auth.hide(str(error))[:500]}."
+            message = f"The answer cannot be read: {self._words(str(error))}."
             raise _Transient(ApiUnavailableError(message, status=200, **where)) from None
+
+    def _words(self, said: str) -> str:
+        """A server's words as they may stand in a report and in any warehouse, and not too many of them."""
+        return clean_text(self._auth.hide(said)).replace("\0", "\ufffd")[:500]
 
 
 def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:

@@ -304,7 +304,7 @@ class _Level:
         for index, value in values.items():
             self.extras.setdefault(index, {})[key] = value
         if values:
-            self.rows.unknown_fields.add(f"{self.table.name}.{key}")
+            self.rows.unknown_fields.add(clean_text(f"{self.table.name}.{key}"))
 
     def build(self) -> None:
         """Makes the arrow table."""
