@@ -12,7 +12,8 @@ from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.rows import Source, folder_rows, media_rows, records
+from coreviz_source.listing import Item
+from coreviz_source.rows import Source, folder_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
 from tests.test_contract import DATASET, EXAMPLE
@@ -202,3 +203,15 @@ def test_a_whole_number_of_any_length_can_be_written_where_rows_are_dictionaries
     (row,) = records(rows.tables["media"], BY_NAME["media"])
     told = {"long": str(10**40), "list": [str(2**64), 2**64 - 1, -(2**63), str(-(2**63) - 1)]}
     assert dlt_json.loads(dlt_json.dumps(row["exif"])) == told
+
+
+def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
+    raw = json.dumps(
+        {"id": "a\0", "name": "b\0", "c\0": "\0", "frames": [{"id": "d\0", "text": "\\u0000 \0"}]}
+    ).encode()
+    source = Source(Item(raw).id, raw, "0" * 16)
+    assert without_nul([source]) == 1
+    rows = media_rows(DATASET, [source], False)
+    assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")
+    (frame,) = rows.tables["frames"].to_pylist()
+    assert (frame["media_id"], frame["id"], frame["text"]) == ("a\ufffd", "d\ufffd", "\\u0000 \ufffd")
