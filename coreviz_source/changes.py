@@ -221,10 +221,10 @@ class Changes:
         Raises:
             SafetyError: That is more than `max_deletes` allows, or the API stopped sending frames.
         """
-        if not self._remembers or self._mode == "sample":
+        if not self._remembers:
             return Gone()
-        self._check_frames()
-        if not self._listing.proven:
+        self.check_frames()
+        if self._mode == "sample" or not self._listing.proven:
             return Gone()
         gone = Gone(media=self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._span.holds))
         self._check_brake(len(gone.media), max_deletes)
@@ -249,7 +249,12 @@ class Changes:
                 dataset=self._dataset_id,
             )
 
-    def _check_frames(self) -> None:
+    def check_frames(self) -> None:
+        """Checks that the API still sends frames, before rows without them are loaded in place of those held.
+
+        Raises:
+            SafetyError: No media has shown the key so far, though the warehouse holds frames of those listed.
+        """
         if self._frames_key_seen or self._resync or "frames" not in self._selected:
             return
         if self.media.unlisted == len(self.media):

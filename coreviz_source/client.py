@@ -41,7 +41,7 @@ from coreviz_source.errors import (
     DatasetNotFoundError,
 )
 from coreviz_source.settings import Settings
-from coreviz_source.values import decode_json, shallow
+from coreviz_source.values import clean_text, decode_json, shallow
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
@@ -106,6 +106,10 @@ class _KeyAuth(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["x-api-key"] = self._key
         return request
+
+    def hide(self, text: str) -> str:
+        """The text without the key: a server may repeat what it was sent."""
+        return text.replace(self._key, "…") if self._key else text
 
     def __repr__(self) -> str:
         return "_KeyAuth(…)"
@@ -324,12 +328,16 @@ class CorevizClient:
             kind = type(error).__name__
             raise _Transient(ApiUnavailableError(f"No answer: {kind}.", base_url=self._base_url, **where)) from None
         if answer.status != 200:
-            raise _failure(answer, where)
+            raise _failure(answer, {**where, "server_message": self._words(_server_message(answer))})
         try:
             return read(answer)
         except ValueError as error:
-            message = f"The answer cannot be read: {error}."
+            message = f"The answer cannot be read: {self._words(str(error))}."
             raise _Transient(ApiUnavailableError(message, status=200, **where)) from None
+
+    def _words(self, said: str) -> str:
+        """A server's words as they may stand in a report and in any warehouse, and not too many of them."""
+        return clean_text(self._auth.hide(said)).replace("\0", "\ufffd")[:500]
 
 
 def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:
@@ -349,7 +357,7 @@ def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:
 
 def _failure(answer: _Reply, where: Mapping[str, Any]) -> Exception:
     status = answer.status
-    context = {**where, "status": status, "server_message": _server_message(answer)}
+    context = {**where, "status": status}
     if status in (401, 402, 403):
         messages = {
             401: "The API key is not valid.",
@@ -378,7 +386,7 @@ def _server_message(answer: _Reply) -> str:
         return ""
     if not isinstance(told, dict):
         return ""
-    return str(told.get("message") or told.get("error") or "")[:500]
+    return str(told.get("message") or told.get("error") or "")
 
 
 def _retry_after(answer: _Reply) -> float | None:
@@ -430,7 +438,7 @@ def _read_page(answer: _Reply) -> Page:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         envelope = _read_leniently(answer.body)
     if envelope.error:
-        raise ValueError(f"it carries an error: {str(envelope.error)[:200]}")
+        raise ValueError(f"it carries an error: {envelope.error}")
     pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
     total, has_more = pagination.get("total"), pagination.get("hasMore")
     return Page(
@@ -455,7 +463,7 @@ def _read_leniently(content: bytes) -> _Envelope:
 def _read_json(answer: _Reply) -> Any:
     told = decode_json(answer.body)
     if isinstance(told, dict) and told.get("error"):
-        raise ValueError(f"it carries an error: {str(told.get('message') or told['error'])[:200]}")
+        raise ValueError(f"it carries an error: {told.get('message') or told['error']}")
     return told
 
 

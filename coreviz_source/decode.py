@@ -7,7 +7,8 @@ What is learned changes how fast an item is read, never what is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +28,10 @@ _EXPRESSED = {
     CAPTIONS.name: ("id", "mediaId", "frameId"),
     OBJECTS.name: ("id", "mediaId", "frameId"),
 }
+
+
+#: The key of what fits nowhere. An item that has it as a field of its own is always read the slow way.
+_LEFT = "(what fits nowhere)"
 
 
 class _Leftovers(dict[str, Any]):
@@ -67,7 +72,7 @@ class Shape:
         self.type: type[Struct] = msgspec.defstruct(
             self.table.name,
             [*((name, kind, None) for name, kind in zip(names, kinds, strict=True)), ("left", _Leftovers, None)],
-            rename={**dict(zip(names, keys, strict=True)), "left": "(what fits nowhere)"},
+            rename={**dict(zip(names, keys, strict=True)), "left": _LEFT},
             forbid_unknown_fields=True,
             gc=False,
         )
@@ -111,19 +116,20 @@ class Shape:
 
 
 def _can_be_learned(key: str) -> bool:
-    return key.isprintable() and not set(key) & {'"', "\\"}
+    # the empty key is the one under which `transposed` gives what is left over
+    return key not in ("", _LEFT) and key.isprintable() and not set(key) & {'"', "\\"}
 
 
-class Decoder:
-    """Reads items of one shape.
+class Decoder(threading.local):
+    """Reads items of one shape. Each thread has a shape of its own: one that learns while another reads would mix both.
 
     Args:
-        shape: Of the items.
+        make: Makes the shape, before it has learned anything.
     """
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self._decoder = msgspec.json.Decoder(shape.type)
+    def __init__(self, make: Callable[[], Shape]) -> None:
+        self.shape = make()
+        self._decoder = msgspec.json.Decoder(self.shape.type)
 
     def read(self, items: Sequence[bytes]) -> list[Struct]:
         """The items as objects, all of the same shape."""
@@ -141,11 +147,11 @@ class Decoder:
             return self.shape.fill(item if isinstance(item, dict) else {"value": item})
 
 
-#: One for a process: what was learned of one dataset holds for the next.
+#: One for all datasets: what was learned of one holds for the next.
 MEDIA_DECODER = Decoder(
-    Shape(MEDIA, {"frames": Shape(FRAMES, {"captions": Shape(CAPTIONS), "objects": Shape(OBJECTS)})})
+    lambda: Shape(MEDIA, {"frames": Shape(FRAMES, {"captions": Shape(CAPTIONS), "objects": Shape(OBJECTS)})})
 )
-FOLDER_DECODER = Decoder(Shape(FOLDERS))
+FOLDER_DECODER = Decoder(lambda: Shape(FOLDERS))
 
 
 def transposed(shape: Shape, items: Iterable[Struct]) -> dict[str, Sequence[Any]]:

@@ -87,7 +87,8 @@ class Item:
 def _item_id(given: object, raw: bytes) -> str:
     """The id of an item: canonical; where it has none that can be used, one made from its content."""
     if isinstance(given, str) and given:
-        return canonical_id(clean_text(given))
+        # no NUL either: some warehouses could neither hold such an id nor be asked for it
+        return canonical_id(clean_text(given)).replace("\0", "\ufffd")
     if type(given) is int:
         return str(given)
     return f"without-id-{xxh3_64_intdigest(raw):016x}"

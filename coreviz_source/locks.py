@@ -126,10 +126,10 @@ class Locks:
             BusyError: Another run still loads.
             DestinationError: The connection is lost, and with it the locks.
         """
-        self._loading += 1
-        if self._loading == 1:
+        if self._loading == 0:
             self.connect()
             self._advisory("load", patience=LOAD_PATIENCE)
+        self._loading += 1
 
     def release_load(self) -> None:
         """Lets the next run load."""

@@ -305,6 +305,10 @@ class Memory:
                 )
                 for sql in (incomplete, twice):
                     found.update(media_id for (media_id,) in self._query(sql, dataset_id))
+        if found and MEDIA.name in self.tables:
+            # what is softly deleted keeps its children: there is nothing to build them again from
+            deleted = "SELECT d.id FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NOT NULL"
+            found.difference_update(media_id for (media_id,) in self._query(deleted, dataset_id))
         return found
 
     def holds_anything(self, dataset_id: str) -> bool:

@@ -23,7 +23,7 @@ from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, medi
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.unstable import unstable_fields
-from coreviz_source.values import canonical_id, encode_json, text_hash
+from coreviz_source.values import canonical_id, clean_text, encode_json, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
@@ -58,7 +58,7 @@ class Dataset:
     def name(self) -> str | None:
         """The name, if the API told it before the dataset was asked for."""
         name = (self.info or {}).get("name")
-        return name if isinstance(name, str) else None
+        return clean_text(name) if isinstance(name, str) else None
 
 
 @dataclass
@@ -67,6 +67,11 @@ class Batch:
 
     tables: dict[str, pa.Table]
     media: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return sum(table.nbytes for table in self.tables.values())
 
 
 class Mirror:
@@ -176,6 +181,9 @@ class Mirror:
         return items[: next(room, len(items))]
 
     def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
+        if changes.needs_tombstones:
+            # at the end it would be too late where checkpoints, or a sample, are loaded
+            changes.check_frames()
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
             replaced = 0 if self._memory.holds_nul else without_nul(media)
@@ -247,7 +255,7 @@ class Mirror:
         values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
         for column in DATASETS.api_columns:
             value = info.get(column.api or "")
-            values[column.name] = value if isinstance(value, str) else None
+            values[column.name] = self._storable(value) if isinstance(value, str) else None
         report.name = values["name"]
         if values["organization_id"]:
             values["organization_id"] = canonical_id(values["organization_id"])
@@ -256,3 +264,7 @@ class Mirror:
             return full(DATASETS, {}, 0)
         values["content_hash"] = f"{content_hash:016x}"
         return full(DATASETS, {name: [value] for name, value in values.items()}, 1)
+
+    def _storable(self, text: str) -> str:
+        text = clean_text(text)
+        return text if self._memory.holds_nul else text.replace("\0", "\ufffd")

@@ -102,9 +102,12 @@ def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> 
         if not by_file:
             # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
             resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
-        if memory.fresh and locks.alone and BY_NAME[name].replaces:
-            # each item comes once a listing, so what nothing was ever loaded into needs no merge
-            resource.apply_hints(write_disposition="append", columns={GONE: {"hard_delete": False}})
+        if BY_NAME[name].replaces:
+            # each item comes once a listing, so what nothing was ever loaded into needs no merge; said either way,
+            # because a source may be run again
+            first = memory.fresh and locks.alone
+            disposition: Any = "append" if first else BY_NAME[name].hints["write_disposition"]
+            resource.apply_hints(write_disposition=disposition, columns={GONE: {"hard_delete": not first}})
         if name not in memory.tables:
             schema.update_table(resource.compute_table_schema())
     if schema.data_table_names(seen_data_only=False):

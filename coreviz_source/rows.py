@@ -51,6 +51,7 @@ _NOTHING: tuple[Any, ...] = (None, [])
 _JSON_NULL = b"null"
 _CANONICAL_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _INT64 = 2**63
+_LONG_NUMBER = re.compile(r"\d{19}")
 #: The escape of a NUL, behind an even number of backslashes.
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -173,14 +174,26 @@ def full(table: Table, columns: Mapping[str, Any], size: int) -> pa.Table:
 
 
 def records(rows: pa.Table, table: Table) -> list[dict[str, Any]]:
-    """The same rows as plain dictionaries, JSON as objects, for destinations that do not take arrow."""
+    """The same rows as plain dictionaries, JSON as objects, for destinations that do not take arrow.
+
+    Whole numbers in JSON that need more than 64 bits become texts there: dlt cannot write them.
+    """
     found: list[dict[str, Any]] = rows.to_pylist()
     json_columns = [c.name for c in table.columns if c.kind == "json"]
     for row in found:
         for name in json_columns:
             if row[name] is not None:
-                row[name] = decode_json(row[name].encode())
+                value = decode_json(row[name].encode())
+                row[name] = _storable(value) if _LONG_NUMBER.search(row[name]) else value
     return found
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    return str(value) if isinstance(value, int) and not -_INT64 <= value < 2 * _INT64 else value
 
 
 class _Level:
@@ -291,7 +304,7 @@ class _Level:
         for index, value in values.items():
             self.extras.setdefault(index, {})[key] = value
         if values:
-            self.rows.unknown_fields.add(f"{self.table.name}.{key}")
+            self.rows.unknown_fields.add(clean_text(f"{self.table.name}.{key}"))
 
     def build(self) -> None:
         """Makes the arrow table."""

@@ -32,8 +32,9 @@ from coreviz_source.tables import BY_NAME, RUNS
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
 #: costs a quarter of a second by itself, and loading so many media some ten.
 CHECKPOINT = 50_000
-#: Changed media of one dataset that are held in memory to be loaded together with other datasets'.
+#: Changed media that are held in memory to be loaded together with other datasets', and their bytes.
 HELD = 4_000
+HELD_BYTES = 64 * 2**20
 
 _log = logging.getLogger("coreviz_source")
 
@@ -164,11 +165,13 @@ class _Loads:
             _log.warning("Dataset %s: %s", dataset.id, report.message)
 
     def _dataset(self, dataset: Dataset, report: DatasetReport) -> None:
+        if _is_much(self._waiting):
+            self._load(self._waiting)
         batches = self._mirror.batches(dataset, report)
         held: list[Batch] = []
         for batch in batches:
             held.append(batch)
-            if sum(b.media for b in held) >= HELD:
+            if _is_much(held):
                 break
         else:
             self._waiting += held
@@ -195,6 +198,10 @@ class _Loads:
     def _extracted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         yield from batches
         self._enter("loading", self._unloaded)
+
+
+def _is_much(batches: Iterable[Batch]) -> bool:
+    return sum(b.media for b in batches) >= HELD or sum(b.size for b in batches) >= HELD_BYTES
 
 
 def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 import coreviz_source.changes
+from coreviz_source import coreviz
 from coreviz_source.local_studio import Studio
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync, truth_of
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
 from tests.warehouse import load_ids, query, read, runs
 
 
@@ -301,3 +302,15 @@ def test_a_lost_working_directory_loses_nothing_and_writes_nothing(new_pipeline)
         run(new_pipeline("there"), studio, reconcile_every="0")
         assert load_ids(new_pipeline("there")) == before
         assert truth_of(studio)
+
+
+def test_a_source_object_that_is_run_twice_is_two_ordinary_runs(pipeline):
+    library = frozen(30)
+    with Studio(library) as studio:
+        source = coreviz(**arguments(studio, {"reconcile_every": "0"}))
+        pipeline.run(source)
+        assert_equal_to(pipeline, studio)
+        library.add_caption(media_of(library, frames=1)[0]["id"], "Written between the two.")
+        library.delete(media_of(library)[5]["id"])
+        pipeline.run(source)
+        assert_equal_to(pipeline, studio)

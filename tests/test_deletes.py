@@ -139,12 +139,12 @@ def test_a_media_moved_between_datasets_ends_in_exactly_one_place(pipeline, firs
     assert query(pipeline, "SELECT dataset_id FROM media WHERE id = %s", item["id"]) == [(datasets[1 - first],)]
 
 
+def without_frames(request, answer):
+    return {**answer, "media": [{k: v for k, v in m.items() if k != "frames"} for m in answer["media"]]}
+
+
 def test_frames_missing_everywhere_is_an_error_not_a_deletion(pipeline):
     library = frozen(30)
-
-    def without_frames(request, answer):
-        return {**answer, "media": [{k: v for k, v in m.items() if k != "frames"} for m in answer["media"]]}
-
     with Studio(library) as studio:
         run(pipeline, studio)
         before = load_ids(pipeline)
@@ -179,3 +179,38 @@ def test_a_proof_that_is_missing_deletes_nothing_and_says_so(pipeline):
         run(pipeline, studio, reconcile_every="0")
         assert_equal_to(pipeline, studio)
     assert [r["outcome"] for r in runs(pipeline)] == ["complete", "unproven", "unproven", "complete"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_frames_missing_everywhere_are_not_deleted_by_a_sample_or_a_checkpoint(pipeline, monkeypatch, large):
+    monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
+    monkeypatch.setattr("coreviz_source.runner.HELD", 20)
+    monkeypatch.setattr("coreviz_source.runner.CHECKPOINT", 20)
+    library = frozen(90)
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        before = query(pipeline, "SELECT id FROM frames ORDER BY 1")
+        studio.after = without_frames
+        if large:
+            # everything is loaded again, and that in checkpoints
+            with pipeline.sql_client() as client:
+                client.execute_sql("DROP TABLE objects")
+        report = run_sync(pipeline, studio, max_media=None if large else 15)
+        assert report.exit_code == 6
+        assert query(pipeline, "SELECT id FROM frames ORDER BY 1") == before
+
+
+def test_softly_deleted_media_keep_children_that_stand_there_twice(pipeline):
+    library = frozen(60)
+    with Studio(library) as studio:
+        run(pipeline, studio, deletes="soft")
+        gone = media_of(library, frames=1)[3]["id"]
+        with pipeline.sql_client() as client:
+            # as a load leaves them that was repeated after a crash
+            client.execute_sql("INSERT INTO frames SELECT * FROM frames WHERE media_id = %s", gone)
+        held = query(pipeline, "SELECT id FROM frames WHERE media_id = %s ORDER BY 1", gone)
+        assert held
+        library.delete(gone)
+        for _ in range(2):
+            run(pipeline, studio, deletes="soft", reconcile_every="0")
+            assert query(pipeline, "SELECT id FROM frames WHERE media_id = %s ORDER BY 1", gone) == held

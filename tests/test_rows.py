@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.rows import Source, folder_rows, media_rows
+from coreviz_source.listing import Item
+from coreviz_source.rows import Source, folder_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
 from tests.test_contract import DATASET, EXAMPLE
@@ -167,3 +170,48 @@ def test_what_is_not_strictly_json_is_read_all_the_same():
     (row,) = as_rows(rows.tables)["media"]
     assert (row["name"], row["width"], row["size_bytes"]) == ("x\ufffdy", None, None)
     assert set(row["extra"]) == {"width", "sizeBytes"}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "(what fits nowhere)", "left", "field_3", "class", 'a "quoted" one', "x\\y", "\u2028"]
+)
+def test_a_field_of_any_name_is_kept_also_once_it_is_known(name):
+    items = [{"id": str(n), "frames": [{"id": "f", name: value}], name: value} for n, value in enumerate([1, None, {}])]
+    for _ in range(2):
+        for item in items:
+            rows = media_rows(DATASET, [Source(item["id"], json.dumps(item).encode(), "0" * 16)], False)
+            expected = truth({DATASET: [item]})
+            del expected["folders"]
+            assert_equal(as_rows(rows.tables), expected)
+
+
+def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
+    def meet(thread: int) -> None:
+        for turn in range(20):
+            name = f"field of thread {thread}, turn {turn}"
+            sources = [Source(str(n), json.dumps({"id": str(n), name: n}).encode(), "0" * 16) for n in range(200)]
+            extras = media_rows(DATASET, sources, False).tables["media"]["extra"].to_pylist()
+            assert [json.loads(extra) for extra in extras] == [{name: n} for n in range(200)]
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(meet, range(2)))
+
+
+def test_a_whole_number_of_any_length_can_be_written_where_rows_are_dictionaries():
+    item = {"id": "1", "exif": {"long": 10**40, "list": [2**64, 2**64 - 1, -(2**63), -(2**63) - 1]}}
+    rows = media_rows(DATASET, [Source("1", json.dumps(item).encode(), "0" * 16)], False)
+    (row,) = records(rows.tables["media"], BY_NAME["media"])
+    told = {"long": str(10**40), "list": [str(2**64), 2**64 - 1, -(2**63), str(-(2**63) - 1)]}
+    assert dlt_json.loads(dlt_json.dumps(row["exif"])) == told
+
+
+def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
+    raw = json.dumps(
+        {"id": "a\0", "name": "b\0", "c\0": "\0", "frames": [{"id": "d\0", "text": "\\u0000 \0"}]}
+    ).encode()
+    source = Source(Item(raw).id, raw, "0" * 16)
+    assert without_nul([source]) == 1
+    rows = media_rows(DATASET, [source], False)
+    assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")
+    (frame,) = rows.tables["frames"].to_pylist()
+    assert (frame["media_id"], frame["id"], frame["text"]) == ("a\ufffd", "d\ufffd", "\\u0000 \ufffd")

@@ -12,15 +12,16 @@ from pathlib import Path
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
+from starlette.responses import Response
 
 from coreviz_source import coreviz
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import ConfigurationError, CorevizError
 from coreviz_source.local_studio import Studio
-from coreviz_source.local_studio.faults import Faults
+from coreviz_source.local_studio.faults import FAULTS, Faults, _inserted
 from coreviz_source.settings import resolve
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
-from tests.warehouse import query, read
+from tests.warehouse import query, read, runs
 
 KEY = "canary-9b1f60aa57"
 
@@ -258,3 +259,37 @@ def test_the_name_of_a_pipeline_leads_to_no_other_place(tmp_path):
     with pytest.raises(Exception, match="name"):
         dlt.pipeline("../outside", destination="duckdb", pipelines_dir=str(tmp_path / "p"))
     assert not Path(tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("code", [200, 400])
+def test_a_servers_words_of_any_characters_stop_neither_the_run_nor_the_other_datasets(pipeline, studio, code):
+    said = b'{"error": "Failed", "message": "half \\ud800 and \\u0000."}'
+    studio.before = lambda request: Response(said, code) if request.dataset_id == "bad" else None
+    report = run_sync(pipeline, studio, api_key=KEY, dataset_ids=["bad", *studio.library.datasets])
+    assert [dataset.exit_code for dataset in report.datasets.values()] == [5 if code == 200 else 2, 0]
+    assert "half \ufffd and \ufffd." in next(r["message"] for r in runs(pipeline) if r["dataset_id"] == "bad")
+    assert_equal_to(pipeline, studio)
+
+
+def test_names_of_datasets_and_of_fields_may_hold_any_characters(pipeline, studio, monkeypatch):
+    (dataset,) = studio.library.datasets
+    odd = b'{"dataset": {"id": "%s", "name": "half \\ud800"}}' % dataset.encode()
+    studio.before = lambda request: Response(odd) if request.path == f"/api/dataset/{dataset}" else None
+    monkeypatch.setitem(FAULTS, "odd name", _inserted(b'"half \\ud800":1'))  # type: ignore[index]
+    studio.faults = Faults(["odd name"], share=1, only=lambda path: "/media" in path)
+    assert run_sync(pipeline, studio, api_key=KEY).exit_code == 0
+    assert query(pipeline, "SELECT name FROM datasets") == [("half \ufffd",)]
+    ((fields,),) = query(pipeline, "SELECT CAST(unknown_fields AS VARCHAR) FROM _coreviz_runs")
+    assert "media.half " in fields
+    assert "\\ud800" not in fields, "Postgres refuses it in JSON"
+
+
+@pytest.mark.parametrize("code", [200, 400, 401, 503])
+def test_a_server_that_repeats_the_key_in_its_message_does_not_bring_it_into_reports_or_tables(pipeline, studio, code):
+    said = json.dumps({"error": "Failed", "message": f"{'x' * 490} {KEY} is wrong."}).encode()
+    studio.before = lambda request: Response(said, code)
+    report = run_sync(pipeline, studio, api_key=KEY)
+    assert report.exit_code
+    (run,) = runs(pipeline)
+    assert "xxx" in run["message"], "the server's message is told"
+    assert KEY[:8] not in report.to_json() + str(run)

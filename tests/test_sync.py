@@ -276,3 +276,15 @@ def test_any_retry_after_is_survived(pipeline, after):
         assert_equal_to(pipeline, studio)
     (dataset,) = report.datasets.values()
     assert dataset.retries == 3
+
+
+@pytest.mark.parametrize(("most", "value"), [("HELD", 20), ("HELD_BYTES", 50_000)])
+def test_many_small_datasets_are_loaded_on_the_way_not_held_in_memory_to_the_end(pipeline, monkeypatch, most, value):
+    monkeypatch.setattr(coreviz_source.runner, most, value)
+    library = frozen(120, datasets=8)
+    with Studio(library) as studio:
+        report = run_sync(pipeline, studio)
+        assert report.exit_code == 0
+        assert {dataset.phase for dataset in report.datasets.values()} == {"done"}
+        assert_equal_to(pipeline, studio)
+    assert max(load_ids(pipeline)["media"].values()) < 60
