@@ -30,7 +30,7 @@ import dlt
 from dlt.pipeline import trace as dlt_trace
 from filelock import FileLock, Timeout
 
-from coreviz_source.errors import BusyError, DestinationError, find
+from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
 
 #: Seconds that a run waits to begin while another one holds what it needs.
@@ -84,9 +84,9 @@ class Locks:
 
         Raises:
             BusyError: Another run still uses it.
+            ConfigurationError: It cannot be written.
         """
         path = Path(self._file.lock_file)
-        path.parent.mkdir(parents=True, exist_ok=True)
 
         def attempt() -> str | None:
             try:
@@ -96,9 +96,15 @@ class Locks:
             path.write_text(_myself())
             return None
 
-        _wait(
-            attempt, f"the working directory {self._pipeline.working_dir}", PATIENCE if patience is None else patience
-        )
+        directory = self._pipeline.working_dir
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _wait(attempt, f"the working directory {directory}", PATIENCE if patience is None else patience)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The working directory {directory} cannot be written: {error}",
+                remedy="Give the pipeline another one (`pipelines_dir`, or the variable DLT_DATA_DIR), or room in it.",
+            ) from error
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
         """Waits until no other run writes the datasets of this one.

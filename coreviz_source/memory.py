@@ -215,8 +215,12 @@ class Memory:
                 client.schema = usual
         self.tables.update(names, ["_dlt_loads"])
 
-    def last_runs(self) -> dict[str, LastRuns]:
-        """When each dataset was last listed; slices, samples and unproven runs do not count."""
+    def last_runs(self, selected: str | None = None) -> dict[str, LastRuns]:
+        """When each dataset was last listed; slices, samples and unproven runs do not count.
+
+        Args:
+            selected: The tables that a run loads, as `_coreviz_runs` says it. What listed others does not count.
+        """
         if RUNS.name not in self.tables or self.mended:
             return {}
         listed: dict[str, LastRuns] = {}
@@ -224,7 +228,9 @@ class Memory:
             "SELECT r.dataset_id, MAX(r.started_at), "
             "MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END) "
             "FROM {_coreviz_runs} r JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
-            "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
+            "WHERE r.outcome IN ('complete', 'window') AND (r.selected IS NULL OR r.selected = %s) "
+            "GROUP BY r.dataset_id",
+            selected or "",
         )
         for dataset_id, last, complete in rows:
             listed[dataset_id] = LastRuns(utc(last), utc(complete))

@@ -21,7 +21,7 @@ from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, text_hash
 
@@ -100,7 +100,9 @@ class Mirror:
         self._progress = progress
         self._client = CorevizClient(settings)
         self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
-        self._last_runs = memory.last_runs()
+        everything = selected >= {table.name for table in TABLES if table.replaces}
+        self._selection = None if everything else " ".join(sorted(selected - {RUNS.name}))
+        self._last_runs = memory.last_runs(self._selection)
         self._dataset_hashes = memory.dataset_hashes()
 
     def __enter__(self) -> Mirror:
@@ -136,6 +138,7 @@ class Mirror:
             listing = Listing(
                 self._client, dataset.asked, settings.page_size, self._threads, settings.parallel_requests, calls
             )
+            report.selected = self._selection
             report.started_at = listing.open()
             mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)

@@ -47,6 +47,8 @@ class DatasetReport:
     """Media and folders with NUL characters that the warehouse cannot hold."""
     total: int | None = None
     """What the API counts."""
+    selected: str | None = None
+    """The tables that were loaded, separated by spaces; None: all of them."""
     rows: dict[str, int] = field(default_factory=dict)
     unknown_fields: list[str] = field(default_factory=list)
 

@@ -337,6 +337,7 @@ RUNS = Table(
         _made("retries", "bigint", "Requests sent again."),
         _made("complete", "bool", "Whether the whole dataset was listed, and proven to be."),
         _made("unknown_fields", "json", "Fields found that no column declares, as a list."),
+        _made("selected", "text", "The tables that were loaded, separated by spaces; null: all of them."),
         _made("outcome", "text", "complete, window, slice, sample, unproven or failed."),
         _made("message", "text", "Why, where the outcome is not as wished."),
     ),

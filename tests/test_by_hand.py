@@ -24,7 +24,7 @@ from tests.warehouse import assert_mirror, load_ids, query
 MENDED = {
     "a child table is dropped": "DROP TABLE captions CASCADE",
     "the media table is dropped": "DROP TABLE media CASCADE",
-    "the record of loads is dropped": "DROP TABLE _dlt_loads",
+    "the record of loads is dropped": "DROP TABLE _dlt_loads CASCADE",
     "the record of runs is dropped": "DROP TABLE _coreviz_runs CASCADE",
     "a table is renamed": "ALTER TABLE objects RENAME TO objects_2025",
     "a column is dropped": "ALTER TABLE frames DROP COLUMN width",

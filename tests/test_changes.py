@@ -10,7 +10,7 @@ import coreviz_source.changes
 from coreviz_source import coreviz
 from coreviz_source.local_studio import Studio
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
-from tests.warehouse import load_ids, query, read, runs
+from tests.warehouse import assert_mirror, load_ids, query, read, runs
 
 
 @pytest.mark.parametrize("seconds", [15, 600])
@@ -314,3 +314,23 @@ def test_a_source_object_that_is_run_twice_is_two_ordinary_runs(pipeline):
         library.delete(media_of(library)[5]["id"])
         pipeline.run(source)
         assert_equal_to(pipeline, studio)
+
+
+def test_a_listing_for_some_tables_does_not_count_for_the_others(pipeline):
+    library = frozen(60)
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        library.advance(days=20)
+        for item in media_of(library, frames=1)[:3]:
+            library.add_caption(item["id"], "Written meanwhile.")
+        for _ in range(2):
+            source = coreviz(**arguments(studio, {})).with_resources("captions", "media")
+            pipeline.run(source)
+        assert_mirror(pipeline, truth_of(studio), "media", "captions")
+        for item in media_of(library, frames=1)[-3:]:
+            item["frames"][0]["objects"].clear()
+            library.touched(item["id"])
+        run(pipeline, studio)
+        assert_equal_to(pipeline, studio)
+    assert [r["outcome"] for r in runs(pipeline)] == ["complete", "complete", "window", "complete"]
+    assert [r["selected"] for r in runs(pipeline)] == [None, "captions media", "captions media", None]

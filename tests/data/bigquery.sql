@@ -13,6 +13,7 @@ CREATE TABLE `coreviz-test`.`coreviz`.`_coreviz_runs` (
 `retries` INT64 OPTIONS (description='Requests sent again.'),
 `complete` BOOL OPTIONS (description='Whether the whole dataset was listed, and proven to be.'),
 `unknown_fields` JSON OPTIONS (description='Fields found that no column declares, as a list.'),
+`selected` STRING OPTIONS (description='The tables that were loaded, separated by spaces; null: all of them.'),
 `outcome` STRING OPTIONS (description='complete, window, slice, sample, unproven or failed.'),
 `message` STRING OPTIONS (description='Why, where the outcome is not as wished.'),
 `_dlt_load_id` STRING ,
