@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import dlt
 import pytest
 
 import coreviz_source.client
+from tests.postgres import Postgres
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 
@@ -45,3 +47,20 @@ def new_pipeline(tmp_path: Path) -> Callable[..., dlt.Pipeline]:
 @pytest.fixture
 def pipeline(new_pipeline: Callable[..., dlt.Pipeline]) -> dlt.Pipeline:
     return new_pipeline()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    """A Postgres server; each test takes a schema or a database of its own."""
+    with Postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres(server: Postgres, tmp_path: Path) -> dlt.Pipeline:
+    return dlt.pipeline(
+        "coreviz_postgres",
+        destination=dlt.destinations.postgres(server.url),
+        dataset_name=f"coreviz_{uuid.uuid4().hex[:8]}",
+        pipelines_dir=str(tmp_path / "pipelines"),
+    )

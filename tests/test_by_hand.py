@@ -16,7 +16,6 @@ import dlt
 import pytest
 
 from coreviz_source.local_studio import Studio
-from tests.postgres import Postgres
 from tests.release import STORED, library_of_the_release, studio_of_the_release
 from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import assert_mirror, load_ids, query
@@ -38,12 +37,6 @@ BROKEN = {
     "a column is of another type": ("ALTER TABLE media ALTER COLUMN width TYPE VARCHAR", "media"),
     "a key is renamed": ("ALTER TABLE folders RENAME COLUMN dataset_id TO collection", "folders"),
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
 
 
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])

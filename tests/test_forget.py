@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import dlt
@@ -21,16 +20,9 @@ from coreviz_source.forget import Subject, find_rows, forget
 from coreviz_source.local_studio import Studio
 from coreviz_source.status import read_status
 from coreviz_source.tables import BY_NAME
-from tests.postgres import Postgres
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
 from tests.test_cli import everything
 from tests.warehouse import assert_mirror, query
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

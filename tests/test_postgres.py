@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import uuid
-from collections.abc import Iterator
 
 import dlt
 import pytest
@@ -13,29 +11,12 @@ import pytest
 from coreviz_source import sync
 from coreviz_source.local_studio import Studio
 from tests.docs import ROOT
-from tests.postgres import Postgres
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
-
-
-@pytest.fixture
-def postgres(server, tmp_path) -> dlt.Pipeline:
-    return dlt.pipeline(
-        "coreviz_postgres",
-        destination=dlt.destinations.postgres(server.url),
-        dataset_name=f"coreviz_{uuid.uuid4().hex[:8]}",
-        pipelines_dir=str(tmp_path / "pipelines"),
-    )
 
 
 def test_postgres_and_duckdb_hold_the_same_after_a_first_load_changes_and_deletions(postgres, pipeline):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator
 
 import dlt
 import pytest
@@ -15,26 +13,9 @@ from coreviz_source.cli import main
 from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Studio
 from coreviz_source.search import _BY_INDEX, search
-from tests.postgres import Postgres
 from tests.scenario import frozen, media_of, run_sync, truth_of
 from tests.truth import truth
 from tests.warehouse import query
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
-
-
-@pytest.fixture
-def postgres(server, tmp_path) -> dlt.Pipeline:
-    return dlt.pipeline(
-        "coreviz_postgres",
-        destination=dlt.destinations.postgres(server.url),
-        dataset_name=f"coreviz_{uuid.uuid4().hex[:8]}",
-        pipelines_dir=str(tmp_path / "pipelines"),
-    )
 
 
 def found(warehouse: dlt.Pipeline, text: str, limit: int = 1000) -> list[str]:

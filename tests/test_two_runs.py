@@ -13,7 +13,6 @@ import pytest
 
 from coreviz_source.local_studio import Studio
 from coreviz_source.locks import Locks
-from tests.postgres import Postgres
 from tests.processes import Worker
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
@@ -25,12 +24,6 @@ def workers(tmp_path_factory) -> Iterator[list[Worker]]:
     yield both
     for worker in both:
         worker.stop()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterator
 from datetime import timezone
 from decimal import Decimal
 from typing import Any
@@ -21,28 +19,11 @@ from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import BY_NAME, GONE, TABLES
 from coreviz_source.views import NAMES, render, views
-from tests.postgres import Postgres
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync, truth_of
 from tests.test_changes import CHANGES
 from tests.truth import Row, canonical, truth
 from tests.view_truth import Expected, checked_ages, freshness
 from tests.warehouse import assert_equal, query, runs
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as postgres:
-        yield postgres
-
-
-@pytest.fixture
-def postgres(server, tmp_path) -> dlt.Pipeline:
-    return dlt.pipeline(
-        "coreviz_postgres",
-        destination=dlt.destinations.postgres(server.url),
-        dataset_name=f"coreviz_{uuid.uuid4().hex[:8]}",
-        pipelines_dir=str(tmp_path / "pipelines"),
-    )
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
