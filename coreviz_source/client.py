@@ -7,7 +7,6 @@ refuses them twice and answers without them.
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 import time
@@ -15,13 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPResponse
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -32,6 +29,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from coreviz_source.deadline import LONGEST_SILENCE, DeadlineAdapter
 from coreviz_source.errors import (
     ApiUnavailableError,
     AuthenticationError,
@@ -46,10 +44,8 @@ from coreviz_source.values import clean_text, decode_json, shallow
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
 LONGEST_WAIT = 30.0
-#: Seconds to connect, and between two parts of an answer.
-TIMEOUT = (10.0, 60.0)
-#: Seconds for a whole answer, from its first byte to its last: a server may send a byte a minute for ever.
-LONGEST_ANSWER = 120.0
+#: Seconds to connect, and between two parts of an answer. A whole answer has its deadline.
+TIMEOUT = (10.0, LONGEST_SILENCE)
 #: Bytes of an answer, unpacked: 2.5 MB for each media of a usual page. What has no end must not fill the memory.
 LARGEST_ANSWER = 256 * 2**20
 
@@ -115,50 +111,6 @@ class _KeyAuth(requests.auth.AuthBase):
         return "_KeyAuth(…)"
 
 
-class _HttpResponse(HTTPResponse):
-    """An answer with a deadline, from its status line on; a timeout only bounds the wait for the next byte."""
-
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock))
-
-
-class _UntilDeadline(io.RawIOBase):
-    """What a socket receives, until the answer takes too long."""
-
-    def __init__(self, raw: Any, sock: Any) -> None:
-        self._raw = raw
-        self._socket = sock
-        self._deadline = time.monotonic() + LONGEST_ANSWER
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if left < TIMEOUT[1]:
-            self._socket.settimeout(left)
-        received: int | None = self._raw.readinto(buffer)
-        return received
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Adapter(HTTPAdapter):
-    """Connections whose answers have a deadline."""
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        usual = pool.ConnectionCls
-        if getattr(usual, "response_class", None) is not _HttpResponse:
-            pool.ConnectionCls = type(usual.__name__, (usual,), {"response_class": _HttpResponse})
-        return pool
-
-
 @dataclass(frozen=True)
 class _Reply:
     status: int
@@ -201,7 +153,7 @@ class CorevizClient:
         self._auth = _KeyAuth(settings.api_key)
         self._http = requests.Session()
         # the listing's threads, and the one that asks for the rest
-        adapter = _Adapter(pool_maxsize=settings.parallel_requests + 1)
+        adapter = DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
         # over https a proxy of the environment sees only the host's name; on loopback it would see the key

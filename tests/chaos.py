@@ -30,6 +30,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.client
+import coreviz_source.deadline
 from coreviz_source import coreviz, sync
 from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
@@ -52,7 +53,7 @@ def hurry() -> None:
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["RUNTIME__LOG_LEVEL"] = "CRITICAL"
     logging.getLogger("coreviz_source").setLevel(logging.CRITICAL)
-    coreviz_source.client.LONGEST_ANSWER = 0.5
+    coreviz_source.deadline.LONGEST_ANSWER = 0.5
     coreviz_source.client._wait = lambda state: 0.01
 
 

@@ -30,7 +30,7 @@ LEAVES_A_MARK = ("NaN", "lone surrogate", "NUL", "deep JSON", "huge number", "hu
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch):
-    monkeypatch.setattr(coreviz_source.client, "LONGEST_ANSWER", 0.3)
+    monkeypatch.setattr("coreviz_source.deadline.LONGEST_ANSWER", 0.3)
     monkeypatch.setattr(coreviz_source.client, "LARGEST_ANSWER", 32 * 2**20)
 
 
