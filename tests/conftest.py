@@ -16,6 +16,11 @@ from tests.postgres import Postgres
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: half of the time a test waits for a server, a process or dlt's polling."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory of its own, no key and no setting from outside, and short waits between attempts."""
