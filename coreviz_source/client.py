@@ -278,7 +278,13 @@ class CorevizClient:
                 answer = _Reply(response.status_code, response.headers, _body(response, where))
         except requests.RequestException as error:
             kind = type(error).__name__
-            raise _Transient(ApiUnavailableError(f"No answer: {kind}.", base_url=self._base_url, **where)) from None
+            unanswered = ApiUnavailableError(
+                f"No answer: {kind}.",
+                remedy="Check the network and `base_url`. Nothing was deleted; the next run goes on from here.",
+                base_url=self._base_url,
+                **where,
+            )
+            raise _Transient(unanswered) from None
         if answer.status != 200:
             raise _failure(answer, {**where, "server_message": self._words(_server_message(answer))})
         try:

@@ -120,7 +120,8 @@ def _show(console: Console) -> None:
             console.print(sql, style="dim", highlight=False)
     console.print(
         "\n[bold]Your own library[/bold]\n"
-        "  export COREVIZ_API_KEY=…            # Studio, Settings, API keys\n"
-        "  coreviz-source check --dataset-ids ID\n"
-        "  coreviz-source sync --dataset-ids ID  # into coreviz_library.duckdb; run it again at any time\n"
+        "  . .venv/bin/activate       # in a clone, after `make demo`\n"
+        "  export COREVIZ_API_KEY=…   # Studio, Settings, API keys\n"
+        "  coreviz-source check       # which datasets the key sees\n"
+        "  coreviz-source sync        # into coreviz_library.duckdb; run it again at any time\n"
     )

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import threading
 import time
@@ -30,16 +29,13 @@ import dlt
 from dlt.pipeline import trace as dlt_trace
 from filelock import FileLock, Timeout
 
-from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
+from coreviz_source.errors import HOLDER, BusyError, ConfigurationError, DestinationError, find, unreachable
 from coreviz_source.values import canonical_id, text_hash
 
 #: Seconds that a run waits to begin while another one holds what it needs.
 PATIENCE = 30.0
 #: Seconds that a run waits for its turn to load: what it listed would be listed again if it left.
 LOAD_PATIENCE = 3600.0
-
-#: DuckDB's error when another process has the file.
-_HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +168,7 @@ class Locks:
             try:
                 self._client = self._held.enter_context(self._pipeline.destination_client())  # type: ignore[arg-type]
             except Exception as error:
-                holder = _HOLDER.search(str(error))
+                holder = HOLDER.search(str(error))
                 if holder is None:
                     raise
                 return f"process {holder['pid']} ({Path(holder['program']).name}), which has {holder['file']} open"
@@ -223,11 +219,8 @@ class Locks:
         except Exception as error:
             if find(error):
                 raise
-            raise DestinationError(
-                f"The warehouse could not be opened: {type(error).__name__}: {error}",
-                destination=self._pipeline.destination.destination_name,
-                schema=self._pipeline.dataset_name,
-            ) from error
+            name = self._pipeline.destination.destination_name
+            raise unreachable(error, "opened", name, self._pipeline.dataset_name) from error
 
 
 class _Unlocked(Locks):

@@ -23,7 +23,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
+from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError, unreachable
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 
@@ -405,11 +405,8 @@ class Memory:
         except CorevizError:
             raise
         except Exception as error:
-            raise DestinationError(
-                f"The warehouse could not be read or prepared: {type(error).__name__}: {error}",
-                destination=self._pipeline.destination.destination_name,
-                schema=self._pipeline.dataset_name,
-            ) from error
+            name = self._pipeline.destination.destination_name
+            raise unreachable(error, "read or prepared", name, self._pipeline.dataset_name) from error
 
     def _execute(self, sql: str) -> None:
         """Runs a statement without rows in which `{table}` stands for a table."""

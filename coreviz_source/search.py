@@ -63,7 +63,7 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
     """
     if not text.strip() or limit < 1:
         raise ConfigurationError("There is nothing to look for.", remedy="Give a text, and a limit above 0.")
-    with closing(Memory(pipeline)) as memory:
+    with closing(Memory(pipeline, make=False)) as memory:
         if not memory.tables.issuperset(_TABLES):
             raise nothing_loaded(pipeline)
         with memory.sql_client() as client:

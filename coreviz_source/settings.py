@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any, Literal, Optional
 from urllib.parse import urlsplit
 
@@ -78,6 +79,10 @@ class Settings:
         return self.date_from is not None or self.date_to is not None
 
 
+#: What a destination's extra brings, by which it is known to be installed.
+_DRIVERS = {"postgres": "psycopg2", "bigquery": "google.cloud.bigquery"}
+
+
 @configspec
 class WarehouseConfiguration(BaseConfiguration):
     """Where the command line loads to and reads from; also under `sources.coreviz`."""
@@ -101,9 +106,24 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
     explicit = {name: value for name, value in given.items() if value is not None}
     try:
         found = resolve_configuration(WarehouseConfiguration(), sections=("sources",), explicit_value=explicit)
+        if not _is_installed(_DRIVERS.get(found.destination, "dlt")):
+            extra = f"coreviz-source[{found.destination}]"
+            raise ConfigurationError(
+                f"The destination {found.destination} needs an extra.",
+                remedy=f"Run pip install '{extra}', or in a clone pip install '.[{found.destination}]'.",
+            )
         return dlt.pipeline(found.pipeline_name, destination=found.destination, dataset_name=found.dataset_name)
+    except ConfigurationError:
+        raise
     except Exception as error:
         raise ConfigurationError(f"The warehouse under `sources.coreviz` cannot be used: {error}") from None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 ARGUMENTS = tuple(f.name for f in fields(Settings))
@@ -177,8 +197,15 @@ def _dataset_ids(value: Any) -> tuple[str, ...]:
             remedy="Name at least one dataset, or leave it out to mirror all that the account sees.",
         )
     for item in ids:
-        if any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item) or item in (".", ".."):
-            raise ConfigurationError(f"dataset_ids holds {item!r}, which is not the id of a dataset.")
+        if (
+            not item.isascii()
+            or any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item)
+            or item in (".", "..")
+        ):
+            raise ConfigurationError(
+                f"dataset_ids holds {item!r}, which is not the id of a dataset.",
+                remedy="Take the ids that `coreviz-source check` lists, or those in the addresses of Studio.",
+            )
     return tuple({canonical_id(item): item for item in ids}.values())
 
 

@@ -23,6 +23,7 @@ def command(**arguments: Any) -> None:
     from coreviz_source.client import Calls, CorevizClient
     from coreviz_source.errors import CorevizError, worst
     from coreviz_source.settings import resolve
+    from coreviz_source.values import canonical_id
 
     resolved = resolve(**arguments)
     client = CorevizClient(resolved)
@@ -37,7 +38,7 @@ def command(**arguments: Any) -> None:
         try:
             page = client.page(dataset_id, 0, 1, Calls())
             count = "?" if page.total is None else page.total
-            click.echo(f"{dataset_id}{names.get(dataset_id, '')}: {count} media and folders")
+            click.echo(f"{canonical_id(dataset_id)}{names.get(dataset_id, '')}: {count} media and folders")
         except CorevizError as error:
             codes.append(error.exit_code)
             click.echo(f"{dataset_id}: {error}", err=True)

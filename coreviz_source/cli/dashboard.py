@@ -21,7 +21,9 @@ Examples:
 
 @click.command("dashboard", epilog=EXAMPLES)
 @click.option("--demo", is_flag=True, help="Show coreviz_demo.duckdb, which `demo` loads, and serve its pictures.")
-@click.option("--port", type=int, help="Port on 127.0.0.1. Default: 8501, or the next that is free.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1. Default: 8501, or the next that is free."
+)
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
 @warehouse
 def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
@@ -42,5 +44,6 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
     except ImportError as error:
         extras = "dashboard,demo" if demo else "dashboard"
         raise ConfigurationError(
-            f"{error}.", remedy=f"The dashboard needs an extra: pip install 'coreviz-source[{extras}]'"
+            f"{error}.",
+            remedy=f"It needs an extra: pip install 'coreviz-source[{extras}]', or in a clone '.[{extras}]'.",
         ) from error

@@ -20,17 +20,17 @@ Examples:
 
 
 @click.command("search", epilog=EXAMPLES)
-@click.argument("text")
+@click.argument("text", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many captions at most.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 @warehouse
-def command(pipeline: dlt.Pipeline, text: str, limit: int, as_json: bool) -> None:
+def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Print the captions that match TEXT, those of the newest media first. Reads the warehouse alone."""
     from dataclasses import asdict
 
     from coreviz_source.search import search
 
-    found = search(pipeline, text, limit)
+    found = search(pipeline, " ".join(text), limit)
     if as_json:
         click.echo(json.dumps([asdict(match) for match in found], ensure_ascii=False))
         return

@@ -48,6 +48,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
 
     from coreviz_source.cli.progress import Log, Screen
     from coreviz_source.runner import sync
+    from coreviz_source.status import location
 
     # what goes wrong is in the report, which is printed
     logging.getLogger("coreviz_source").addHandler(logging.NullHandler())
@@ -79,7 +80,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     for warning in report.warnings:
         _complain(warning, "yellow")
     if report.datasets:
-        click.echo(_summary(report), err=as_json)
+        click.echo(f"{_summary(report)}\nThe tables are in {location(pipeline)}.", err=as_json)
     if as_json:
         click.echo(report.to_json())
     sys.exit(report.exit_code)
