@@ -29,7 +29,7 @@ docs: $(VENV)/.dev
 site: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# licences and known vulnerabilities of everything installed; the latter are asked of pypi.org itself, so tests do not
+# licences and known vulnerabilities of everything installed; the latter are asked of the package index itself, so tests do not
 AUDIT := $(VENV)/audit
 audit: $(VENV)/.dev
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit pip-licenses; }
