@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,19 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
         return catalog.write(catalog.missing_views())
 
 
-def publish(memory: Memory, with_views: bool = True) -> list[str]:
+def publish(memory: Memory, hold: Callable[[], AbstractContextManager[Any]], with_views: bool = True) -> list[str]:
     """Brings comments, indexes and views up to date; never raises, because the tables are good without them.
+
+    Args:
+        memory: The warehouse.
+        hold: Holds other runs' loads for as long as a block lasts.
+        with_views: Whether views are among it.
 
     Returns:
         A sentence for each thing that could not be made.
     """
     try:
-        with memory.sql_client() as client:
+        with hold(), memory.sql_client() as client:
             catalog = _Catalog(client)
             missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
             return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)

@@ -39,7 +39,7 @@ from coreviz_source.errors import (
     DatasetNotFoundError,
 )
 from coreviz_source.settings import Settings
-from coreviz_source.values import clean_text, decode_json, shallow
+from coreviz_source.values import decode_json, plain_text, shallow
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
@@ -295,7 +295,7 @@ class CorevizClient:
 
     def _words(self, said: str) -> str:
         """A server's words as they may stand in a report and in any warehouse, and not too many of them."""
-        return clean_text(self._auth.hide(said)).replace("\0", "\ufffd")[:500]
+        return plain_text(self._auth.hide(said))[:500]
 
 
 def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:

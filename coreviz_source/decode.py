@@ -51,7 +51,7 @@ class Shape:
         self.children = children or {}
         columns = [column for column in table.columns if column.api]
         self.json = {c.api for c in columns if c.kind == "json"}
-        #: API keys of the declared fields, in the order in which `values` gives them.
+        #: API keys of the declared fields, the first of `keys`.
         self.declared = tuple(
             dict.fromkeys([*_EXPRESSED[table.name], *((c.api or "").partition(".")[0] for c in columns)])
         )
@@ -63,16 +63,15 @@ class Shape:
         def kind(key: str) -> Any:
             return Raw if key in self.json else Any
 
-        keys = [*self.declared, *self.children, *self.learned]
         kinds = [kind(key) for key in self.declared]
         kinds += [list[child.type] | None for child in self.children.values()]  # type: ignore[name-defined]
         kinds += [Raw] * len(self.learned)
-        names = [key if key == "id" else f"field_{number}" for number, key in enumerate(keys)]
+        names = [key if key == "id" else f"field_{number}" for number, key in enumerate(self.keys)]
         #: Objects of this shape: the declared fields, the lists, what was learned, what is left over.
         self.type: type[Struct] = msgspec.defstruct(
             self.table.name,
             [*((name, kind, None) for name, kind in zip(names, kinds, strict=True)), ("left", _Leftovers, None)],
-            rename={**dict(zip(names, keys, strict=True)), "left": _LEFT},
+            rename={**dict(zip(names, self.keys, strict=True)), "left": _LEFT},
             forbid_unknown_fields=True,
             gc=False,
         )

@@ -26,7 +26,7 @@ from xxhash import xxh3_64_intdigest
 
 from coreviz_source.client import Calls, CorevizClient, Page
 from coreviz_source.errors import BadRequestError
-from coreviz_source.values import canonical_id, clean_text, decode_json, parse_timestamp, text_hash
+from coreviz_source.values import canonical_id, decode_json, parse_timestamp, plain_text, text_hash
 
 #: Passes over the list at most; more than two only while each still finds something.
 MOST_PASSES = 12
@@ -87,8 +87,7 @@ class Item:
 def _item_id(given: object, raw: bytes) -> str:
     """The id of an item: canonical; where it has none that can be used, one made from its content."""
     if isinstance(given, str) and given:
-        # no NUL either: some warehouses could neither hold such an id nor be asked for it
-        return canonical_id(clean_text(given)).replace("\0", "\ufffd")
+        return canonical_id(plain_text(given))
     if type(given) is int:
         return str(given)
     return f"without-id-{xxh3_64_intdigest(raw):016x}"

@@ -23,7 +23,7 @@ from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, medi
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
-from coreviz_source.values import canonical_id, clean_text, encode_json, text_hash
+from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
@@ -256,9 +256,10 @@ class Mirror:
     def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
         info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
         values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
+        storable = clean_text if self._memory.holds_nul else plain_text
         for column in DATASETS.api_columns:
             value = info.get(column.api or "")
-            values[column.name] = self._storable(value) if isinstance(value, str) else None
+            values[column.name] = storable(value) if isinstance(value, str) else None
         report.name = values["name"]
         if values["organization_id"]:
             values["organization_id"] = canonical_id(values["organization_id"])
@@ -267,7 +268,3 @@ class Mirror:
             return full(DATASETS, {}, 0)
         values["content_hash"] = f"{content_hash:016x}"
         return full(DATASETS, {name: [value] for name, value in values.items()}, 1)
-
-    def _storable(self, text: str) -> str:
-        text = clean_text(text)
-        return text if self._memory.holds_nul else text.replace("\0", "\ufffd")

@@ -72,10 +72,6 @@ class Rows:
     tables: dict[str, pa.Table] = field(default_factory=dict)
     unknown_fields: set[str] = field(default_factory=set)
 
-    def count(self, name: str) -> int:
-        """Rows of a table."""
-        return self.tables[name].num_rows if name in self.tables else 0
-
 
 def without_nul(sources: Iterable[Source]) -> int:
     """Replaces NUL characters, which Postgres cannot hold, by U+FFFD; returns how many items had some."""

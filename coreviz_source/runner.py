@@ -91,21 +91,12 @@ def sync(
             with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
                 if not dry_run:
-                    report.warnings = _published(memory, locks, views)
+                    report.warnings = publish(memory, locks.load, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
     report.seconds = time.perf_counter() - began
     return report
-
-
-def _published(memory: Memory, locks: Locks, views: bool) -> list[str]:
-    """Comments, indexes and views; what is wrong with them does not make a good load a bad one."""
-    try:
-        with locks.load():
-            return publish(memory, views)
-    except DestinationError as error:
-        return [f"Comments, indexes and views were left as they are: {error}"]
 
 
 class _Loads:

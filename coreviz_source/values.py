@@ -139,6 +139,11 @@ def encode_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
 
+def plain_text(value: str) -> str:
+    """The text as every warehouse can hold it and be asked for it: neither lone surrogates nor NUL."""
+    return clean_text(value).replace("\0", "\ufffd")
+
+
 def clean_text(value: str) -> str:
     """The text with lone surrogates, which no UTF-8 database can hold, replaced by U+FFFD."""
     return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
