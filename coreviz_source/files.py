@@ -80,3 +80,4 @@ class RowFiles:
             self._thread.shutdown()
             for writer in self._writers.values():
                 writer.close()
+            pa.default_memory_pool().release_unused()

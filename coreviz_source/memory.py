@@ -11,7 +11,7 @@ import re
 import warnings
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -29,6 +29,11 @@ from coreviz_source.values import text_hash
 
 # BigQuery's answers are read by REST; the storage API, which Google's client recommends, needs one permission more
 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
+
+#: How DuckDB is set up for loads.
+_LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
+#: And for those that only append; to merge may need more.
+_APPENDING = {"memory_limit": "64MB"}
 
 _ROWS = 10_000
 _IDS = 500
@@ -114,6 +119,8 @@ class Memory:
         self.fresh = True
         #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
         self.mended = False
+        #: What DuckDB's settings were, where they are others while it loads.
+        self._usual: dict[str, Any] = {}
         if not make and self._is_missing():
             return
         with self._client() as client:
@@ -127,15 +134,19 @@ class Memory:
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
 
+    @property
+    def _is_duckdb(self) -> bool:
+        return self._pipeline.destination.destination_type.endswith("duckdb")
+
     def _is_missing(self) -> bool:
-        if not self._pipeline.destination.destination_type.endswith("duckdb"):
+        if not self._is_duckdb:
             return False
         credentials: Any = self._pipeline.destination_client().config.credentials
         return not Path(credentials.database).exists()
 
     def _check_names(self, client: SqlJobClientBase) -> None:
         """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
-        if client.config.destination_type != "duckdb":
+        if not self._is_duckdb:
             return
         catalog = client.sql_client.execute_sql("SELECT current_database()")
         if catalog and catalog[0][0] == client.sql_client.dataset_name:
@@ -372,11 +383,43 @@ class Memory:
         """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
         return list(self._query(sql, *values))
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Sets DuckDB up for loads, for all connections of this process, as long as a block lasts.
+
+        One thread: what a package holds is too little to share, and one that waits for another keeps a core busy. What
+        was loaded goes into the file at once: else dlt has it written into the log first, up to a gigabyte. And
+        while a first load only appends, little is kept of what was written. What the user set stays.
+        """
+        if not self._is_duckdb:
+            yield
+            return
+        with self._client() as client:
+            credentials: Any = client.config.credentials
+            settings = dict(_LOADING, **_APPENDING if self.fresh else {})
+            ours = [name for name in settings if name not in (credentials.global_config or {})]
+            self._usual = {name: self.ask(f"SELECT current_setting('{name}')")[0][0] for name in ours}
+        try:
+            self._set({name: settings[name] for name in ours})
+            yield
+        finally:
+            self._set(self._usual)
+
+    def lift_limit(self) -> bool:
+        """Gives DuckDB as much memory as it usually takes; returns whether it had less."""
+        limit = self._usual.pop("memory_limit", None)
+        if limit is not None:
+            self._set({"memory_limit": limit})
+        return limit is not None
+
+    def _set(self, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            self._execute(f"SET {name} = '{value}'")
+
     def settle(self) -> None:
         """Has DuckDB write what a load left in memory into its file, which else waits for the end of the run."""
-        with self._client() as client:
-            if client.config.destination_type == "duckdb":
-                client.sql_client.execute_sql("CHECKPOINT")
+        if self._is_duckdb:
+            self._execute("CHECKPOINT")
 
     def close(self) -> None:
         """Closes the connection; the next question opens another one."""

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -88,7 +88,8 @@ def sync(
             if not dry_run:
                 memory.mend(frozenset(BY_NAME), locks.load)
             write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
-            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror:
+            prepared = nullcontext() if dry_run else memory.loading()
+            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror, prepared:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
                 if not dry_run:
                     report.warnings = publish(memory, locks.load, views)
@@ -234,7 +235,12 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
         return table_resources(lambda: (locks, memory, batches))
 
     try:
-        _step(lambda: pipeline.run(package()), pipeline)
+        try:
+            _step(lambda: pipeline.run(package()), pipeline)
+        except DestinationError as error:
+            if "Out of Memory" not in str(error) or not memory.lift_limit():
+                raise
+            _step(lambda: pipeline.run(), pipeline)
         memory.settle()
     finally:
         locks.release_load()

@@ -1,0 +1,81 @@
+"""While a run loads, DuckDB is set up for it; what the user set stays, and too little memory is not an end."""
+
+from __future__ import annotations
+
+import dlt
+import pytest
+
+import coreviz_source.memory
+from coreviz_source.local_studio import Studio
+from tests.scenario import assert_equal_to, frozen, media_of, run_sync
+
+ASKED = ("threads", "wal_autocheckpoint_entries", "memory_limit")
+
+
+def settings_of(connection):
+    return [connection.execute(f"SELECT current_setting('{name}')").fetchone()[0] for name in ASKED]
+
+
+def test_a_first_load_that_needs_more_memory_than_it_was_given_is_whole_all_the_same(pipeline, monkeypatch):
+    usual, lifted = coreviz_source.memory.Memory.lift_limit, []
+
+    def lift(memory):
+        lifted.append(usual(memory))
+        return lifted[-1]
+
+    monkeypatch.setattr(coreviz_source.memory.Memory, "lift_limit", lift)
+    monkeypatch.setitem(coreviz_source.memory._APPENDING, "memory_limit", "4MB")
+    monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
+    library = frozen(200)
+    for number, media in enumerate(media_of(library, frames=1)[:4]):
+        frame = next(frame for frame in media["frames"] if frame["captions"])
+        frame["captions"][0]["text"] = f"{number} " * 2_000_000
+    with Studio(library) as studio:
+        report = run_sync(pipeline, studio)
+        assert report.exit_code == 0, report.errors
+        assert lifted == [True]
+        assert_equal_to(pipeline, studio)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_of_the_users_own_has_its_settings_back_after_a_run(tmp_path, fails):
+    import duckdb
+
+    with Studio(frozen(20)) as studio, duckdb.connect(str(tmp_path / "library.duckdb")) as connection:
+        connection.execute("SET threads = 2; SET memory_limit = '1GiB'")
+        before = settings_of(connection)
+        pipeline = dlt.pipeline(
+            "coreviz_test",
+            destination=dlt.destinations.duckdb(connection),
+            dataset_name="coreviz",
+            pipelines_dir=str(tmp_path / "pipelines"),
+        )
+        report = run_sync(pipeline, studio, api_key="wrong" if fails else studio.key)
+        assert bool(report.exit_code) is fails
+        assert settings_of(connection) == before
+
+
+def test_what_the_user_set_for_the_destination_is_not_changed(tmp_path, monkeypatch):
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+    seen = []
+    usual = coreviz_source.memory.Memory._set
+
+    def look(memory, settings):
+        usual(memory, settings)
+        seen.append([memory.ask(f"SELECT current_setting('{name}')")[0][0] for name in ASKED])
+
+    monkeypatch.setattr(coreviz_source.memory.Memory, "_set", look)
+    credentials = DuckDbCredentials(
+        str(tmp_path / "library.duckdb"), global_config={"threads": 3, "memory_limit": "1GB"}
+    )
+    pipeline = dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.duckdb(credentials),
+        dataset_name="coreviz",
+        pipelines_dir=str(tmp_path / "pipelines"),
+    )
+    with Studio(frozen(20)) as studio:
+        assert run_sync(pipeline, studio).exit_code == 0
+    assert seen[0] == [3, 10, "953.6 MiB"]
+    assert seen[-1] == [3, 0, "953.6 MiB"]
