@@ -97,8 +97,8 @@ LITTLE_MEMORY = textwrap.dedent(
 def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_path):
     """A run that takes 700 MB gets less than a tenth of them.
 
-    The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too. Arrow's
-    usual pool reserves a gigabyte at once, so it is told to use malloc's, and malloc not to keep an arena a thread.
+    The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too.
+    Arrow's usual pool reserves a gigabyte at once, so it is told to use malloc, and malloc to keep one arena.
     """
     library = frozen(150)
     for number, item in enumerate(media_of(library)):
