@@ -142,12 +142,21 @@ def both(folder: Path) -> Iterator[tuple[bool, dlt.Pipeline]]:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse and the working directory after a run over `frozen(100)`."""
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Studio]]:
+    """The warehouse and the working directory after a run over `frozen(100)`, and the Studio of the run."""
     folder = tmp_path_factory.mktemp("loaded")
     with Studio(frozen(100)) as studio:
         run(pipeline_in(folder), studio)
-    return folder
+        yield folder, studio
+
+
+@pytest.fixture
+def again(loaded: tuple[Path, Studio], folder: Path) -> Studio:
+    """The same once more, with a library that nobody has changed yet."""
+    before, studio = loaded
+    shutil.copytree(before, folder, dirs_exist_ok=True)
+    studio.library = frozen(100)
+    return studio
 
 
 @pytest.fixture
@@ -158,41 +167,37 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("moment", "count"), MOMENTS)
-def test_a_killed_run_is_repaired_by_the_next(loaded, folder, moment, count):
-    library = frozen(100)
+def test_a_killed_run_is_repaired_by_the_next(again, folder, moment, count):
+    library = again.library
     (dataset,) = library.datasets
-    shutil.copytree(loaded, folder, dirs_exist_ok=True)
-    with Studio(library) as studio:
-        for item in media_of(library)[10:40:3]:
-            library.delete(item["id"])
-        for item in media_of(library, frames=1)[::4]:
-            item["frames"][0]["captions"].clear()
-            item["frames"][0]["objects"].append({"id": item["frames"][0]["id"][:-2] + "ff", "label": "late"})
-            library.touched(item["id"])
-        for _ in range(5):
-            library.add_media(dataset, "video", processing=False)
-        killed(studio, folder, moment, count)
-        for _, pipeline in both(folder):
-            report = run_sync(pipeline, studio, reconcile_every="0")
-            assert report.exit_code == 0, report.to_json()
-            assert_equal_to(pipeline, studio)
+    for item in media_of(library)[10:40:3]:
+        library.delete(item["id"])
+    for item in media_of(library, frames=1)[::4]:
+        item["frames"][0]["captions"].clear()
+        item["frames"][0]["objects"].append({"id": item["frames"][0]["id"][:-2] + "ff", "label": "late"})
+        library.touched(item["id"])
+    for _ in range(5):
+        library.add_media(dataset, "video", processing=False)
+    killed(again, folder, moment, count)
+    for _, pipeline in both(folder):
+        report = run_sync(pipeline, again, reconcile_every="0")
+        assert report.exit_code == 0, report.to_json()
+        assert_equal_to(pipeline, again)
 
 
 @pytest.mark.parametrize("count", [0, 2, 5])
-def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(loaded, folder, count):
-    library = frozen(100)
-    shutil.copytree(loaded, folder, dirs_exist_ok=True)
-    with Studio(library) as studio:
-        added = {i["id"]: library.add_caption(i["id"], "Only for a while.") for i in media_of(library, frames=1)}
-        killed(studio, folder, "between merges", count)
-        for media, caption in added.items():
-            with library.changing(media) as item:
-                frame = item["frames"][-1]
-                frame["captions"] = [c for c in frame["captions"] if c["id"] != caption]
-        shutil.rmtree(folder / "pipelines")
-        pipeline = pipeline_in(folder)
-        assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
-        assert_equal_to(pipeline, studio)
+def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(again, folder, count):
+    library = again.library
+    added = {i["id"]: library.add_caption(i["id"], "Only for a while.") for i in media_of(library, frames=1)}
+    killed(again, folder, "between merges", count)
+    for media, caption in added.items():
+        with library.changing(media) as item:
+            frame = item["frames"][-1]
+            frame["captions"] = [c for c in frame["captions"] if c["id"] != caption]
+    shutil.rmtree(folder / "pipelines")
+    pipeline = pipeline_in(folder)
+    assert run_sync(pipeline, again, reconcile_every="0").exit_code == 0
+    assert_equal_to(pipeline, again)
 
 
 def test_a_killed_first_load_continues_after_its_last_checkpoint(folder):
