@@ -95,7 +95,7 @@ LITTLE_MEMORY = textwrap.dedent(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit counts what is mapped on Linux only")
 def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_path):
-    """A run that takes 700 MB gets less than a tenth of them.
+    """A first load whose 90 MB of rows take 800 MB more than a small one, mostly in DuckDB, gets 64 MB more.
 
     The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too.
     Arrow's usual pool reserves a gigabyte at once, so it is told to use malloc, and malloc to keep one arena.
