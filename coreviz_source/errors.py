@@ -106,6 +106,15 @@ class BusyError(DestinationError):
     remedy = "Wait until it is done, or stop it; then run again."
 
 
+class OutOfMemoryError(DestinationError):
+    """There was too little memory."""
+
+    remedy = (
+        "Nothing is lost: run again with more memory, or hold less at once, by a smaller `page_size`, "
+        "`parallel_requests = 1`, or a lower `memory_limit` of DuckDB."
+    )
+
+
 #: DuckDB's error when another process has the file.
 HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
 
@@ -119,6 +128,8 @@ def unreachable(error: BaseException, doing: str, destination: str, schema: str)
     from dlt.common.configuration.exceptions import ConfigFieldMissingException
 
     where = {"destination": destination, "schema": schema}
+    if is_out_of_memory(error):
+        return OutOfMemoryError(f"There was too little memory when the warehouse was {doing}.", **where)
     holder = HOLDER.search(str(error))
     if holder is not None:
         return BusyError(f"The DuckDB file {holder['file']} is open in process {holder['pid']}.", **where)
@@ -160,6 +171,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def find_kind(error: BaseException, kind: type[_Kind]) -> _Kind | None:
     """The first error of a kind inside an exception that was wrapped, perhaps several times."""
     return next((e for e in _chain(error) if isinstance(e, kind)), None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, arrow's, or DuckDB's, which dlt wraps, so that only its words tell."""
+    return any(isinstance(e, MemoryError) or str(e).startswith("Out of Memory Error") for e in _chain(error))
 
 
 def find(error: BaseException) -> CorevizError | None:

@@ -20,7 +20,14 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
 from coreviz_source.disk import suit, tidy
-from coreviz_source.errors import CorevizError, DestinationError, find, find_kind
+from coreviz_source.errors import (
+    CorevizError,
+    DestinationError,
+    OutOfMemoryError,
+    find,
+    find_kind,
+    is_out_of_memory,
+)
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
@@ -32,6 +39,8 @@ from coreviz_source.tables import BY_NAME, RUNS
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
 #: costs a quarter of a second by itself, and loading so many media some ten.
 CHECKPOINT = 50_000
+#: The same in bytes of memory, where media are large: a warehouse holds a package whole while it takes it.
+CHECKPOINT_BYTES = 256 * 2**20
 #: Changed media that are held in memory to be loaded together with other datasets', and their bytes.
 HELD = 4_000
 HELD_BYTES = 64 * 2**20
@@ -155,6 +164,8 @@ class _Loads:
             raise
         except Exception as error:
             if not isinstance(error, CorevizError):
+                if is_out_of_memory(error):
+                    raise OutOfMemoryError("There was too little memory for the rows.", dataset=dataset.id) from error
                 _log.exception("Dataset %s", dataset.id)
                 error = CorevizError(f"{type(error).__name__}: {error}", dataset=dataset.id)
             report.fail(error)
@@ -181,7 +192,7 @@ class _Loads:
             self._load(self._waiting)
         rest = chain(held, batches)
         if self._mirror.never_completed(dataset):
-            while package := _take(rest, CHECKPOINT):
+            while package := _take(rest):
                 self._load(package)
         else:
             self._load(rest)
@@ -204,19 +215,19 @@ def _is_much(batches: Iterable[Batch]) -> bool:
     return sum(b.media for b in batches) >= HELD or sum(b.size for b in batches) >= HELD_BYTES
 
 
-def _take(batches: Iterator[Batch], media: int) -> Iterator[Batch] | None:
-    """The next batches, of about so many media; None where there are none left."""
+def _take(batches: Iterator[Batch]) -> Iterator[Batch] | None:
+    """The next batches up to a checkpoint; None where there are none left."""
     first = next(batches, None)
     if first is None:
         return None
 
     def some() -> Iterator[Batch]:
-        taken = first.media
+        media, size = first.media, first.size
         yield first
         for batch in batches:
-            taken += batch.media
+            media, size = media + batch.media, size + batch.size
             yield batch
-            if taken >= media:
+            if media >= CHECKPOINT or size >= CHECKPOINT_BYTES:
                 return
 
     return some()
@@ -287,10 +298,13 @@ def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
         ours = find(error)
         if ours is not None:
             raise ours from error
+        job = find_kind(error, LoadClientJobException)
+        if is_out_of_memory(job.client_exception if job else error):
+            where = {} if job is None else {"table": job.job_id.partition(".")[0]}
+            raise OutOfMemoryError("There was too little memory for the rows.", **where) from error
         step = error.step if isinstance(error, PipelineStepFailed) else ""
         if step in ("extract", "normalize"):
             raise CorevizError(f"dlt could not {step} the rows: {error}") from error
-        job = find_kind(error, LoadClientJobException)
         if job is None:
             raise DestinationError(
                 f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name

@@ -8,12 +8,14 @@ import math
 import os
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any, Literal, Optional
 from urllib.parse import urlsplit
 
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.providers.toml import SettingsTomlProvider
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
@@ -104,6 +106,7 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
         ConfigurationError: There is no such destination.
     """
     explicit = {name: value for name, value in given.items() if value is not None}
+    _check_names()
     try:
         found = resolve_configuration(WarehouseConfiguration(), sections=("sources",), explicit_value=explicit)
         if not _is_installed(_DRIVERS.get(found.destination, "dlt")):
@@ -117,6 +120,28 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
         raise
     except Exception as error:
         raise ConfigurationError(f"The warehouse under `sources.coreviz` cannot be used: {error}") from None
+
+
+def _check_names() -> None:
+    """Refuses a key under `sources.coreviz` that is one of ours misspelt, which dlt would pass over in silence.
+
+    Only what resembles a name of ours is refused: dlt takes keys of its own there (`max_table_nesting`), and sections
+    for single resources. A vault is not asked, where each question is a request.
+    """
+    known = [f.name for spec in (CorevizConfiguration, WarehouseConfiguration) for f in fields(spec)]
+    prefix = "SOURCES__COREVIZ__"
+    found = {name: name[len(prefix) :].lower() for name in os.environ if name.startswith(prefix)}
+    for provider in dlt.config.config_providers:
+        if isinstance(provider, SettingsTomlProvider):
+            section = provider.get_value("coreviz", dict, "", "sources")[0]
+            if isinstance(section, dict):
+                found |= {f"{k} in {provider.name}": k for k, value in section.items() if not isinstance(value, dict)}
+    for place, name in found.items():
+        meant = [] if name in known or "__" in name else get_close_matches(name, known, 1, 0.75)
+        if meant:
+            raise ConfigurationError(
+                f"Unknown setting {place}.", remedy=f"Did you mean {meant[0]}? Nothing was requested yet."
+            )
 
 
 def _is_installed(module: str) -> bool:
@@ -145,6 +170,7 @@ def resolve(*, keyless: bool = False, **arguments: Any) -> Settings:
         raise ConfigurationError(
             f"Unknown argument {', '.join(sorted(unknown))}.", remedy=f"Known are: {', '.join(ARGUMENTS)}."
         )
+    _check_names()
     given = {name: _plain(value) for name, value in arguments.items() if value is not None}
     try:
         found = resolve_configuration(CorevizConfiguration(), sections=("sources",), explicit_value=given)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dlt
 import pytest
+from dlt.common.configuration.specs import base_configuration
 
 import coreviz_source.client
 from tests.postgres import Postgres
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+
+# dlt asks of a type several thousand times a run whether it is a secret: an eighth of what a run costs
+for _name in ("extract_inner_hint", "is_secret_hint"):
+    _function = getattr(base_configuration, _name)
+    for _module in [module for name, module in sys.modules.items() if name.startswith("dlt.")]:
+        if vars(_module).get(_name) is _function:
+            setattr(_module, _name, functools.cache(_function))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import dlt
@@ -25,6 +26,8 @@ SCRIPT = textwrap.dedent(
     from dlt.load.load import Load
     from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
+    # a shell's background jobs ignore it, and so would what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     url, database, directory, dataset, moment, count = sys.argv[1:]
     count = int(count)
 
@@ -105,87 +108,120 @@ MOMENTS = [
 ]
 
 
-def killed(studio: Studio, tmp_path: Path, moment: str, count: int) -> None:
-    script = tmp_path / "killed.py"
+def killed(studio: Studio, folder: Path, moment: str, count: int) -> None:
+    script = folder / "killed.py"
     script.write_text(SCRIPT)
     (dataset,) = studio.library.datasets
     done = subprocess.run(
         [
-            *(sys.executable, str(script), studio.url, str(tmp_path / "library.duckdb"), str(tmp_path / "pipelines")),
+            *(sys.executable, str(script), studio.url, str(folder / "library.duckdb"), str(folder / "pipelines")),
             *(dataset, moment, str(count)),
         ],
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == -9, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["directory kept", "directory lost"])
-@pytest.mark.parametrize(("moment", "count"), MOMENTS)
-def test_a_killed_run_is_repaired_by_the_next(new_pipeline, tmp_path, moment, count, lost):
-    library = frozen(100)
-    (dataset,) = library.datasets
-    with Studio(library) as studio:
-        run(new_pipeline(), studio)
-        for item in media_of(library)[10:40:3]:
-            library.delete(item["id"])
-        for item in media_of(library, frames=1)[::4]:
-            item["frames"][0]["captions"].clear()
-            item["frames"][0]["objects"].append({"id": item["frames"][0]["id"][:-2] + "ff", "label": "late"})
-            library.touched(item["id"])
-        for _ in range(5):
-            library.add_media(dataset, "video", processing=False)
-        killed(studio, tmp_path, moment, count)
+def pipeline_in(folder: Path) -> dlt.Pipeline:
+    return dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.duckdb(str(folder / "library.duckdb")),
+        dataset_name="coreviz",
+        pipelines_dir=str(folder / "pipelines"),
+    )
+
+
+def both(folder: Path) -> Iterator[tuple[bool, dlt.Pipeline]]:
+    """What a killed process left, twice: once with its working directory, once without."""
+    for lost in (False, True):
+        copy = folder.with_name("directory lost" if lost else "directory kept")
+        shutil.copytree(folder, copy)
         if lost:
-            shutil.rmtree(tmp_path / "pipelines")
-        report = run_sync(new_pipeline(), studio, reconcile_every="0")
+            shutil.rmtree(copy / "pipelines")
+        yield lost, pipeline_in(copy)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Studio]]:
+    """The warehouse and the working directory after a run over `frozen(100)`, and the Studio of the run."""
+    folder = tmp_path_factory.mktemp("loaded")
+    with Studio(frozen(100)) as studio:
+        run(pipeline_in(folder), studio)
+        yield folder, studio
+
+
+@pytest.fixture
+def again(loaded: tuple[Path, Studio], folder: Path) -> Studio:
+    """The same once more, with a library that nobody has changed yet."""
+    before, studio = loaded
+    shutil.copytree(before, folder, dirs_exist_ok=True)
+    studio.library = frozen(100)
+    return studio
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the process that is killed works."""
+    (tmp_path / "killed").mkdir()
+    return tmp_path / "killed"
+
+
+@pytest.mark.parametrize(("moment", "count"), MOMENTS)
+def test_a_killed_run_is_repaired_by_the_next(again, folder, moment, count):
+    library = again.library
+    (dataset,) = library.datasets
+    for item in media_of(library)[10:40:3]:
+        library.delete(item["id"])
+    for item in media_of(library, frames=1)[::4]:
+        item["frames"][0]["captions"].clear()
+        item["frames"][0]["objects"].append({"id": item["frames"][0]["id"][:-2] + "ff", "label": "late"})
+        library.touched(item["id"])
+    for _ in range(5):
+        library.add_media(dataset, "video", processing=False)
+    killed(again, folder, moment, count)
+    for _, pipeline in both(folder):
+        report = run_sync(pipeline, again, reconcile_every="0")
         assert report.exit_code == 0, report.to_json()
-        assert_equal_to(new_pipeline(), studio)
+        assert_equal_to(pipeline, again)
 
 
 @pytest.mark.parametrize("count", [0, 2, 5])
-def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(new_pipeline, tmp_path, count):
-    library = frozen(60)
-    with Studio(library) as studio:
-        run(new_pipeline(), studio)
-        added = {i["id"]: library.add_caption(i["id"], "Only for a while.") for i in media_of(library, frames=1)}
-        killed(studio, tmp_path, "between merges", count)
-        for media, caption in added.items():
-            with library.changing(media) as item:
-                frame = item["frames"][-1]
-                frame["captions"] = [c for c in frame["captions"] if c["id"] != caption]
-        shutil.rmtree(tmp_path / "pipelines")
-        assert run_sync(new_pipeline(), studio, reconcile_every="0").exit_code == 0
-        assert_equal_to(new_pipeline(), studio)
+def test_a_killed_run_whose_change_was_taken_back_meanwhile_is_repaired(again, folder, count):
+    library = again.library
+    added = {i["id"]: library.add_caption(i["id"], "Only for a while.") for i in media_of(library, frames=1)}
+    killed(again, folder, "between merges", count)
+    for media, caption in added.items():
+        with library.changing(media) as item:
+            frame = item["frames"][-1]
+            frame["captions"] = [c for c in frame["captions"] if c["id"] != caption]
+    shutil.rmtree(folder / "pipelines")
+    pipeline = pipeline_in(folder)
+    assert run_sync(pipeline, again, reconcile_every="0").exit_code == 0
+    assert_equal_to(pipeline, again)
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["directory kept", "directory lost"])
-def test_a_killed_first_load_continues_after_its_last_checkpoint(new_pipeline, tmp_path, lost):
+def test_a_killed_first_load_continues_after_its_last_checkpoint(folder):
     library = frozen(200)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        killed(studio, tmp_path, "checkpoint", 2)
-        before = load_ids(new_pipeline())["media"]
-        assert before.total() == 80
-        if lost:
-            shutil.rmtree(tmp_path / "pipelines")
-        report = run_sync(new_pipeline(), studio)
-        assert report.exit_code == 0
-        assert_equal_to(new_pipeline(), studio)
-        assert before <= load_ids(new_pipeline())["media"]
-        # what the killed process had extracted is loaded first, if its directory is still there
-        assert report.datasets[dataset].rows["media"] == (120 if lost else 80)
+        killed(studio, folder, "checkpoint", 2)
+        for lost, pipeline in both(folder):
+            before = load_ids(pipeline)["media"]
+            assert before.total() == 80
+            report = run_sync(pipeline, studio)
+            assert report.exit_code == 0
+            assert_equal_to(pipeline, studio)
+            assert before <= load_ids(pipeline)["media"]
+            # what the killed process had extracted is loaded first, if its directory is still there
+            assert report.datasets[dataset].rows["media"] == (120 if lost else 80)
 
 
 @pytest.mark.parametrize("moment", ["before an append", "after an append"])
-@pytest.mark.parametrize("lost", [False, True], ids=["directory kept", "directory lost"])
-def test_a_first_load_killed_between_two_tables_has_no_duplicates_afterwards(new_pipeline, tmp_path, moment, lost):
-    library = frozen(60)
-    with Studio(library) as studio:
-        killed(studio, tmp_path, moment, 3)
-        if lost:
-            shutil.rmtree(tmp_path / "pipelines")
-        pipeline: dlt.Pipeline = new_pipeline()
-        assert run_sync(pipeline, studio).exit_code == 0
-        assert_equal_to(pipeline, studio)
+def test_a_first_load_killed_between_two_tables_has_no_duplicates_afterwards(folder, moment):
+    with Studio(frozen(60)) as studio:
+        killed(studio, folder, moment, 3)
+        for _, pipeline in both(folder):
+            assert run_sync(pipeline, studio).exit_code == 0
+            assert_equal_to(pipeline, studio)

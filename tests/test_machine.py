@@ -9,6 +9,7 @@ import textwrap
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import dlt
 import pytest
@@ -39,11 +40,13 @@ PROCESS = textwrap.dedent(
 )
 
 
-def synced(studio: Studio, folder: Path, limit: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+def synced(
+    studio: Studio, folder: Path, limit: int = 0, script: str = PROCESS, **environment: str
+) -> subprocess.CompletedProcess[str]:
     (dataset,) = studio.library.datasets
     places = (str(folder / "library.duckdb"), str(folder / "pipelines"))
     return subprocess.run(
-        [sys.executable, "-c", PROCESS, studio.url, *places, dataset, str(limit)],
+        [sys.executable, "-c", script, studio.url, *places, dataset, str(limit)],
         env={
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "HOME": str(folder),
@@ -64,6 +67,51 @@ def test_a_disk_that_is_full_is_said_and_the_next_run_is_whole(new_pipeline, tmp
         assert full.returncode == 7, full.stdout + full.stderr
         assert "space" in full.stdout
         assert run_sync(new_pipeline(), studio).exit_code == 0
+        assert_equal_to(new_pipeline(), studio)
+
+
+#: A sync of a few media, which loads every library there is; then one of all of them with so much memory more.
+LITTLE_MEMORY = textwrap.dedent(
+    """
+    import resource, sys
+    import dlt
+    from coreviz_source import sync
+
+    url, database, directory, dataset, more = sys.argv[1:]
+    pipeline = dlt.pipeline(
+        "coreviz_test", destination=dlt.destinations.duckdb(database), dataset_name="coreviz", pipelines_dir=directory
+    )
+    given = dict(dataset_ids=[dataset], base_url=url, api_key="local-studio-key", page_size=10)
+    assert sync(pipeline, max_media=10, **given).exit_code == 0
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmData")]
+    limit = int(line.split()[1]) * 1024 + int(more)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    report = sync(pipeline, **given)
+    print(report.to_json())
+    sys.exit(report.exit_code)
+    """
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit counts what is mapped on Linux only")
+def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_path):
+    """A first load whose 90 MB of rows take 800 MB more than a small one, mostly in DuckDB, gets 64 MB more.
+
+    The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too.
+    Arrow's usual pool reserves a gigabyte at once, so it is told to use malloc, and malloc to keep one arena.
+    """
+    library = frozen(150)
+    for number, item in enumerate(media_of(library)):
+        with library.changing(item["id"]):
+            item["name"] = Random(number).randbytes(300_000).hex()
+    with Studio(library) as studio:
+        environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+        little = synced(studio, tmp_path, limit=64 * 2**20, script=LITTLE_MEMORY, **environment)
+        assert little.returncode == 7, little.stdout + little.stderr
+        assert "too little memory" in little.stdout and "page_size" in little.stdout
+        assert "Traceback" not in little.stdout
+        report = run_sync(new_pipeline(), studio, reconcile_every="0")
+        assert report.exit_code == 0
         assert_equal_to(new_pipeline(), studio)
 
 

@@ -23,9 +23,9 @@ def truth_of(studio: Studio) -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.mark.parametrize("generation", [2025, 2026])
-@pytest.mark.parametrize(("page_size", "cap"), [(100, None), (7, None), (100, 50)])
-def test_every_row_of_2000_media_arrives(pipeline, generation, page_size, cap, caplog):
-    library = Library.generate(2000, datasets=2)
+@pytest.mark.parametrize(("media", "page_size", "cap"), [(2000, 100, None), (300, 7, None), (500, 100, 50)])
+def test_every_row_arrives_however_pages_are_cut(pipeline, generation, media, page_size, cap, caplog):
+    library = Library.generate(media, datasets=2)
     with Studio(library, generation, limit_cap=cap) as studio, caplog.at_level(logging.WARNING):
         load(pipeline, studio, page_size=page_size)
         assert_mirror(pipeline, truth_of(studio))

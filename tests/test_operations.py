@@ -95,7 +95,10 @@ def test_the_slack_script_tells_what_went_wrong(hook):
     assert MISSING in posted[0]["text"]
 
 
-def test_the_line_for_cron_runs_and_leaves_plain_lines():
+def test_the_line_for_cron_runs_and_leaves_plain_lines_with_little_memory_too():
+    (bounds,) = blocks(PAGE, "toml")
+    Path(".dlt").mkdir()
+    Path(".dlt/secrets.toml").write_text(bounds)
     (line,) = blocks(PAGE, "text")
     *times, todo = line.strip().split(" ", 5)
     assert all(re.fullmatch(r"\*(/\d+)?|\d+", field) for field in times)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import dlt
 import pytest
@@ -11,8 +12,9 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.mirror
 import coreviz_source.runner
-from coreviz_source.errors import find
+from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Library, Studio
+from coreviz_source.settings import resolve, resolve_pipeline
 from tests import hostile
 from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import assert_mirror, load_ids, query, read, runs
@@ -34,13 +36,29 @@ BAD = {
 }
 
 
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory) -> Iterator[tuple[dlt.Pipeline, Studio]]:
+    """Three datasets and their warehouse, which live through every way in which one of them can be bad."""
+    folder = tmp_path_factory.mktemp("bad")
+    pipeline = dlt.pipeline(
+        "coreviz_bad",
+        destination=dlt.destinations.duckdb(str(folder / "library.duckdb")),
+        dataset_name="coreviz",
+        pipelines_dir=str(folder / "pipelines"),
+    )
+    with Studio(frozen(60, datasets=3)) as studio:
+        run(pipeline, studio)
+        yield pipeline, studio
+
+
 @pytest.mark.parametrize("name", BAD)
-def test_one_bad_dataset_does_not_stop_the_others_and_loses_nothing(pipeline, name):
-    library = frozen(60, datasets=3)
+def test_one_bad_dataset_does_not_stop_the_others_and_loses_nothing(mirrored, name):
+    pipeline, studio = mirrored
+    library = studio.library
     first, bad, last = library.datasets
     answer, code = BAD[name]
-    with Studio(library) as studio:
-        run(pipeline, studio)
+    before = {r["run"] for r in runs(pipeline)}
+    try:
         held = {d: studio.snapshot(d) for d in library.datasets}
         for dataset in library.datasets:
             library.add_media(dataset, processing=False)
@@ -59,7 +77,9 @@ def test_one_bad_dataset_does_not_stop_the_others_and_loses_nothing(pipeline, na
         studio.before = None
         assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
         assert_equal_to(pipeline, studio)
-    failed = [r for r in runs(pipeline) if r["outcome"] == "failed"]
+    finally:
+        studio.before = None
+    failed = [r for r in runs(pipeline) if r["outcome"] == "failed" and r["run"] not in before]
     assert [r["dataset_id"] for r in failed] == [bad]
 
 
@@ -162,6 +182,36 @@ def test_a_wrong_setting_is_said_clearly_and_early(pipeline, given, code, said):
         assert said in report.to_json()
         asked = len(studio.requests)
     assert asked <= (2 if code in (3, 4) else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lookbak", "lookback"),
+        ("datasets_ids", "dataset_ids"),
+        ("pagesize", "page_size"),
+        ("destinaton", "destination"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_wherever_it_stands(monkeypatch, name, meant):
+    with dlt.config.values({f"sources.coreviz.{name}": "x"}), pytest.raises(ConfigurationError) as refusal:
+        resolve(api_key="key")
+    assert f"{name} in config.toml" in str(refusal.value) and f"Did you mean {meant}?" in str(refusal.value)
+    with (
+        dlt.secrets.values({f"sources.coreviz.{name}": "x"}),
+        pytest.raises(ConfigurationError, match=r"secrets\.toml"),
+    ):
+        resolve_pipeline()
+    monkeypatch.setenv(f"SOURCES__COREVIZ__{name.upper()}", "x")
+    with pytest.raises(ConfigurationError, match=f"SOURCES__COREVIZ__{name.upper()}"):
+        resolve(api_key="key")
+
+
+def test_what_dlt_itself_takes_among_the_settings_is_not_refused(monkeypatch):
+    for name in ("max_table_nesting", "schema_contract", "name", "media.max_table_nesting", "media.page_sizes"):
+        monkeypatch.setenv(f"SOURCES__COREVIZ__{name.upper().replace('.', '__')}", "1")
+        with dlt.config.values({f"sources.coreviz.{name}": 1}):
+            assert resolve(api_key="key").page_size == 100
 
 
 def test_dataset_ids_left_out_need_an_api_that_lists_datasets(pipeline):

@@ -44,19 +44,19 @@ def check(status: Status, pipeline, report: DatasetReport | None) -> None:
     assert query(pipeline, bare) == [(found.media, found.without_caption)]
 
 
-def test_thirty_syncs_of_a_changing_library_one_killed_end_equal_to_the_truth_and_fill_no_disk(new_pipeline, tmp_path):
+def test_many_syncs_of_a_changing_library_one_killed_end_equal_to_the_truth_and_fill_no_disk(new_pipeline, tmp_path):
     random = Random(30)
     library = frozen(30)
     (dataset,) = library.datasets
     moment = random.choice(["before normalize", "before load", "before completion"])
-    victim = random.randrange(5, 25)
+    victim = random.randrange(4, 10)
     report = None
     on_disk = []
     with Studio(library) as studio:
-        for step in range(30):
+        for step in range(14):
             pipeline = new_pipeline()
             library.advance(hours=3)
-            for _ in range(random.choice((0, 0, 1, 3))):
+            for _ in range(random.choice((0, 1, 3, 6))):
                 library.mutate(random)
             status = status_of(pipeline, studio)
             expected = status.datasets[0].next_run
@@ -81,7 +81,7 @@ def test_thirty_syncs_of_a_changing_library_one_killed_end_equal_to_the_truth_an
         assert_equal_to(pipeline, studio)
     # neither the disk nor the staging dataset has grown
     assert set(on_disk[-1]) == set(on_disk[1])
-    assert sum(on_disk[-1].values()) < 1.2 * sum(on_disk[1].values())
+    assert sum(on_disk[-1].values()) < 1.1 * sum(on_disk[1].values())
     for name in ("media", "frames", "captions"):
         assert query(pipeline, f"SELECT count(*) FROM coreviz_staging.{name}") == [(0,)], name
 

@@ -35,8 +35,8 @@ def test_a_random_walk_with_faults_is_equal_at_every_complete_run(pipeline, seed
         return {**answer, "media": answer["media"][: dice.randint(1, 20)]} if faulty and dice.random() < 0.2 else None
 
     with Studio(library, generation, before=fault, after=short) as studio:
-        for number in range(40):
-            for _ in range(5):
+        for number in range(25):
+            for _ in range(8):
                 library.mutate(dice)
             library.advance(minutes=dice.choice([0, 1, 60, 600]))
             complete = number % 4 == 0

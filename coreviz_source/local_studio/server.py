@@ -68,6 +68,7 @@ class Studio:
         port: 0 takes a free one.
         strict: Whether parameters that the generation does not know are answered with 400.
         limit_cap: The most media it sends in one answer, whatever `limit` asks for, without saying so.
+        limit_floor: The fewest media it sends in one answer, as far as there are so many, whatever `limit` asks for.
         latency: Seconds that every answer takes longer.
         before: Called with each API request before it is answered; may change the library, or return the answer.
         after: Called with each listing request and its answer; may return another one. Either may return a JSON
@@ -84,6 +85,7 @@ class Studio:
         port: int = 0,
         strict: bool = False,
         limit_cap: int | None = None,
+        limit_floor: int = 0,
         latency: float = 0.0,
         before: Callable[[Request], Any] | None = None,
         after: Callable[[Request, Item], Any] | None = None,
@@ -94,6 +96,7 @@ class Studio:
         self.key = api_key
         self.strict = strict
         self.limit_cap = limit_cap
+        self.limit_floor = limit_floor
         self.latency = latency
         self.before = before
         self.after = after
@@ -257,7 +260,7 @@ class Studio:
             except KeyError:
                 raise _Refused(404, "Dataset not found") from None
             items = self._picked(dataset, wanted)
-            limit = min(wanted.limit, self.limit_cap or wanted.limit)
+            limit = max(self.limit_floor, min(wanted.limit, self.limit_cap or wanted.limit))
             page = items[wanted.offset : wanted.offset + limit]
             pagination = {
                 "total": len(items),
