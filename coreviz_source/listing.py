@@ -239,17 +239,21 @@ class Listing:
             if chained and self._count_agrees(totals):
                 self.proven, self.message = True, self._widened
                 return
-            self.message = chain.problem or (
-                "many media share one createdAt, and without a count nothing proves that all were listed"
-                if self.total is None
-                else f"{len(self._seen)} media were listed, but the API counts {self.total}"
-            )
+            self.message = chain.problem or self._unproven()
             # among ties in a new order every time, a pass may find nothing although something is left
-            if chain.exhausted or (number and len(self._seen) == before and not self._must_count):
+            ties = self._must_count and self._seen
+            if chain.exhausted or (number and len(self._seen) == before and not ties):
                 if chained and totals and not self._must_count and len(self._seen) >= min(totals):
                     # what is missing was added while the list was read, so it was not there throughout
                     self.proven, self.message = True, self._widened
                 return
+
+    def _unproven(self) -> str:
+        if self.total is not None:
+            return f"{len(self._seen)} media were listed, but the API counts {self.total}"
+        if not self._seen:
+            return "the API sends no media and no count, so nothing proves that there are none"
+        return "many media share one createdAt, and without a count nothing proves that all were listed"
 
     def _count_agrees(self, totals: list[int]) -> bool:
         if self._total_lies or not totals:
