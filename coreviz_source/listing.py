@@ -347,7 +347,7 @@ class _Chain:
             yield view
             barren = 0 if new or moved else barren + 1
             verdict = self._verdict(view)
-            if verdict == "end" and barren >= (2 if listing.total is None else 1):
+            if verdict == "end" and barren >= (2 if listing.total is None else 1) and not self._goes_on(view):
                 self.ended = True
                 return
             if barren > MOST_BARREN:
@@ -363,6 +363,10 @@ class _Chain:
             if following is None:
                 return
             view = following
+
+    def _goes_on(self, view: _View) -> bool:
+        """Whether something follows an end by the count that `hasMore` denies; a short answer may have hidden it."""
+        return bool(view.page.has_more) and self._listing._brings_new(self._listing._ask(view.end))
 
     def _accept(self, view: _View) -> bool:
         """Adds a view that joins to the chain; returns whether that reached further down the list."""

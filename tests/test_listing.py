@@ -101,6 +101,32 @@ def test_a_proven_listing_has_lost_nothing_and_every_listing_ends(block):
             assert listing.proven, (seed, listing.message)
 
 
+def small(dice: random.Random) -> Server:
+    """A server whose few media are read in a moment."""
+    server = Server(dice)
+    server.media = server.media[: dice.choice([0, 1, 2, 5, 9, 13, 25])]
+    server.stay = {i for i, _ in server.media}
+    server.cap = dice.choice([None, None, 2, 3, 5])
+    return server
+
+
+def test_a_small_hostile_list_is_whole_or_not_called_proven():
+    for seed in range(150):
+        dice = random.Random(seed)
+        server = small(dice)
+        if server.glitch == "stuck" and server.total < 0:
+            continue
+        plain = not server.glitch and not server.total
+        oldest = START - timedelta(seconds=dice.randrange(150)) if plain and dice.random() < 0.5 else None
+        before = dict(server.media)
+        listing, found = listed(server, dice.choice([2, 4, 7]), dice.choice([1, 3]), Span(oldest))
+        assert len(found) == len(set(found)), seed
+        inside = {i for i in server.stay if oldest is None or before[i] >= oldest}
+        assert not (listing.proven and inside - set(found)), seed
+        if server.honest and not server.shuffled:
+            assert listing.proven, (seed, listing.message)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     dice = random.Random(seed)
@@ -188,6 +214,22 @@ def test_without_a_count_the_end_is_asked_for_twice_and_believed(more):
 def test_a_count_that_is_too_small_is_not_believed_and_the_list_is_read_to_its_end():
     listing, found = read(Plain(apart(30), count=lambda number: number - 5))
     assert (found, listing.proven, listing.message, listing.total) == (list(range(30)), True, "", None)
+
+
+def test_an_end_by_the_count_is_not_believed_where_has_more_denies_it_and_something_follows():
+    class Short(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            return super().page(dataset_id, offset, limit if offset >= 25 else min(limit, 25 - offset), calls)
+
+    listing, found = read(Short(apart(30), count=lambda number: 25))
+    assert (found, listing.proven) == (list(range(25)), False)
+
+
+def test_one_request_more_is_enough_where_the_end_is_denied_for_ever():
+    server = Plain(apart(30), more=lambda more: True)
+    listing, found = read(server)
+    assert (found, listing.proven, listing.message) == (list(range(30)), True, "")
+    assert len(server.asked) == 6
 
 
 @pytest.mark.parametrize(
