@@ -337,6 +337,20 @@ def test_a_slice_is_found_by_halving_and_is_whole(newest, oldest):
     assert sum(limit > 1 for _, limit in server.asked) <= 1 + len(inside) // 8 + 3
 
 
+@pytest.mark.parametrize("left", [100, 0])
+def test_a_slice_whose_beginning_moved_while_it_was_looked_for_loses_nothing(left):
+    class Shrinking(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if limit == 10 and self.asked:
+                del self.items[: len(self.items) - left]
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Shrinking(apart(120)), span=Span(ago(1100), ago(300)))
+    inside = [place for place in range(120) if 30 < place <= 110 and place >= 120 - left]
+    assert set(inside) <= set(found)
+    assert listing.proven
+
+
 @pytest.mark.parametrize("span", [Span(oldest=ago(150)), Span(newest=ago(50)), Span(ago(250), ago(50))])
 @pytest.mark.parametrize("times", [apart(40)[::-1], [None] * 40, [*apart(9), None, *apart(40)[10:]]])
 def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(span, times):
