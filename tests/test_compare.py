@@ -56,9 +56,11 @@ class Held:
     half: set[str] = field(default_factory=set)
     framed: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    read_since: list[datetime | None] = field(default_factory=list)
 
     def held_media(self, dataset_id: str, since: datetime | None = None) -> list[tuple[str, int]]:
         assert dataset_id == DATASET
+        self.read_since.append(since)
         return [(i, h) for i, (h, at) in self.media.items() if since is None or (at is not None and at >= since)]
 
     def folders(self, dataset_id: str) -> Known:
@@ -146,12 +148,12 @@ def test_a_resync_writes_what_is_unchanged_too_and_is_no_sign_of_unstable_answer
 
 def test_what_a_crash_left_half_written_is_written_again_and_is_no_sign_of_a_change():
     held = holding(item("half"), item("whole"))
-    held.half = {"half"}
+    held.half = {"half", "only its children"}
     changes = comparison(held)
-    written, _ = changes.compare([item("half"), item("whole")])
-    assert [s.id for s in written] == ["half"]
-    assert counted(changes) == (2, 0, 1, 1)
-    assert (changes.known_media, changes.changed_media, changes.samples) == (2, 0, [])
+    written, _ = changes.compare([item("half"), item("whole"), item("only its children")])
+    assert [s.id for s in written] == ["half", "only its children"]
+    assert counted(changes) == (3, 0, 2, 1)
+    assert (changes.known_media, changes.changed_media, changes.samples) == (3, 0, [])
 
 
 def test_without_the_table_media_everything_is_written_and_nothing_is_gone():
@@ -176,6 +178,8 @@ def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
     assert held.asked == ["old same", "old other", "undated", "old new"]
     assert counted(changes) == (6, 2, 1, 3)
     assert (changes.listed_media, changes.known_media, changes.changed_media) == (5, 4, 1)
+    # of a large warehouse no more than the window is read
+    assert held.read_since == [ago(days=7)]
     # what is older was not listed whole
     assert changes.gone(1).media == []
 
@@ -209,8 +213,9 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
 
 def test_a_window_without_the_table_media_can_become_the_whole():
     listing = Listed(Span(oldest=ago(days=7)))
-    changes = comparison(Held(), "window", listing, ALL - {"media"})
-    changes.compare([item("a")])
+    old = item("old", ago(days=9))
+    changes = comparison(holding(old, selected=ALL - {"media"}), "window", listing, ALL - {"media"})
+    assert [s.id for s in changes.compare([item("a"), old])[0]] == ["a", "old"]
     listing.span = Span()
     assert [s.id for s in changes.compare([item("b", ago(days=9))])[0]] == ["b"]
     assert (changes.mode, changes.gone(1).media) == ("complete", [])
