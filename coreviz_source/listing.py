@@ -211,7 +211,7 @@ class Listing:
 
     def _position_of(self, newest: datetime) -> int:
         """The offset of the last item that is not older than `newest`, found by halving; 0 where there is none."""
-        low, high = 0, (self._head.page.total if self._head else None) or 0
+        low, high = 0, self._expected or 0
         while low < high:
             middle = (low + high) // 2
             found = self._ask(middle, 1).first
@@ -243,9 +243,6 @@ class Listing:
             # among ties in a new order every time, a pass may find nothing although something is left
             ties = self._must_count and self._seen
             if chain.exhausted or (number and len(self._seen) == before and not ties):
-                if chained and totals and not self._must_count and len(self._seen) >= min(totals):
-                    # what is missing was added while the list was read, so it was not there throughout
-                    self.proven, self.message = True, self._widened
                 return
 
     def _unproven(self) -> str:

@@ -437,6 +437,13 @@ def test_an_ignored_field_is_left_out_of_the_comparison_and_no_other(name):
     assert Fingerprint(ALL, [name])(b"7") == Fingerprint(ALL, [name])(b" 7")
 
 
+def test_a_media_of_which_only_an_ignored_field_changed_is_unchanged():
+    held = Held({"a": (Fingerprint(ALL, ["blob"])(item("a", blob="x?1").raw), NOW)})
+    changes = comparison(held, ignored_fields=("blob",))
+    assert changes.compare([item("a", blob="x?2")]) == ([], [])
+    assert changes.unchanged == 1
+
+
 def test_a_fingerprint_depends_on_the_selection_and_not_on_its_order():
     raw = b'{"id": "a"}'
     assert Fingerprint(["media", "frames"])(raw) == Fingerprint(["frames", "media"])(raw)
