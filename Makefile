@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dashboard test lint docs site audit bench chaos clean
+.PHONY: demo dashboard test lint docs site audit bench chaos mutants clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
@@ -67,5 +67,13 @@ bench: $(BENCH_VENV)/.made
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --postgres
 
+# how many small defects in the code the tests notice: about half an hour of one core; goes on where it was stopped
+MUTANTS := $(VENV)/mutants
+mutants: $(VENV)/.dev
+	test -x $(MUTANTS)/bin/mutmut || { $(PYTHON) -m venv $(MUTANTS) && $(MUTANTS)/bin/python -m pip install --quiet 'mutmut>=3.8,<4'; }
+	echo $(CURDIR)/$(VENV)/lib/python*/site-packages > $$(echo $(MUTANTS)/lib/python*/site-packages)/dev.pth
+	$(MUTANTS)/bin/mutmut run
+	$(MUTANTS)/bin/python -m tests.mutants
+
 clean:
-	rm -rf $(VENV) coreviz_demo.duckdb site build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf mutants $(VENV) coreviz_demo.duckdb site build dist .pytest_cache .mypy_cache .ruff_cache

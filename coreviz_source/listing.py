@@ -211,7 +211,7 @@ class Listing:
 
     def _position_of(self, newest: datetime) -> int:
         """The offset of the last item that is not older than `newest`, found by halving; 0 where there is none."""
-        low, high = 0, (self._head.page.total if self._head else None) or 0
+        low, high = 0, self._expected or 0
         while low < high:
             middle = (low + high) // 2
             found = self._ask(middle, 1).first
@@ -239,17 +239,18 @@ class Listing:
             if chained and self._count_agrees(totals):
                 self.proven, self.message = True, self._widened
                 return
-            self.message = chain.problem or (
-                "many media share one createdAt, and without a count nothing proves that all were listed"
-                if self.total is None
-                else f"{len(self._seen)} media were listed, but the API counts {self.total}"
-            )
+            self.message = chain.problem or self._unproven()
             # among ties in a new order every time, a pass may find nothing although something is left
-            if chain.exhausted or (number and len(self._seen) == before and not self._must_count):
-                if chained and totals and not self._must_count and len(self._seen) >= min(totals):
-                    # what is missing was added while the list was read, so it was not there throughout
-                    self.proven, self.message = True, self._widened
+            ties = self._must_count and self._seen
+            if chain.exhausted or (number and len(self._seen) == before and not ties):
                 return
+
+    def _unproven(self) -> str:
+        if self.total is not None:
+            return f"{len(self._seen)} media were listed, but the API counts {self.total}"
+        if not self._seen:
+            return "the API sends no media and no count, so nothing proves that there are none"
+        return "many media share one createdAt, and without a count nothing proves that all were listed"
 
     def _count_agrees(self, totals: list[int]) -> bool:
         if self._total_lies or not totals:
@@ -343,7 +344,7 @@ class _Chain:
             yield view
             barren = 0 if new or moved else barren + 1
             verdict = self._verdict(view)
-            if verdict == "end" and barren >= (2 if listing.total is None else 1):
+            if verdict == "end" and barren >= (2 if listing.total is None else 1) and not self._goes_on(view):
                 self.ended = True
                 return
             if barren > MOST_BARREN:
@@ -359,6 +360,10 @@ class _Chain:
             if following is None:
                 return
             view = following
+
+    def _goes_on(self, view: _View) -> bool:
+        """Whether something follows an end by the count that `hasMore` denies; a short answer may have hidden it."""
+        return bool(view.page.has_more) and self._listing._brings_new(self._listing._ask(view.end))
 
     def _accept(self, view: _View) -> bool:
         """Adds a view that joins to the chain; returns whether that reached further down the list."""

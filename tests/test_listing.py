@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import random
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from coreviz_source.client import Calls, Page
-from coreviz_source.listing import Listing, Span
+from coreviz_source.errors import BadRequestError
+from coreviz_source.listing import BUFFERED, LARGEST_PAGE, Item, Listing, Span
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -98,6 +101,32 @@ def test_a_proven_listing_has_lost_nothing_and_every_listing_ends(block):
             assert listing.proven, (seed, listing.message)
 
 
+def small(dice: random.Random) -> Server:
+    """A server whose few media are read in a moment."""
+    server = Server(dice)
+    server.media = server.media[: dice.choice([0, 1, 2, 5, 9, 13, 25])]
+    server.stay = {i for i, _ in server.media}
+    server.cap = dice.choice([None, None, 2, 3, 5])
+    return server
+
+
+def test_a_small_hostile_list_is_whole_or_not_called_proven():
+    for seed in range(150):
+        dice = random.Random(seed)
+        server = small(dice)
+        if server.glitch == "stuck" and server.total < 0:
+            continue
+        plain = not server.glitch and not server.total
+        oldest = START - timedelta(seconds=dice.randrange(150)) if plain and dice.random() < 0.5 else None
+        before = dict(server.media)
+        listing, found = listed(server, dice.choice([2, 4, 7]), dice.choice([1, 3]), Span(oldest))
+        assert len(found) == len(set(found)), seed
+        inside = {i for i in server.stay if oldest is None or before[i] >= oldest}
+        assert not (listing.proven and inside - set(found)), seed
+        if server.honest and not server.shuffled:
+            assert listing.proven, (seed, listing.message)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     dice = random.Random(seed)
@@ -109,3 +138,403 @@ def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     listing, found = listed(server, dice.choice([2, 7, 10, 100]), dice.choice([1, 4]), Span(oldest, newest))
     inside = {i for i in server.stay if before[i] >= oldest and (newest is None or before[i] < newest)}
     assert not (listing.proven and inside - set(found)), seed
+
+
+class Plain:
+    """Pages honestly over media that stay, but for what it is told to do; remembers what it was asked for."""
+
+    def __init__(
+        self,
+        times: list[datetime | None],
+        cap: int = LARGEST_PAGE,
+        count: Callable[[int], int | None] = lambda number: number,
+        more: Callable[[bool], bool | None] = lambda more: more,
+    ) -> None:
+        self.items = [
+            json.dumps({"id": f"m{i}", "createdAt": c and c.isoformat()}).encode() for i, c in enumerate(times)
+        ]
+        self.cap, self.count, self.more = cap, count, more
+        self.asked: list[tuple[int, int]] = []
+
+    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        assert dataset_id == "dataset"
+        assert offset >= 0
+        assert limit > 0
+        calls.count(False)
+        self.asked.append((offset, limit))
+        found = self.items[offset : offset + min(limit, self.cap)]
+        more = self.more(offset + len(found) < len(self.items))
+        return Page(found, self.count(len(self.items)), more, START)
+
+
+def apart(number: int, ties: int = 1) -> list[datetime | None]:
+    """Creation times, newest first, ten seconds apart, so many of each."""
+    return [ago(10 * (place // ties)) for place in range(number)]
+
+
+def ago(seconds: int) -> datetime:
+    return START - timedelta(seconds=seconds)
+
+
+def read(server: Any, size: int = 10, ahead: int = 1, span: Span | None = None) -> tuple[Listing, list[int]]:
+    return listed(server, size, ahead, span or Span())
+
+
+def uncounted(number: int) -> None:
+    """Tells no count."""
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 30, 57, 64])
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_an_honest_list_is_proven_in_its_order_with_no_more_requests_than_its_pages(number, ahead):
+    server = Plain(apart(number))
+    listing, found = read(server, 10, ahead)
+    assert found == list(range(number))
+    assert (listing.proven, listing.message, listing.total) == (True, "", number)
+    # pages share two media; the end is believed once asking on has brought nothing
+    pages = 1 + max(0, -(-(number - 10) // 8)) + (number > 0)
+    assert pages <= len(server.asked) == listing.calls.requests <= pages + 1
+    assert all(offset < max(1, number) for offset, _ in server.asked)
+    assert all(limit == 10 for _, limit in server.asked) or number == 1
+
+
+def test_the_listing_began_when_the_server_says():
+    with ThreadPoolExecutor(1) as threads:
+        assert Listing(Plain(apart(3)), "dataset", 10, threads, 1, Calls()).open() == START  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("more", [True, False, None])
+def test_without_a_count_the_end_is_asked_for_twice_and_believed(more):
+    server = Plain(apart(30), count=uncounted, more=lambda said: said if more else more)
+    listing, found = read(server)
+    assert (found, listing.proven, listing.message, listing.total) == (list(range(30)), True, "", None)
+    assert len(server.asked) == 6
+
+
+def test_a_count_that_is_too_small_is_not_believed_and_the_list_is_read_to_its_end():
+    listing, found = read(Plain(apart(30), count=lambda number: number - 5))
+    assert (found, listing.proven, listing.message, listing.total) == (list(range(30)), True, "", None)
+
+
+def test_an_end_by_the_count_is_not_believed_where_has_more_denies_it_and_something_follows():
+    class Short(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            return super().page(dataset_id, offset, limit if offset >= 25 else min(limit, 25 - offset), calls)
+
+    listing, found = read(Short(apart(30), count=lambda number: 25))
+    assert (found, listing.proven) == (list(range(25)), False)
+
+
+def test_one_request_more_is_enough_where_the_end_is_denied_for_ever():
+    server = Plain(apart(30), more=lambda more: True)
+    listing, found = read(server)
+    assert (found, listing.proven, listing.message) == (list(range(30)), True, "")
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        (
+            Plain(apart(30), count=lambda number: number + 5),
+            "the API says that there is more after 30 media, but does not send it",
+        ),
+        (Plain(apart(30), count=uncounted, more=lambda more: True), "the API never says where the list ends"),
+        (Plain(apart(30), count=lambda number: 7, more=lambda more: True), "the API never says where the list ends"),
+    ],
+)
+def test_an_end_that_never_comes_is_waited_for_four_times_and_named(server, message):
+    listing, found = read(server)
+    assert (found, listing.proven, listing.message) == (list(range(30)), False, message)
+    # twice: there is a second pass
+    assert server.asked.count((28, 10)) == 2 * 4
+
+
+def test_no_media_and_no_count_prove_nothing_and_are_soon_given_up():
+    server = Plain([], count=uncounted)
+    listing, found = read(server)
+    assert (found, listing.proven) == ([], False)
+    assert listing.message == "the API sends no media and no count, so nothing proves that there are none"
+    assert len(server.asked) <= 4
+
+
+class Shuffling(Plain):
+    """Media of one time, in an order of its own at every request, and never so many that all are in one answer."""
+
+    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        random.Random(len(self.asked)).shuffle(self.items)
+        return super().page(dataset_id, offset, limit, calls)
+
+
+def test_ties_in_any_order_are_proven_by_the_count_alone():
+    listing, found = read(Shuffling(apart(30, 30), cap=10))
+    assert (sorted(found), listing.proven, listing.message) == (list(range(30)), True, "")
+    listing, found = read(Shuffling(apart(30, 30), cap=10, count=uncounted))
+    assert not listing.proven
+    assert sorted(found) == list(range(30))
+    listing, found = read(Shuffling(apart(30, 30), cap=10, count=lambda number: number + 1))
+    assert (listing.proven, listing.total) == (False, 31)
+    assert listing.message in (
+        "30 media were listed, but the API counts 31",
+        "the API says that there is more after 30 media, but does not send it",
+    )
+
+
+def test_ties_are_listed_again_as_long_as_the_count_says_that_one_is_missing():
+    class Hiding(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if len(self.asked) < 40:
+                self.items.sort(key=lambda raw: b"m29" in raw)
+                beyond = offset + min(limit, self.cap)
+                self.items.insert(beyond if beyond < 30 else 0, self.items.pop())
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Hiding(apart(30, 30), cap=10))
+    assert (sorted(found), listing.proven, listing.message) == (list(range(30)), True, "")
+
+
+def test_ties_without_a_count_are_said_to_be_unproven():
+    listing, found = read(Plain(apart(30, 30), cap=10, count=uncounted, more=lambda more: more and None))
+    assert (sorted(found), listing.proven) == (list(range(30)), False)
+    assert listing.message == "many media share one createdAt, and without a count nothing proves that all were listed"
+
+
+@pytest.mark.parametrize("removed", [0, 1])
+def test_pages_of_one_media_are_proven_by_the_count_alone(removed):
+    class Single(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if offset == 4 and len(self.items) == 12:
+                del self.items[:removed]
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Single(apart(12), cap=1))
+    assert not listing.proven or set(range(removed, 12)) <= set(found)
+    assert listing.proven or removed
+
+
+def test_the_first_page_over_again_does_not_end_a_list_that_nobody_counted():
+    class First(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            whole = super().page(dataset_id, offset, limit, calls)
+            return Page([*self.items[: len(whole.items)]], None, whole.has_more, START)
+
+    listing, found = read(First(apart(20)))
+    assert (found, listing.proven) == (list(range(10)), False)
+    assert listing.message == "the API never says where the list ends"
+
+
+def test_a_larger_page_that_leaves_a_gap_because_media_went_is_not_taken():
+    class Shrinking(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if limit > 10 and len(self.items) == 60:
+                del self.items[:12]
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Shrinking([*apart(10), *[ago(95)] * 20, *(ago(100 + n) for n in range(30))]))
+    assert set(range(12, 60)) <= set(found)
+    assert listing.message == "60 media were listed, but the API counts 48"
+
+
+@pytest.mark.parametrize(("ties", "size"), [(5, 10), (5, 4), (20, 10), (100, 10), (400, 100)])
+def test_ties_that_a_larger_page_holds_are_proven_in_a_few_requests(ties, size):
+    number = 3 * ties
+    server = Plain(apart(number, ties))
+    listing, found = read(server, size)
+    assert (found, listing.proven) == (list(range(number)), True)
+    assert max(limit for _, limit in server.asked) <= LARGEST_PAGE
+    assert len(server.asked) <= 20
+
+
+def test_a_server_that_refuses_larger_pages_is_asked_for_them_once():
+    class Refusing(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if limit > 10:
+                self.asked.append((offset, limit))
+                raise BadRequestError
+            return super().page(dataset_id, offset, limit, calls)
+
+    server = Refusing(apart(60, 30))
+    listing, found = read(server)
+    assert (found, listing.proven) == (list(range(60)), True)
+    assert [limit for _, limit in server.asked if limit > 10] == [22]
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize(
+    ("edge", "requests"), [(0, 1), (50, 1), (80, 1), (90, 2), (91, 2), (160, 2), (170, 3), (260, 4)]
+)
+def test_a_window_ends_with_the_first_page_beyond_its_edge(edge, requests, ahead):
+    server = Plain(apart(200))
+    listing, found = read(server, 10, ahead, Span(oldest=ago(edge)))
+    assert (listing.proven, listing.message) == (True, "")
+    assert found == list(range(10 + 8 * (requests - 1)))
+    # what is in flight when the edge is met was asked for in vain: none at first, then one page, then three
+    assert len(server.asked) == requests + ([0, 0, 1, 3][requests - 1] if ahead > 1 else 0)
+
+
+def test_a_window_that_reaches_beyond_the_list_is_proven_by_the_lists_end():
+    listing, found = read(Plain(apart(30)), span=Span(oldest=ago(10_000)))
+    assert (found, listing.proven, listing.message) == (list(range(30)), True, "")
+    listing, found = read(Plain(apart(30), count=lambda number: number + 5), span=Span(oldest=ago(10_000)))
+    assert (found, listing.proven) == (list(range(30)), False)
+    assert listing.message == "the API says that there is more after 30 media, but does not send it"
+
+
+@pytest.mark.parametrize("newest", [0, 1, 10, 995, 1000, 1990, 2500])
+@pytest.mark.parametrize("oldest", [None, 1200])
+def test_a_slice_is_found_by_halving_and_is_whole(newest, oldest):
+    span = Span(None if oldest is None else ago(oldest), ago(newest))
+    server = Plain(apart(200))
+    listing, found = read(server, 10, 1, span)
+    inside = [place for place in range(200) if span.holds(ago(10 * place))]
+    assert (listing.proven, listing.message) == (True, "")
+    assert set(inside) <= set(found)
+    assert len(found) <= len(inside) + 2 * 10
+    assert sum(limit == 1 for _, limit in server.asked) <= 8
+    assert sum(limit > 1 for _, limit in server.asked) <= 1 + len(inside) // 8 + 3
+
+
+@pytest.mark.parametrize("left", [100, 0])
+def test_a_slice_whose_beginning_moved_while_it_was_looked_for_loses_nothing(left):
+    class Shrinking(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if limit == 10 and self.asked:
+                del self.items[: len(self.items) - left]
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Shrinking(apart(120)), span=Span(ago(1100), ago(300)))
+    inside = [place for place in range(120) if 30 < place <= 110 and place >= 120 - left]
+    assert set(inside) <= set(found)
+    assert listing.proven
+
+
+@pytest.mark.parametrize("span", [Span(oldest=ago(150)), Span(newest=ago(50)), Span(ago(250), ago(50))])
+@pytest.mark.parametrize("times", [apart(40)[::-1], [None] * 40, [*apart(9), None, *apart(40)[10:]]])
+def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(span, times):
+    listing, found = read(Plain(times), span=span)
+    assert sorted(found) == list(range(40))
+    assert (listing.proven, listing.span) == (True, Span())
+    assert listing.message == "createdAt is not in order, so everything was listed"
+
+
+def test_a_part_with_more_ties_than_a_page_holds_becomes_the_whole_and_says_why():
+    listing, found = read(Plain(apart(40, 40), cap=10), span=Span(oldest=ago(50)))
+    assert (found, listing.proven, listing.span) == (list(range(40)), True, Span())
+    assert listing.message == "More media share one createdAt than a page can hold, so everything was listed"
+
+
+def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_bound():
+    class Counting(Plain):
+        def __init__(self) -> None:
+            super().__init__(apart(2000))
+            self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            try:
+                return super().page(dataset_id, offset, limit, calls)
+            finally:
+                with self.lock:
+                    self.now -= 1
+
+    server = Counting()
+    with ThreadPoolExecutor(3) as threads:
+        listing = Listing(server, "dataset", 10, threads, 3, Calls())  # type: ignore[arg-type]
+        listing.open()
+        for number, _ in enumerate(listing):
+            assert len(server.asked) <= number + 2 + 3 * BUFFERED
+    assert listing.proven
+    assert server.most <= 3
+    assert len(server.asked) == len(set(server.asked))
+
+
+def test_requests_run_beside_each_other():
+    meeting = threading.Barrier(3, timeout=10)
+
+    class Slow(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if 0 < offset <= 3 * 8:
+                meeting.wait()
+            return super().page(dataset_id, offset, limit, calls)
+
+    listing, found = read(Slow(apart(100)), 10, 3)
+    assert (found, listing.proven) == (list(range(100)), True)
+
+
+def test_a_listing_that_is_left_asks_for_nothing_more():
+    held, go = threading.Event(), threading.Event()
+
+    class Held(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            if offset > 8:
+                held.set()
+                go.wait(10)
+            return super().page(dataset_id, offset, limit, calls)
+
+    server = Held(apart(2000))
+    with ThreadPoolExecutor(1) as threads:
+        listing = Listing(server, "dataset", 10, threads, 2, Calls())  # type: ignore[arg-type]
+        listing.open()
+        batches = iter(listing)
+        next(batches)
+        next(batches)
+        assert held.wait(10)
+        batches.close()  # type: ignore[attr-defined]
+        go.set()
+    assert [offset for offset, _ in server.asked] == [0, 8, 16]
+
+
+def test_a_server_that_never_ends_is_given_up_after_a_bounded_number_of_requests():
+    class Endless(Plain):
+        def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+            calls.count(False)
+            found = [
+                json.dumps({"id": f"m{n}", "createdAt": ago(n).isoformat()}).encode()
+                for n in range(offset, offset + limit)
+            ]
+            return Page(found, 100, True, START)
+
+    listing, _ = read(Endless([]))
+    assert not listing.proven
+    # the first that is more than 200 and 15 times its pages, which share a media at least
+    assert listing.calls.requests == 200 + 15 * 100 // 9 + 1
+    assert listing.message == f"gave up after {listing.calls.requests} requests that led to no end"
+
+
+def test_the_edges_of_a_span_belong_to_it_at_the_old_end_only():
+    span = Span(ago(20), ago(10))
+    assert [span.holds(ago(seconds)) for seconds in (21, 20, 11, 10, 9)] == [False, True, True, False, False]
+    assert [Span(oldest=ago(20)).holds(ago(seconds)) for seconds in (21, 20, 0)] == [False, True, True]
+    assert [Span(newest=ago(20)).holds(ago(seconds)) for seconds in (21, 20, 0)] == [True, False, False]
+    assert [s.holds(None) for s in (Span(), span, Span(oldest=ago(20)), Span(newest=ago(20)))] == [True, *[False] * 3]
+    assert [s.everything for s in (Span(), Span(ago(1)), Span(newest=ago(1)))] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("sent", "item_id", "created", "folder"),
+    [
+        ('{"id": "a", "createdAt": "2026-01-01T00:00:00Z"}', "a", START, False),
+        ('{"id": "a", "createdAt": "2026-01-01T00:00:00", "type": "folder"}', "a", START, True),
+        ('{"id": "a", "createdAt": "2026-01-01T02:00:00+02:00", "type": "image"}', "a", START, False),
+        ('{"id": "a", "createdAt": "2026-01-01", "type": "folder"}', "a", START, True),
+        ('{"id": "a", "createdAt": "2026-01-01", "type": "image"}', "a", START, False),
+        ('{"id": "a", "createdAt": null}', "a", None, False),
+        ('{"id": "a", "createdAt": "yesterday"}', "a", None, False),
+        ('{"id": "a"}', "a", None, False),
+        ('{"id": 7, "type": "folder"}', "7", None, True),
+        ('{"id": "' + "AB" * 16 + '"}', "abababab-abab-abab-abab-abababababab", None, False),
+    ],
+)
+def test_an_item_is_known_by_its_id_its_time_and_whether_it_is_a_folder(sent, item_id, created, folder):
+    item = Item(sent.encode())
+    assert (item.id, item.created, item.folder, item.raw) == (item_id, created, folder, sent.encode())
+
+
+@pytest.mark.parametrize("sent", ['{"id": null}', '{"id": ""}', '{"id": true}', '{"id": 1.5}', "{}", "[]", "7"])
+def test_an_item_without_a_usable_id_gets_one_of_its_content(sent):
+    one, same, other = Item(sent.encode()), Item(sent.encode()), Item(sent.encode() + b" ")
+    assert one.id == same.id != other.id
+    assert one.key == same.key != other.key
+    assert len(one.id) == len("without-id-") + 16

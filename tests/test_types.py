@@ -11,8 +11,9 @@ import pytest
 
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
+from coreviz_source.rows import Source, media_rows
 from tests.scenario import run_sync, truth_of
-from tests.test_rows import FIELDS, MEDIA, changed, same_numbers
+from tests.test_rows import DATASET, FIELDS, MEDIA, as_rows, changed, same_numbers
 from tests.truth import truth
 from tests.warehouse import assert_equal, load_ids, query, read
 
@@ -58,6 +59,21 @@ def test_anything_in_any_field_arrives_in_the_warehouse_or_in_extra(pipeline):
             items.append({**item, "id": f"{number:032x}", "createdAt": created})
     assert len(items) > 1500
     mirrored(pipeline, served(*items))
+
+
+def test_values_of_one_type_become_columns_or_end_in_extra_as_they_do_beside_others():
+    holders = ("id", "frames", "captions", "objects", "metadata", "moderation")
+    fields = [field for field in FIELDS if field[1] not in holders and field != ("media", "type")]
+    alike: dict[type, list[dict[str, Any]]] = {}
+    for number, value in enumerate(VALUES):
+        item = {**changed([(field, value) for field in fields]), "id": str(number)}
+        alike.setdefault(type(value), []).append(item)
+    for items in alike.values():
+        sources = [Source(item["id"], json.dumps(item).encode(), "0" * 16) for item in items]
+        expected = truth({DATASET: items})
+        del expected["folders"]
+        found = as_rows(media_rows(DATASET, sources, False).tables)
+        assert_equal(same_numbers(found), same_numbers(expected))
 
 
 @pytest.mark.parametrize(
