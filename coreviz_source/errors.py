@@ -96,7 +96,7 @@ class DestinationError(CorevizError):
     def __init__(self, message: str | None = None, *, remedy: str | None = None, **context: Any) -> None:
         if remedy is None and "destination" in context:
             setting = f"destination.{context['destination']}.credentials"
-            remedy = f"Check `{setting}` in .dlt/secrets.toml, and what they permit."
+            remedy = f"Check `{setting}` in .dlt/secrets.toml, what they permit, and the space that is left."
         super().__init__(message, remedy=remedy, **context)
 
 

@@ -12,7 +12,7 @@ import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -403,7 +403,9 @@ class Memory:
             self._set({name: settings[name] for name in ours})
             yield
         finally:
-            self._set(self._usual)
+            # a database that a failure has closed has no settings either, and its error is the one to tell
+            with suppress(DestinationError):
+                self._set(self._usual)
 
     def lift_limit(self) -> bool:
         """Gives DuckDB as much memory as it usually takes; returns whether it had less."""

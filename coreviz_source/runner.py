@@ -248,8 +248,8 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
     try:
         try:
             _step(lambda: pipeline.run(package()), pipeline)
-        except DestinationError as error:
-            if "Out of Memory" not in str(error) or not memory.lift_limit():
+        except OutOfMemoryError:
+            if not (pipeline.has_pending_data and memory.lift_limit()):
                 raise
             _step(lambda: pipeline.run(), pipeline)
         memory.settle()

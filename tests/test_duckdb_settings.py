@@ -24,7 +24,7 @@ def test_a_first_load_that_needs_more_memory_than_it_was_given_is_whole_all_the_
         return lifted[-1]
 
     monkeypatch.setattr(coreviz_source.memory.Memory, "lift_limit", lift)
-    monkeypatch.setitem(coreviz_source.memory._APPENDING, "memory_limit", "4MB")
+    monkeypatch.setitem(coreviz_source.memory._APPENDING, "memory_limit", "12MB")
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
     library = frozen(200)
     for number, media in enumerate(media_of(library, frames=1)[:4]):
