@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client
 #: How DuckDB is set up for loads.
 _LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
 #: And for those that only append; to merge may need more.
-_APPENDING = {"memory_limit": "64MB"}
+_APPENDING = {"memory_limit": "48MB"}
 
 _ROWS = 10_000
 _IDS = 500
