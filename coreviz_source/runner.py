@@ -251,6 +251,7 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
         except OutOfMemoryError:
             if not (pipeline.has_pending_data and memory.lift_limit()):
                 raise
+            _log.warning("DuckDB needed more memory than a first load is given; it is loaded again with what it takes.")
             _step(lambda: pipeline.run(), pipeline)
         memory.settle()
     finally:
