@@ -25,7 +25,7 @@ from tests.warehouse import assert_equal, assert_mirror, query, read
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 #: So many partitions run in processes, and so many of them may ask the API at once.
-PARTITIONS, AT_ONCE = 5, 3
+PARTITIONS, AT_ONCE = 12, 3
 
 
 def sync_job() -> dg.JobDefinition:
@@ -177,7 +177,7 @@ def test_the_freshness_check_fails_for_old_and_for_missing_datasets_only(instanc
         assert not check().passed
 
 
-def test_partitions_at_once_in_processes_end_equal_to_one_run_and_to_the_truth(instance, tmp_path, monkeypatch):
+def test_twelve_partitions_at_once_in_processes_end_equal_to_one_run_and_to_the_truth(instance, tmp_path, monkeypatch):
     library = frozen(60, datasets=PARTITIONS)
     add_datasets(instance, library)
     instance.event_log_storage.set_concurrency_slots(deployed.API_POOL, AT_ONCE)
