@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ import coreviz_source.client
 from tests.postgres import Postgres
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+# a shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # dlt asks of a type several thousand times a run whether it is a secret: an eighth of what a run costs
 for _name in ("extract_inner_hint", "is_secret_hint"):

@@ -26,8 +26,6 @@ SCRIPT = textwrap.dedent(
     from dlt.load.load import Load
     from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
-    # a shell's background jobs ignore it, and so would what they start
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     url, database, directory, dataset, moment, count = sys.argv[1:]
     count = int(count)
 
