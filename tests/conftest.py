@@ -28,6 +28,13 @@ for _name in ("extract_inner_hint", "is_secret_hint"):
         if vars(_module).get(_name) is _function:
             setattr(_module, _name, functools.cache(_function))
 
+#: Files with the longest tests: they run first, so that in the end not all wait for one of them.
+LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Two a core: half of the time a test waits for a server, a process or dlt's polling."""
