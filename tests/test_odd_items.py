@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
 from coreviz_source.listing import Item
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
-from coreviz_source.values import DEEPEST, canonical_id
+from coreviz_source.values import DEEPEST
 from tests.test_rows import as_rows, same_numbers
 from tests.truth import canonical, truth
 from tests.warehouse import assert_equal
@@ -84,6 +85,8 @@ def unknown(tables: dict[str, list[dict[str, Any]]]) -> set[str]:
 def compare(rows: Rows, items: list[dict[str, Any]]) -> None:
     for name, table in rows.tables.items():
         assert table.schema == BY_NAME[name].arrow_schema
+        # null is no JSON value here
+        assert not any("null" in table[c.name].to_pylist() for c in BY_NAME[name].columns if c.kind == "json")
     expected = {name: found for name, found in truth({DATASET: items}).items() if name in rows.tables}
     assert_equal(same_numbers(as_rows(rows.tables)), same_numbers(expected))
     assert rows.unknown_fields == unknown(expected)
@@ -204,9 +207,10 @@ def test_an_id_of_a_child_is_canonical_or_as_given_or_made_of_its_place():
     usable = [canonical(OTHER), canonical(OTHER.replace("-", "")[::-1]), "x", "7", str(-(2**70))]
     ids = [row["id"] for row in alone["frames"]]
     assert ids[:5] == usable
-    made = ids[5:] + [row["id"] for name in ("captions", "objects") for row in alone[name][5:]]
+    made = ids[5:] + [row["id"] for row in (*alone["captions"][5:], *alone["objects"])]
     assert all(len(one) == 27 and one.startswith("without-id-") and int(one[11:], 16) for one in made)
-    assert len(set(made)) == len(made)
+    assert [len(alone[name]) for name in ("frames", "captions", "objects")] == [12, 13, 1]
+    assert len(set(made)) == len(made) == 16
     assert [row["extra"] for row in alone["frames"][5:]] == [
         *(None, None, {"id": True}, {"id": 1.5}, {"id": []}, {"id": {"a": 1}}, None)
     ]
@@ -222,6 +226,40 @@ def test_ids_that_are_all_canonical_but_one_are_all_canonical():
     for odd in [ids[3].upper().replace("0000-4", "ABCD-4"), ids[3].replace("-", ""), "x", "y" + ids[3], ids[3] + "y"]:
         check([{"id": "m", "frames": [{"id": one} for one in [*ids[:3], odd]]}])
         check([{"id": "m", "frames": [{"id": one} for one in [odd, *ids[:3]]]}])
+
+
+def test_an_id_that_is_missing_beside_canonical_ones_is_made_of_its_place():
+    ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(3)]
+    for place, odd in (0, None), (1, None), (3, None), (2, ""), (2, 7):
+        given = [*ids[:place], odd, *ids[place:]]
+        item = {"id": "m", "frames": [{"id": "f", "captions": [{"id": one} for one in given]}]}
+        (made,) = {row["id"] for row in media_rows(DATASET, sources([item]), False).tables["captions"].to_pylist()} - {
+            *ids
+        }
+        assert made == "7" if odd == 7 else made.startswith("without-id-")
+
+
+def test_values_of_the_documented_types_become_columns_without_a_look_at_each(monkeypatch):
+    kinds = {kind: (fast, None) for kind, (fast, _) in rows_module._KINDS.items()}
+    monkeypatch.setattr(rows_module, "_KINDS", kinds)
+    monkeypatch.setattr(rows_module, "_child_id", None)
+    item = json.loads((Path(__file__).parent / "data" / "example_response.json").read_text())["media"][0]
+    check([{**item, "duration": 1.5, "versionNumber": 3, "sourceMediaId": OTHER}, {"id": "bare", "duration": 2}])
+    assert rows_module._convert([True, None, False], "bool")[0].to_pylist() == [True, None, False]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e400"])
+@pytest.mark.parametrize("beside", [[], ["1.5"], ["1.5", '"x"'], ["null", "2"]])
+def test_a_number_that_is_not_finite_is_none_whatever_stands_beside_it(number, beside):
+    raws = [f'{{"id": "{n}", "duration": {one}, "width": {one}}}' for n, one in enumerate([number, *beside])]
+    rows = media_rows(DATASET, [Source(str(n), raw.encode(), "") for n, raw in enumerate(raws)], False)
+    assert rows.tables["media"]["duration"].to_pylist() == [
+        None,
+        *(float(one) if one[0].isdigit() else None for one in beside),
+    ]
+    extra = rows.tables["media"]["extra"].to_pylist()[0]
+    assert json.loads(extra, parse_constant=pytest.fail) == {"duration": None, "width": None}
+    assert rows.unknown_fields == {"media.duration", "media.width"}
 
 
 def test_tombstones_stand_for_the_media_that_have_no_rows_in_a_table():
@@ -405,8 +443,3 @@ def test_a_column_of_any_kind_can_be_added_by_a_line(monkeypatch):
     for value in (1, "true", 1.5):
         (row,) = folder_rows(DATASET, sources([{"id": "c", "boolField": value}])).tables["folders"].to_pylist()
         assert (row["a_bool"], json.loads(row["extra"])) == (None, {"boolField": value})
-
-
-def test_the_truth_and_the_source_agree_on_ids():
-    for value in [*IDS, *TEXTS]:
-        assert canonical_id(value) == canonical(value)
