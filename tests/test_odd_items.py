@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
 from coreviz_source.listing import Item
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
-from coreviz_source.values import DEEPEST
+from coreviz_source.values import DEEPEST, shallow
 from tests.test_rows import as_rows, same_numbers
 from tests.truth import canonical, truth
 from tests.warehouse import assert_equal
@@ -394,6 +395,21 @@ def test_what_is_nested_too_deep_is_kept_as_a_text_and_all_beside_it_as_it_is():
         for _ in range(DEEPEST - 1):
             (held,) = held
         assert held == "[" * (depth - DEEPEST + 1) + "1" + "]" * (depth - DEEPEST + 1)
+
+
+def test_rows_that_no_reader_can_build_are_built_once_more_of_what_is_not_so_deep():
+    met: list[bytes] = []
+
+    @rows_module._however_deep
+    def build(dataset_id: str, given: Sequence[Source], tombstones: bool) -> Rows:
+        met.extend(source.raw for source in given)
+        if len(met) == 1:
+            raise RecursionError
+        return Rows(unknown_fields={dataset_id, str(tombstones)})
+
+    deep = b"[" * (DEEPEST + 2) + b"]" * (DEEPEST + 2)
+    assert build("d", [Source("a", deep, "")], tombstones=True).unknown_fields == {"d", "True"}
+    assert met == [deep, shallow(deep)] != [deep, deep]
 
 
 def test_an_item_that_is_no_object_is_kept_as_a_value():
