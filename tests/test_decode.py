@@ -112,25 +112,30 @@ def test_a_field_whose_name_no_decoder_can_hold_is_left_over_each_time(name, slo
     assert decoder.shape.learned == ("new",)
 
 
-def test_what_is_no_list_of_objects_is_left_over_and_the_objects_are_not():
+@pytest.mark.parametrize("name", ["left", "field_0", "metadata.moderation.status", "Id", "class"])
+def test_a_field_named_like_something_else_is_learned_as_what_it_is(name):
     decoder = of_media()
+    for value in (1, None, {"a": 2}):
+        assert read(decoder, {"id": "a", name: value})[name] == [value]
+    assert decoder.shape.learned == (name,)
+
+
+@pytest.mark.parametrize("slowly", [{}, {"": 1}])
+def test_what_is_no_list_of_objects_is_left_over_and_the_objects_are_not(slowly):
     lists = [None, [], "x", {"id": "f"}, 0, [{"id": "f"}, 1, None, {"id": "g"}, [2]], [[]]]
-    columns = read(
-        decoder, {"id": "-", "unknown": 1}, *({"id": f"{n}", "frames": value} for n, value in enumerate(lists))
-    )
-    ids = [frames and [frame.id for frame in frames] for frames in columns["frames"][1:]]
-    assert ids == [None, [], [], [], [], ["f", "g"], []]
+    columns = read(of_media(), *({"id": f"{n}", "frames": value, **slowly} for n, value in enumerate(lists)))
+    ids = [[frame.id for frame in frames or []] for frames in columns["frames"]]
+    assert ids == [[], [], [], [], [], ["f", "g"], []]
     left = [
-        None,
-        None,
+        {},
+        {},
         {"frames": "x"},
         {"frames": {"id": "f"}},
         {"frames": 0},
         {"frames": [1, None, [2]]},
         {"frames": [[]]},
     ]
-    assert [value or None for value in columns[""][1:]] == left
-    assert columns["unknown"] == [1] + [None] * len(lists)
+    assert [value or {} for value in columns[""]] == [{**slowly, **value} for value in left]
 
 
 def test_an_item_read_slowly_has_the_columns_that_it_has_when_it_is_read_fast():

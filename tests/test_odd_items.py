@@ -157,6 +157,11 @@ def test_the_hash_of_an_item_stands_beside_it():
     ]
 
 
+def test_a_field_named_like_a_place_inside_another_is_kept():
+    anew(check, [{"id": "a", "metadata.moderation.status": 1, "frames": [{"id": "f", "metadata.tags": {}, "left": 2}]}])
+    anew(check, [{"id": "a", "frames": None, "new": None}, {"id": "b", "metadata": None, "": 0}])
+
+
 def test_a_float_is_a_whole_number_as_far_as_64_bits_reach():
     for sides in [2.0**63, -(2.0**63), 2.0**62, -(2.0**64)], [-(2.0**63)], [2.0**63], [1e300, 0.5]:
         items = [{"id": f"{n}", "width": value, "sizeBytes": value} for n, value in enumerate(sides)]
