@@ -67,7 +67,7 @@ bench: $(BENCH_VENV)/.made
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --postgres
 
-# how many small defects in the code the tests notice: about half an hour of one core; goes on where it was stopped
+# how many small defects in the code the tests notice: about an hour of one core; goes on where it was stopped
 MUTANTS := $(VENV)/mutants
 mutants: $(VENV)/.dev
 	test -x $(MUTANTS)/bin/mutmut || { $(PYTHON) -m venv $(MUTANTS) && $(MUTANTS)/bin/python -m pip install --quiet 'mutmut>=3.8,<4'; }

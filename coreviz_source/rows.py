@@ -333,7 +333,13 @@ def _child_ids(given: list[Any], parents: list[str], above: list[int], kind: str
             return given
     except (pa.ArrowException, UnicodeEncodeError):
         pass
-    return [_child_id(item_id, parents[up], kind, n) for n, (item_id, up) in enumerate(zip(given, above, strict=True))]
+    begins: dict[int, int] = {}
+    for n, up in enumerate(above):
+        begins.setdefault(up, n)
+    return [
+        _child_id(item_id, parents[up], kind, n - begins[up])
+        for n, (item_id, up) in enumerate(zip(given, above, strict=True))
+    ]
 
 
 def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:

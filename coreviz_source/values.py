@@ -48,7 +48,7 @@ def parse_timestamp(value: object) -> datetime | None:
     try:
         parsed = msgspec.convert(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value, datetime)
         parsed = parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
-    except (msgspec.ValidationError, OverflowError):
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
         parsed = _parse_unusual(value.replace(",", "."))
         if parsed is None:
             return None
@@ -136,7 +136,9 @@ def encode_json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
+        text = clean_text(json.dumps(value, ensure_ascii=False))
+        storable = json.loads(text, parse_constant=lambda name: None)
+        return json.dumps(storable, ensure_ascii=False, separators=(",", ":"))
 
 
 def plain_text(value: str) -> str:
