@@ -113,3 +113,18 @@ def test_ids_that_cannot_be_used_get_one_of_their_content_and_are_loaded_once(pi
         before = load_ids(pipeline)
         assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
         assert load_ids(pipeline) == before
+
+
+def test_a_lone_surrogate_in_a_time_or_beside_nan_arrives_in_extra_and_in_the_json(pipeline):
+    def after(request, answer):
+        media = [
+            {**item, "createdAt": "\ud800x", "metadata": {"n": float("nan"), "t": "\ud800"}} for item in answer["media"]
+        ]
+        return json.dumps({**answer, "media": media}).encode()
+
+    with Studio(served({**MEDIA, "frames": []}), after=after) as studio:
+        report = run_sync(pipeline, studio)
+        assert report.exit_code == 0, report.to_json()
+    (row,) = read(pipeline, "media")["media"]
+    assert row["created_at"] is None
+    assert (row["extra"], row["metadata"]) == ({"createdAt": "\ufffdx"}, {"n": None, "t": "\ufffd"})
