@@ -80,4 +80,5 @@ class RowFiles:
             self._thread.shutdown()
             for writer in self._writers.values():
                 writer.close()
+            # before the warehouse takes its share
             pa.default_memory_pool().release_unused()

@@ -16,6 +16,7 @@ from dlt.common.configuration.specs import base_configuration
 
 import coreviz_source.client
 from tests.postgres import Postgres
+from tests.scenario import pipeline_in
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 # a shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts
@@ -57,16 +58,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def new_pipeline(tmp_path: Path) -> Callable[..., dlt.Pipeline]:
     """Makes a pipeline into the test's own DuckDB; `directory` stands for another machine's working directory."""
-
-    def make(directory: str = "pipelines", database: str = "library.duckdb") -> dlt.Pipeline:
-        return dlt.pipeline(
-            "coreviz_test",
-            destination=dlt.destinations.duckdb(str(tmp_path / database)),
-            dataset_name="coreviz",
-            pipelines_dir=str(tmp_path / directory),
-        )
-
-    return make
+    return functools.partial(pipeline_in, tmp_path)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -19,6 +20,16 @@ def frozen(media: int = 60, datasets: int = 1, seed: int = 7) -> Library:
     library.clock = lambda: NEWEST
     library.advance(hours=1)
     return library
+
+
+def pipeline_in(folder: Path, directory: str = "pipelines", database: str = "library.duckdb") -> dlt.Pipeline:
+    """A pipeline into a DuckDB file of a folder, and its working directory beside it."""
+    return dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.duckdb(str(folder / database)),
+        dataset_name="coreviz",
+        pipelines_dir=str(folder / directory),
+    )
 
 
 def arguments(studio: Studio, given: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import dlt
 import pytest
 
 from coreviz_source.local_studio import Studio
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run, run_sync
 from tests.warehouse import load_ids
 
 #: A process that dies by SIGKILL at a chosen moment of a run.
@@ -120,15 +120,6 @@ def killed(studio: Studio, folder: Path, moment: str, count: int) -> None:
         text=True,
     )
     assert done.returncode == -9, done.stderr[-2000:]
-
-
-def pipeline_in(folder: Path) -> dlt.Pipeline:
-    return dlt.pipeline(
-        "coreviz_test",
-        destination=dlt.destinations.duckdb(str(folder / "library.duckdb")),
-        dataset_name="coreviz",
-        pipelines_dir=str(folder / "pipelines"),
-    )
 
 
 def both(folder: Path) -> Iterator[tuple[bool, dlt.Pipeline]]:

@@ -20,7 +20,7 @@ from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faul
 from coreviz_source.rows import Source, media_rows
 from coreviz_source.settings import resolve
 from coreviz_source.values import DEEPEST, canonical_id, decode_json
-from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
+from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run_sync, truth_of
 from tests.warehouse import read
 
 CODES = {"400": 2, "401": 3, "402": 3, "403": 3, "404": 4, "endless body": 5, "gzip bomb": 5}
@@ -54,15 +54,7 @@ def changed(library: Library, dice: random.Random) -> None:
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory) -> Iterator[tuple[object, Studio]]:
     """One library and its warehouse, which live through all faults of this file one after another."""
-    import dlt
-
-    folder = tmp_path_factory.mktemp("faults")
-    pipeline = dlt.pipeline(
-        "coreviz_faults",
-        destination=dlt.destinations.duckdb(str(folder / "library.duckdb")),
-        dataset_name="coreviz",
-        pipelines_dir=str(folder / "pipelines"),
-    )
+    pipeline = pipeline_in(tmp_path_factory.mktemp("faults"))
     with Studio(frozen(60)) as studio:
         yield pipeline, studio
 

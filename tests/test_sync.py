@@ -16,7 +16,7 @@ from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.settings import resolve, resolve_pipeline
 from tests import hostile
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run, run_sync
 from tests.warehouse import assert_mirror, load_ids, query, read, runs
 
 BAD = {
@@ -39,13 +39,7 @@ BAD = {
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory) -> Iterator[tuple[dlt.Pipeline, Studio]]:
     """Three datasets and their warehouse, which live through every way in which one of them can be bad."""
-    folder = tmp_path_factory.mktemp("bad")
-    pipeline = dlt.pipeline(
-        "coreviz_bad",
-        destination=dlt.destinations.duckdb(str(folder / "library.duckdb")),
-        dataset_name="coreviz",
-        pipelines_dir=str(folder / "pipelines"),
-    )
+    pipeline = pipeline_in(tmp_path_factory.mktemp("bad"))
     with Studio(frozen(60, datasets=3)) as studio:
         run(pipeline, studio)
         yield pipeline, studio
