@@ -12,8 +12,8 @@ from coreviz_source.local_studio import Library, Studio
 Item = dict[str, Any]
 
 
-def get(studio: Studio, path: str, **params: object) -> requests.Response:
-    return requests.get(studio.url + path, params=params, headers={"x-api-key": studio.key}, timeout=10)
+def get(studio: Studio, address: str, /, **params: object) -> requests.Response:
+    return requests.get(studio.url + address, params=params, headers={"x-api-key": studio.key}, timeout=10)
 
 
 def listed(studio: Studio, dataset: str, **params: object) -> list[Item]:
