@@ -13,7 +13,8 @@ with Studio(Library.generate(media=240)) as studio:
 Needs the extra `demo`.
 """
 
+from coreviz_source.local_studio.endpoints import Request
 from coreviz_source.local_studio.library import Library
-from coreviz_source.local_studio.server import Request, Studio
+from coreviz_source.local_studio.server import Studio
 
 __all__ = ["Library", "Request", "Studio"]

@@ -16,7 +16,7 @@ COLOURS = {
     "grey": "#8a8f94",
     "pink": "#d98aa0",
 }
-#: Things by theme of a dataset; the first word of each pair is how it is drawn.
+#: What the pictures of a dataset show, by its name.
 THEMES: dict[str, dict[str, list[str]]] = {
     "Spring Catalogue": {
         "things": ["shoe", "jacket", "handbag", "hat", "scarf", "watch", "chair", "lamp"],
@@ -40,8 +40,17 @@ TAGS = {
     "Tags": ["24", "campaign", "draft", "print", "web", "outdoor"],
     "Quality": ["sharp", "blurred", "backlit"],
 }
+#: Names of further organizations.
+ORGANIZATIONS = ("Harbour Prints", "North Archive", "Field Survey")
 FOLDERS = ("Originals", "Selected", "2025", "Autumn", "Team", "Archive")
 CAMERAS = (("Canon", "EOS R6"), ("NIKON", "Z 6"), ("Apple", "iPhone 15"), ("FUJIFILM", "X-T5"))
+DESCRIPTIONS = (
+    "Chosen for the front page.",
+    "A {thing} for the web shop.",
+    "The {thing} once more; the first picture was blurred.",
+    "Agreed with the customer.",
+)
+PROMPTS = ("Remove the background.", "Make the {thing} brighter.", "Extend the picture to 16:9.", "Add a soft shadow.")
 MODELS = ("caption-large-2", "caption-fast-1")
 
 
