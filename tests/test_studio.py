@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 
 from coreviz_source import local_studio
+from coreviz_source.cli import studio as cli_studio
 from coreviz_source.local_studio import Library, Request, Studio
 from coreviz_source.local_studio.faults import Faults
 
@@ -570,3 +573,24 @@ def test_more_organizations_leave_the_library_as_it_is():
     assert list(one.datasets) == list(two.datasets)
     assert [one.snapshot(d) for d in one.datasets] == [two.snapshot(d) for d in two.datasets]
     assert len({d.info["organizationId"] for d in two.datasets.values()}) == len(two.organizations) == 2
+
+
+def test_the_command_serves_the_organizations_and_the_deleted_items_that_it_was_asked_for(monkeypatch):
+    found: list[Any] = []
+
+    def instead_of_waiting(seconds: float) -> None:
+        (studio,) = served
+        (first, second), dataset = studio.library.organizations, next(iter(studio.library.datasets))
+        media = next(item["id"] for item in listed(studio, dataset) if item["type"] == "image")
+        done(ask(studio, "DELETE", f"/api/media/{media}"))
+        found.extend(len(done(get(studio, f"/api/organization/{o}/datasets"))["datasets"]) for o in (first, second))
+        found.append({item["status"] for item in listed(studio, dataset)})
+        raise KeyboardInterrupt
+
+    served: list[Studio] = []
+    entered = Studio.__enter__
+    monkeypatch.setattr(Studio, "__enter__", lambda self: (served.append(self), entered(self))[1])
+    monkeypatch.setattr(cli_studio, "time", SimpleNamespace(sleep=instead_of_waiting))
+    arguments = ["--media", "30", "--organizations", "2", "--show-deleted"]
+    result = CliRunner().invoke(cli_studio.command, arguments)
+    assert (result.exit_code, found) == (0, [2, 1, {"active", "deleted"}])

@@ -1,4 +1,4 @@
-"""What the generated pictures show and how their captions say it."""
+"""The words of a generated library: what its pictures show, and how captions describe it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MODELS = ("caption-large-2", "caption-fast-1")
 
 
 def caption(random: Random, theme: str, seen: list[tuple[str, str]]) -> str:
-    """One caption of a picture in which these (colour, thing) are seen."""
+    """A caption of a picture that shows these pairs of colour and thing."""
     words = THEMES[theme]
     if not seen:
         return f"An empty view {random.choice(words['places'])}."
