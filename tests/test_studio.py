@@ -179,7 +179,7 @@ def test_all_organizations_and_their_datasets_are_listed_in_either_shape(shape):
     assert (me["organizationId"], me["organizationName"]) == (label(first), "Local Studio")
     assert organizations == [
         {"id": label(first), "name": "Local Studio", "slug": "local-studio"},
-        {"id": label(second), "name": "Harbour Prints", "slug": "harbour-prints"},
+        {"id": label(second), "name": "Local Studio 2", "slug": "local-studio-2"},
     ]
     one, two, three = map(label, library.datasets)
     assert [d["id"] for d in datasets[first]] == [one, three]

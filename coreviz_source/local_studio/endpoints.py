@@ -15,9 +15,10 @@ import msgspec
 
 from coreviz_source.local_studio.form import Form, Item
 from coreviz_source.local_studio.ids import canonical_id, label, stamp
-from coreviz_source.local_studio.library import Dataset, Library
+from coreviz_source.local_studio.library import Library
 from coreviz_source.local_studio.listing import Wanted, text_of
 from coreviz_source.local_studio.refused import Refused
+from coreviz_source.local_studio.store import Dataset
 
 #: The names by which `missing` takes away an endpoint.
 NAMES = ("me", "organizations", "datasets", "dataset", "tags", "folder", "media", "move", "versions", "search")

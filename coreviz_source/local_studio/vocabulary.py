@@ -40,8 +40,6 @@ TAGS = {
     "Tags": ["24", "campaign", "draft", "print", "web", "outdoor"],
     "Quality": ["sharp", "blurred", "backlit"],
 }
-#: Names of further organizations.
-ORGANIZATIONS = ("Harbour Prints", "North Archive", "Field Survey")
 FOLDERS = ("Originals", "Selected", "2025", "Autumn", "Team", "Archive")
 CAMERAS = (("Canon", "EOS R6"), ("NIKON", "Z 6"), ("Apple", "iPhone 15"), ("FUJIFILM", "X-T5"))
 DESCRIPTIONS = (
