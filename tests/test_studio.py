@@ -25,9 +25,9 @@ def get(studio: Studio, address: str, /, **params: object) -> requests.Response:
 
 def listed(studio: Studio, dataset: str, **params: object) -> list[Item]:
     given = {"limit": 500, **({"recursive": "true"} if studio.generation == 2026 else {}), **params}
-    answer = get(studio, f"/api/dataset/{dataset}/media", **given)
-    assert answer.status_code == 200, answer.text
-    items: list[Item] = answer.json()["media"]
+    response = get(studio, f"/api/dataset/{dataset}/media", **given)
+    assert response.status_code == 200, response.text
+    items: list[Item] = response.json()["media"]
     return items
 
 
@@ -80,9 +80,9 @@ def ask(studio: Studio, method: str, address: str, body: Any = None, **params: o
     return requests.request(method, studio.url + address, params=params, json=body, headers=headers, timeout=10)
 
 
-def done(answer: requests.Response) -> Any:
-    assert answer.status_code == 200, (answer.status_code, answer.text)
-    return answer.json()
+def done(response: requests.Response) -> Any:
+    assert response.status_code == 200, (response.status_code, response.text)
+    return response.json()
 
 
 def ids(items: list[Item]) -> set[str]:
@@ -157,8 +157,8 @@ def test_the_older_generation_has_the_listing_and_nothing_of_the_newer():
             ("DELETE", f"/api/media/{top}/versions"),
             ("PATCH", f"/api/media/{top}/select-version"),
         ):
-            answer = ask(studio, method, address, {"name": "x"})
-            assert (answer.status_code, answer.json()["error"]) == (404, "Not Found"), (method, address)
+            response = ask(studio, method, address, {"name": "x"})
+            assert (response.status_code, response.json()["error"]) == (404, "Not Found"), (method, address)
         assert len(studio.snapshot(dataset)) == 3
 
 
@@ -201,8 +201,8 @@ def test_an_organization_that_is_forbidden_is_named_and_everything_in_it_is_refu
             f"/api/dataset/{two}/media",
             f"/api/media/{media}",
         ):
-            answer = get(studio, address)
-            assert (answer.status_code, answer.json()["error"]) == (403, "Forbidden"), address
+            response = get(studio, address)
+            assert (response.status_code, response.json()["error"]) == (403, "Forbidden"), address
         assert get(studio, f"/api/dataset/{one}/media").status_code == 200
 
 
@@ -233,7 +233,7 @@ def test_a_key_may_see_the_default_organization_only_where_a_token_sees_all():
         ("search", "/api/search"),
     ],
 )
-def test_a_deployment_without_an_endpoint_answers_404_to_it_and_to_nothing_else(name, address):
+def test_a_deployment_without_an_endpoint_returns_404_for_it_and_for_nothing_else(name, address):
     library = small()
     dataset, outer, _, (top, *_) = parts_of(library)
     address = address.format(
@@ -379,10 +379,10 @@ def test_deleting_is_soft_and_the_truth_does_not_depend_on_whether_it_shows(list
         assert found[label(other)] == "active"
         assert mirrored(studio, dataset) == before - {label(top)}
         for gone in (top, version):
-            answer = get(studio, f"/api/media/{gone}")
-            assert answer.status_code == (200 if single else 404)
+            response = get(studio, f"/api/media/{gone}")
+            assert response.status_code == (200 if single else 404)
             if single:
-                media = answer.json()["media"]
+                media = response.json()["media"]
                 things = [thing for frame in media["frames"] for thing in frame["objects"]]
                 assert {each["status"] for each in [media, *media["frames"], *things]} == {"deleted"}
 
@@ -535,8 +535,8 @@ def test_switches_hooks_and_faults_work_at_the_same_time():
     dataset, _, _, (top, *_) = parts_of(library)
     seen: list[tuple[str, str]] = []
 
-    def after(request: Request, answer: Item) -> Item:
-        return {**answer, "media": [{**item, "odd": True} for item in answer["media"]]}
+    def after(request: Request, response: Item) -> Item:
+        return {**response, "media": [{**item, "odd": True} for item in response["media"]]}
 
     with Studio(
         library,
@@ -594,3 +594,17 @@ def test_the_command_serves_the_organizations_and_the_deleted_items_that_it_was_
     arguments = ["--media", "30", "--organizations", "2", "--show-deleted"]
     result = CliRunner().invoke(cli_studio.command, arguments)
     assert (result.exit_code, found) == (0, [2, 1, {"active", "deleted"}])
+
+
+@pytest.mark.parametrize("generation", [2025, 2026])
+def test_the_search_looks_at_names_and_captions(generation):
+    library = small()
+    dataset, _, _, (top, *_) = parts_of(library)
+    library.add_frame(top)
+    library.add_caption(top, "A ZEBRA in the snow.")
+    with Studio(library, generation) as studio:
+        assert ids(done(get(studio, "/api/search", q="zebra"))["media"]) == {label(top) if generation == 2026 else top}
+        assert done(get(studio, "/api/search", q="no such animal"))["media"] == []
+        if generation == 2026:
+            (scored,) = listed(studio, dataset, q="zebra")
+            assert (scored["id"], scored["_score"]) == (label(top), 1.0)
