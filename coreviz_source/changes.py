@@ -17,7 +17,7 @@ from typing import Literal
 from xxhash import xxh3_64_intdigest
 
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing import Item, Listing, Span
+from coreviz_source.listing.listing import Item, Listing, Span
 from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION, Source
 from coreviz_source.settings import Settings

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from coreviz_source.changes import Changes, plan
 from coreviz_source.client import Calls, CorevizClient
-from coreviz_source.listing import Item, Listing
+from coreviz_source.listing.listing import Item, Listing
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul

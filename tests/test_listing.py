@@ -14,7 +14,7 @@ import pytest
 
 from coreviz_source.client import Calls, Page
 from coreviz_source.errors import BadRequestError
-from coreviz_source.listing import BUFFERED, LARGEST_PAGE, Item, Listing, Span
+from coreviz_source.listing.listing import BUFFERED, LARGEST_PAGE, Item, Listing, Span
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -17,7 +17,7 @@ import pytest
 
 from coreviz_source import rows as rows_module
 from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
-from coreviz_source.listing import Item
+from coreviz_source.listing.listing import Item
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
 from coreviz_source.values import DEEPEST, shallow

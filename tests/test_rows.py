@@ -12,7 +12,7 @@ from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.listing import Item
+from coreviz_source.listing.listing import Item
 from coreviz_source.rows import Source, folder_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
