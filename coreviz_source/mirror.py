@@ -141,7 +141,7 @@ class Mirror:
             )
             report.selected = self._selection
             report.started_at = listing.open()
-            mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
+            mode, listing.window = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)
             yield from self._changed(dataset, listing, changes, report)
             yield from self._rest(dataset, listing, changes, report, calls)
@@ -221,12 +221,12 @@ class Mirror:
         notes = self._unstable(dataset, changes)
         notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
-        if mode == "sample" or listing.proven:
-            report.outcome, report.message = mode, notes + listing.message
+        if mode == "sample" or listing.proof.complete:
+            report.outcome, report.message = mode, notes + listing.proof.reason
         else:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (
-                f"The listing could not be proven complete: {listing.message}. What was seen was loaded, nothing "
+                f"The listing could not be proven complete: {listing.proof.reason}. What was seen was loaded, nothing "
                 "was deleted; the next complete run tries again."
             )
         report.requests, report.retries = calls.requests, calls.retries

@@ -12,8 +12,9 @@ import pytest
 
 from coreviz_source.changes import Changes, Fingerprint, Mode, plan
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing.listing import Span
+from coreviz_source.listing.listing import Proof
 from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.listing.window import Window
 from coreviz_source.memory import Known, LastRuns
 from coreviz_source.settings import Settings, resolve
 from coreviz_source.tables import TABLES
@@ -46,8 +47,8 @@ def folder(item_id: str, **fields: Any) -> RawItem:
 class Listed:
     """As much of a listing as a comparison asks for."""
 
-    span: Span = field(default_factory=Span)
-    proven: bool = True
+    window: Window = field(default_factory=Window)
+    proof: Proof = field(default_factory=lambda: Proof(complete=True))
 
 
 @dataclass
@@ -173,7 +174,7 @@ def test_without_the_table_media_everything_is_written_and_nothing_is_gone():
 def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
     old = [item("old same", ago(days=9)), item("old other", ago(days=9)), item("undated", None)]
     held = holding(*old, item("inside"), item("never asked", ago(days=20)))
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     changes = comparison(held, "window", listing)
     sent = [*old[:1], item("old other", ago(days=9), name="x"), old[2], item("inside"), item("old new", ago(days=8))]
     written, _ = changes.compare([*sent, folder("f")])
@@ -189,7 +190,7 @@ def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
 
 def test_exactly_at_the_edge_of_the_window_an_item_is_inside():
     held = holding(item("edge", ago(days=7)), item("gone at the edge", ago(days=7)), item("beyond", ago(days=7.1)))
-    changes = comparison(held, "window", Listed(Span(oldest=ago(days=7))))
+    changes = comparison(held, "window", Listed(Window(oldest=ago(days=7))))
     changes.compare([item("edge", ago(days=7))])
     assert held.asked == []
     assert changes.unchanged == 1
@@ -200,11 +201,11 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
     media = [item(f"m{n}", ago(days=n)) for n in range(20)]
     held = holding(*media, item("half", ago(days=30)), folder("f gone"))
     held.half = {"half"}
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     changes = comparison(held, "window", listing)
     assert changes.mode == "window"
     assert changes.compare(media[:3]) == ([], [])
-    listing.span = Span()
+    listing.window = Window()
     assert changes.compare(media[3:19]) == ([], [])
     assert changes.mode == "complete"
     written, _ = changes.compare([item("half", ago(days=30))])
@@ -215,21 +216,21 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
 
 
 def test_a_window_without_the_table_media_can_become_the_whole():
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     old = item("old", ago(days=9))
     changes = comparison(holding(old, selected=ALL - {"media"}), "window", listing, ALL - {"media"})
     assert [s.id for s in changes.compare([item("a"), old])[0]] == ["a", "old"]
-    listing.span = Span()
+    listing.window = Window()
     assert [s.id for s in changes.compare([item("b", ago(days=9))])[0]] == ["b"]
     assert (changes.mode, changes.gone(1).media) == ("complete", [])
 
 
 @pytest.mark.parametrize("mode", ["slice", "sample"])
 def test_a_slice_takes_what_is_inside_and_removes_inside_only(mode):
-    span = Span(ago(days=9), ago(days=3))
+    window = Window(ago(days=9), ago(days=3))
     media = [item(f"m{n}", ago(days=n)) for n in range(12)]
     held = holding(*media, item("undated", None))
-    changes = comparison(held, mode, Listed(span))
+    changes = comparison(held, mode, Listed(window))
     seen = [*media[:5], *media[6:], item("new outside"), item("undated", None)]
     assert changes.compare(seen) == ([], [])
     assert changes.listed == 5
@@ -239,9 +240,9 @@ def test_a_slice_takes_what_is_inside_and_removes_inside_only(mode):
 
 def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
     media = [item(f"m{n}", ago(days=n)) for n in range(6)]
-    listing = Listed(Span(newest=ago(days=3)))
+    listing = Listed(Window(newest=ago(days=3)))
     changes = comparison(holding(*media), "slice", listing)
-    listing.span = Span()
+    listing.window = Window()
     changes.compare(media[:5])
     assert (changes.mode, changes.listed, changes.gone(1).media) == ("slice", 1, ["m5"])
 
@@ -252,8 +253,8 @@ def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
 def test_without_a_proof_nothing_is_gone(mode, proven):
     held = holding(*(item(f"m{n}") for n in range(3)), folder("f"))
     held.half = {"orphan"}
-    span = Span(oldest=ago(days=7)) if mode == "window" else Span()
-    changes = comparison(held, mode, Listed(span, proven))
+    window = Window(oldest=ago(days=7)) if mode == "window" else Window()
+    changes = comparison(held, mode, Listed(window, Proof(proven)))
     changes.compare([])
     assert changes.gone(1) == comparison(Held()).gone(1)
 
@@ -381,25 +382,25 @@ DAY = timedelta(days=1)
 @pytest.mark.parametrize(
     ("given", "last", "planned"),
     [
-        ({}, LastRuns(), ("complete", Span())),
-        ({}, LastRuns(listed=ago(hours=1)), ("complete", Span())),
-        ({}, LastRuns(complete=ago(hours=1)), ("complete", Span())),
-        ({}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Span(oldest=ago(hours=1, days=7)))),
-        ({}, LastRuns(ago(hours=1), ago(hours=23.99)), ("window", Span(oldest=ago(hours=1, days=7)))),
-        ({}, LastRuns(ago(hours=1), ago(hours=24)), ("complete", Span())),
-        ({}, LastRuns(ago(hours=-5), ago(hours=2)), ("window", Span(oldest=ago(days=7)))),
-        ({"lookback": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Span(oldest=ago(hours=1)))),
-        ({"lookback": DAY * 900_000}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Span())),
-        ({"resync": True}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Span())),
-        ({"reconcile_every": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=-2)), ("complete", Span())),
-        ({"reconcile_every": DAY * 30}, LastRuns(ago(days=1), ago(days=29)), ("window", Span(oldest=ago(days=8)))),
-        ({"date_from": ago(days=9)}, LastRuns(ago(hours=1), ago(hours=2)), ("slice", Span(ago(days=9), None))),
-        ({"date_to": ago(days=9), "resync": True}, LastRuns(), ("slice", Span(None, ago(days=9)))),
-        ({"max_media": 0}, LastRuns(ago(hours=1), ago(hours=2)), ("sample", Span())),
+        ({}, LastRuns(), ("complete", Window())),
+        ({}, LastRuns(listed=ago(hours=1)), ("complete", Window())),
+        ({}, LastRuns(complete=ago(hours=1)), ("complete", Window())),
+        ({}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Window(oldest=ago(hours=1, days=7)))),
+        ({}, LastRuns(ago(hours=1), ago(hours=23.99)), ("window", Window(oldest=ago(hours=1, days=7)))),
+        ({}, LastRuns(ago(hours=1), ago(hours=24)), ("complete", Window())),
+        ({}, LastRuns(ago(hours=-5), ago(hours=2)), ("window", Window(oldest=ago(days=7)))),
+        ({"lookback": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Window(oldest=ago(hours=1)))),
+        ({"lookback": DAY * 900_000}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),
+        ({"resync": True}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),
+        ({"reconcile_every": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=-2)), ("complete", Window())),
+        ({"reconcile_every": DAY * 30}, LastRuns(ago(days=1), ago(days=29)), ("window", Window(oldest=ago(days=8)))),
+        ({"date_from": ago(days=9)}, LastRuns(ago(hours=1), ago(hours=2)), ("slice", Window(ago(days=9), None))),
+        ({"date_to": ago(days=9), "resync": True}, LastRuns(), ("slice", Window(None, ago(days=9)))),
+        ({"max_media": 0}, LastRuns(ago(hours=1), ago(hours=2)), ("sample", Window())),
         (
             {"max_media": 5, "date_from": ago(days=9), "date_to": ago(days=8)},
             LastRuns(),
-            ("sample", Span(ago(days=9), ago(days=8))),
+            ("sample", Window(ago(days=9), ago(days=8))),
         ),
     ],
 )

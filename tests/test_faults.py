@@ -100,7 +100,7 @@ def test_a_fault_now_and_then_is_survived_by_the_listing_that_meets_it(studio, n
         listing.open()
         found = [item.id for items in listing for item in items]
     assert faults.injected
-    assert listing.proven, listing.message
+    assert listing.proof.complete, listing.proof.reason
     assert sorted(found) == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
 
 
