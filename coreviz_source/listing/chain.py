@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime
 
-from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.tally import Tally
 from coreviz_source.listing.view import View
 
@@ -42,7 +41,7 @@ class Chain:
             Whether the chain reaches further down the list than before.
         """
         unknown = [item for item in view.items if item.id not in self._recent_ids]
-        self._remember(unknown, remembered)
+        self._remember([item.id for item in unknown], remembered)
         further = view.end > self.position
         self.position = view.end
         self._by_time = self._by_time and view.is_sorted
@@ -54,9 +53,9 @@ class Chain:
             return further
         return self._reached != before if self._by_time else bool(unknown)
 
-    def _remember(self, items: list[RawItem], most: int) -> None:
-        self._recent.extend(item.id for item in items)
-        self._recent_ids.update(item.id for item in items)
+    def _remember(self, ids: list[str], most: int) -> None:
+        self._recent.extend(ids)
+        self._recent_ids.update(ids)
         while len(self._recent) > most:
             self._recent_ids.discard(self._recent.popleft())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,8 +11,7 @@ from xxhash import xxh3_64_intdigest
 from coreviz_source.values import canonical_id, decode_json, parse_timestamp, plain_text, text_hash
 
 
-@dataclass(slots=True)
-class RawItem:
+class RawItem(msgspec.Struct, gc=False):
     """One item of a listing: its raw JSON, and what has to be known of it before it becomes rows.
 
     Listings make it with `RawItem.from_json(raw)`; a test that only needs rows writes `RawItem("id", raw, "hash")`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import pairwise
+from operator import ge
 
 from coreviz_source.listing.raw_item import RawItem
 
@@ -31,7 +31,7 @@ class View:
         self.end = offset + len(items)
         times = [item.created_at for item in items]
         #: Whether every item has a creation time and none is newer than the one before it.
-        self.is_sorted = None not in times and all(a >= b for a, b in pairwise(times))  # type: ignore[operator]
+        self.is_sorted = None not in times and all(map(ge, times, times[1:]))  # type: ignore[arg-type]
 
     @property
     def first(self) -> datetime | None:
