@@ -20,7 +20,7 @@ from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
-from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
+from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
@@ -150,9 +150,9 @@ class Mirror:
             report.seconds = time.perf_counter() - began
 
     def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
-        media: list[Source] = []
+        media: list[RawItem] = []
         size = 0
-        folders: list[Source] = []
+        folders: list[RawItem] = []
         for items in listing:
             more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
             media += more_media
@@ -184,7 +184,7 @@ class Mirror:
         room = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, most - already), None)
         return items[: next(room, len(items))]
 
-    def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
+    def _media(self, dataset: Dataset, media: list[RawItem], changes: Changes, report: DatasetReport) -> Batch:
         if changes.needs_tombstones:
             # at the end it would be too late where checkpoints, or a sample, are loaded
             changes.check_frames()
