@@ -241,10 +241,10 @@ def test_one_request_more_is_enough_where_the_end_is_denied_for_ever():
     [
         (
             Plain(apart(30), count=lambda number: number + 5),
-            "the API says that there is more after 30 media, but does not send it",
+            "the API announces more than 30 items, but does not send the others",
         ),
-        (Plain(apart(30), count=uncounted, more=lambda more: True), "the API never says where the list ends"),
-        (Plain(apart(30), count=lambda number: 7, more=lambda more: True), "the API never says where the list ends"),
+        (Plain(apart(30), count=uncounted, more=lambda more: True), "the API never reports the end of the list"),
+        (Plain(apart(30), count=lambda number: 7, more=lambda more: True), "the API never reports the end of the list"),
     ],
 )
 def test_an_end_that_never_comes_is_waited_for_four_times_and_named(server, message):
@@ -258,7 +258,9 @@ def test_no_media_and_no_count_prove_nothing_and_are_soon_given_up():
     server = Plain([], count=uncounted)
     listing, found = read(server)
     assert (found, listing.proof.complete) == ([], False)
-    assert listing.proof.reason == "the API sends no media and no count, so nothing proves that there are none"
+    assert (
+        listing.proof.reason == "the API sends neither items nor a total, so nothing proves that the dataset is empty"
+    )
     assert len(server.asked) <= 4
 
 
@@ -279,8 +281,8 @@ def test_ties_in_any_order_are_proven_by_the_count_alone():
     listing, found = read(Shuffling(apart(30, 30), cap=10, count=lambda number: number + 1))
     assert (listing.proof.complete, listing.total) == (False, 31)
     assert listing.proof.reason in (
-        "30 media were listed, but the API counts 31",
-        "the API says that there is more after 30 media, but does not send it",
+        "30 items were listed, but the API counts 31",
+        "the API announces more than 30 items, but does not send the others",
     )
 
 
@@ -302,7 +304,7 @@ def test_ties_without_a_count_are_said_to_be_unproven():
     assert (sorted(found), listing.proof.complete) == (list(range(30)), False)
     assert (
         listing.proof.reason
-        == "many media share one createdAt, and without a count nothing proves that all were listed"
+        == "many items share one createdAt, and without a total nothing proves that all of them were listed"
     )
 
 
@@ -327,7 +329,7 @@ def test_the_first_page_over_again_does_not_end_a_list_that_nobody_counted():
 
     listing, found = read(First(apart(20)))
     assert (found, listing.proof.complete) == (list(range(10)), False)
-    assert listing.proof.reason == "the API never says where the list ends"
+    assert listing.proof.reason == "the API never reports the end of the list"
 
 
 def test_a_larger_page_that_leaves_a_gap_because_media_went_is_not_taken():
@@ -339,7 +341,7 @@ def test_a_larger_page_that_leaves_a_gap_because_media_went_is_not_taken():
 
     listing, found = read(Shrinking([*apart(10), *[ago(95)] * 20, *(ago(100 + n) for n in range(30))]))
     assert set(range(12, 60)) <= set(found)
-    assert listing.proof.reason == "60 media were listed, but the API counts 48"
+    assert listing.proof.reason == "60 items were listed, but the API counts 48"
 
 
 @pytest.mark.parametrize(("ties", "size"), [(5, 10), (5, 4), (20, 10), (100, 10), (400, 100)])
@@ -384,7 +386,7 @@ def test_a_window_that_reaches_beyond_the_list_is_proven_by_the_lists_end():
     assert (found, listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
     listing, found = read(Plain(apart(30), count=lambda number: number + 5), window=Window(oldest=ago(10_000)))
     assert (found, listing.proof.complete) == (list(range(30)), False)
-    assert listing.proof.reason == "the API says that there is more after 30 media, but does not send it"
+    assert listing.proof.reason == "the API announces more than 30 items, but does not send the others"
 
 
 @pytest.mark.parametrize("newest", [0, 1, 10, 995, 1000, 1990, 2500])
@@ -427,7 +429,7 @@ def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(window, t
 def test_a_part_with_more_ties_than_a_page_holds_becomes_the_whole_and_says_why():
     listing, found = read(Plain(apart(40, 40), cap=10), window=Window(oldest=ago(50)))
     assert (found, listing.proof.complete, listing.window) == (list(range(40)), True, Window())
-    assert listing.proof.reason == "More media share one createdAt than a page can hold, so everything was listed"
+    assert listing.proof.reason == "more items share one createdAt than a page holds, so everything was listed"
 
 
 def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_bound():
@@ -507,7 +509,9 @@ def test_a_server_that_never_ends_is_given_up_after_a_bounded_number_of_requests
     assert not listing.proof.complete
     # the first that is more than 200 and 15 times its pages, which share a media at least
     assert listing.calls.requests == 200 + 15 * 100 // 9 + 1
-    assert listing.proof.reason == f"gave up after {listing.calls.requests} requests that led to no end"
+    assert (
+        listing.proof.reason == f"gave up after {listing.calls.requests} requests without reaching the end of the list"
+    )
 
 
 def test_the_edges_of_a_window_belong_to_it_at_the_old_end_only():

@@ -141,8 +141,8 @@ def test_pages_of_one_item_prove_nothing_but_by_the_count():
 @pytest.mark.parametrize(
     ("total", "has_more", "reason"),
     [
-        (40, None, "the API says that there is more after 10 media, but does not send it"),
-        (None, True, "the API never says where the list ends"),
+        (40, None, "the API announces more than 10 items, but does not send the others"),
+        (None, True, "the API never reports the end of the list"),
     ],
 )
 def test_a_walk_gives_up_when_pages_bring_nothing_for_too_long(total, has_more, reason):
@@ -160,7 +160,9 @@ def test_a_walk_gives_up_after_far_more_requests_than_the_list_has_pages():
     assert isinstance(walker.see(page(8, 18), requests=most), Take)
     walker.walk.proceed()
     gave_up = walker.see(page(16, 26), requests=most + 1)
-    assert gave_up == GiveUp(f"gave up after {most + 1} requests that led to no end", out_of_requests=True)
+    assert gave_up == GiveUp(
+        f"gave up after {most + 1} requests without reaching the end of the list", out_of_requests=True
+    )
 
 
 def test_a_total_that_items_are_found_beyond_is_not_believed():

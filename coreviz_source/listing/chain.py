@@ -1,4 +1,4 @@
-"""The pages that a walk has joined so far, and whether another page joins them."""
+"""The pages that a walk has joined so far, and whether another page leaves a gap after them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from coreviz_source.listing.view import View
 class Chain:
     """Pages without a gap between them, from the start of a walk to its position.
 
-    Pages in order of creation time join by their times: the next one has to begin strictly newer than the chain
-    ended. Where the times are missing or out of order, pages join by an item that both of them show.
+    Pages that are sorted by creation time join by their times: a page has to begin strictly newer than the chain ends.
+    Where times are missing or out of order, a page joins if it shares an item with the chain.
 
     Args:
         start: The position at which the walk starts.
-        tally: Says whether the times are of no use, because only an equal count proves anything.
+        tally: Its `must_agree` is set where times cannot show whether a page joins.
     """
 
     def __init__(self, start: int, tally: Tally) -> None:
@@ -35,10 +35,10 @@ class Chain:
 
         Args:
             view: The page.
-            remembered: How many ids of the latest items to remember.
+            remembered: How many of the latest ids to keep, to find out which items are shared.
 
         Returns:
-            Whether the chain reaches further down the list than before.
+            Whether the chain now reaches further down the list.
         """
         unknown = [item for item in view.items if item.id not in self._recent_ids]
         self._remember([item.id for item in unknown], remembered)
@@ -60,7 +60,7 @@ class Chain:
             self._recent_ids.discard(self._recent.popleft())
 
     def joins(self, view: View) -> bool:
-        """Whether no item that was listed throughout can lie between the chain and a page."""
+        """Whether there is no gap before a page: no item that exists throughout the walk can be missing."""
         if view.offset == 0:
             return True
         if not view.items:
@@ -70,11 +70,11 @@ class Chain:
         return any(item.id in self._recent_ids for item in view.items)
 
     def needed_overlap(self) -> int:
-        """By how many items the next page has to overlap the chain: those of its last creation time, and one more."""
+        """How many items the next page has to share with the chain: all of the last creation time, and one more."""
         if not self._by_time or self._reached is None or self._tally.must_agree:
             return 1
         return 1 + self._ties
 
-    def is_behind(self, view: View) -> bool:
-        """Whether a page ends newer than the chain does: it is not the page of the position that was asked for."""
+    def is_repeated(self, view: View) -> bool:
+        """Whether a page ends newer than the chain: the API sent an earlier page again."""
         return self._by_time and view.last is not None and self._reached is not None and view.last > self._reached

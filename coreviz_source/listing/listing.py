@@ -1,15 +1,16 @@
-"""A listing that can be proven complete, however the server cuts its pages.
+"""A listing of a dataset, and the proof that it is complete.
 
-The API pages by offset over a list that changes while it is read, so a page boundary by itself proves nothing. One
-response does prove something: it shows a stretch of the list at one moment. Sorted by `createdAt`, newest first, it
-shows *every* item created between its first one and its last one. Two responses leave no gap between them if the
-second one begins strictly newer than the first one ended. A listing is a chain of such responses, from the head of
-the list to a response that reaches its own `total`. For that, neighbouring pages overlap by the items of the last
-`createdAt` and one more, a page that does not join the chain is asked for again further back, and at the end the
-number of distinct items is compared with `total`.
+The API pages by offset over a list that changes while it is read. Two neighbouring pages may therefore leave out an
+item, whatever their offsets say. A single response, however, shows a stretch of the list at one moment. If it is sorted
+by `createdAt`, newest first, it contains *every* item created between its first item and its last one. Two responses
+leave no gap if the second one begins strictly newer than the first one ends.
 
-Where `createdAt` is not enough (it is missing or out of order, or more items share one than a page holds), pages join
-by the items that both of them show, the whole dataset is listed, and the numbers have to be equal.
+A walk is a chain of such responses, from the head of the list to a response that reaches the reported `total`.
+Neighbouring pages share the items of the last `createdAt` and one item more. A page that leaves a gap is asked for
+again, further up the list. At the end, the number of distinct items is compared with `total`.
+
+`createdAt` may be missing or out of order, or more items may share one than a page holds. Then the whole dataset is
+listed, pages join if they share an item, and the listing is only complete if the numbers are equal.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from coreviz_source.listing.view import View
 from coreviz_source.listing.walk import LARGEST_PAGE, Ask, Decision, End, GiveUp, PageSizes, Take, Walk
 from coreviz_source.listing.window import Window
 
-#: Passes over the whole list at most. After the second one, each has to find something for another to be tried.
-MOST_PASSES = 12
+#: How many times a listing walks over the whole list at most. It stops earlier if a walk shows nothing new.
+MOST_WALKS = 12
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What a listing is worth.
+    """The result of a listing.
 
     Args:
-        complete: Whether every item that was in the window throughout the listing was listed.
-        reason: Why it is not complete, or why more was listed than the window; empty where there is nothing to say.
+        complete: Whether the listing contains every item of the window that existed throughout the listing.
+        reason: Why it is not complete, or why it covers more than the window that was asked for; otherwise empty.
     """
 
     complete: bool = False
@@ -46,21 +47,21 @@ class Proof:
 
 
 class _OutOfOrder(Exception):
-    """The API does not sort by creation time, or not finely enough to list only a part."""
+    """The order of the list does not show where a window begins and ends."""
 
 
 class Listing:
     """One listing of one dataset.
 
-    Call `open()`, set `window` if only a part is wanted, and iterate once. When the iteration is over, `proof` says
+    Call `open()`, set `window` to list only a part of the dataset, and iterate once. After the iteration, `proof` shows
     whether the listing is complete.
 
     Args:
         client: Sends the requests.
-        dataset_id: The dataset's id, in the form that the API is asked for.
+        dataset_id: The dataset's id as the API knows it.
         page_size: Media items per request.
-        threads: Where requests run; no more of them run at once than there are threads.
-        ahead: How many requests may be in flight.
+        threads: Runs the requests, at most one per thread at a time.
+        ahead: How many pages may be asked for in advance; a multiple of it where the whole list is read.
         calls: Counts the requests.
 
     Example:
@@ -89,21 +90,21 @@ class Listing:
         self.calls = calls
         self._head: View | None = None
         self._expected: int | None = None
-        #: What to list. It becomes unbounded if only the whole list can be proven complete.
+        #: The part to list. If a part cannot be proven complete, the bounds are dropped during the iteration.
         self.window = Window()
-        #: What the listing is worth; not complete before the iteration is over.
+        #: The result. It is incomplete and without a reason until the iteration ends.
         self.proof = Proof()
 
     @property
     def total(self) -> int | None:
-        """How many items the API counted last; None if it does not report it, or contradicts itself."""
+        """How many items the API counts, by its latest response; None if it reports no total or contradicts itself."""
         return self._tally.total
 
     def open(self) -> datetime:
-        """Asks for the head of the list.
+        """Asks for the first page.
 
         Returns:
-            When the listing began, by the server's clock.
+            The time at which the listing began, by the server's clock.
         """
         page = self._pages.get(Ask(0, self._sizes.limit))
         self._head = self._observe(0, page)
@@ -111,30 +112,29 @@ class Listing:
         return page.time
 
     def __iter__(self) -> Iterator[list[RawItem]]:
-        """Yields the distinct items in batches as they arrive, with those outside the window on the same pages."""
+        """Yields each item once, in one batch per page. Pages may also contain items from outside the window."""
+        remark = ""
         try:
             if not self.window.is_everything:
                 try:
                     yield from self._list_window()
                     return
                 except _OutOfOrder as reason:
-                    self.window = Window()
-                    yield from self._list_everything(f"{reason}, so everything was listed")
-                    return
-            yield from self._list_everything()
+                    self.window, remark = Window(), f"{reason}, so everything was listed"
+            yield from self._list_everything(remark)
         finally:
             self._pages.drop_prefetched()
 
     def _list_window(self) -> Iterator[list[RawItem]]:
-        """One walk, from the newest item of the window to the first page that ends older than the window."""
+        """Walks from the newest item of the window to the first page that ends with an older item than the window."""
         start = self._position_of(self.window.newest) if self.window.newest else 0
-        self._pages.start_pass(whole=False)
+        self._pages.start_walk(whole=False)
         walk = Walk(start, self._sizes, self._tally, self._expected)
         for number, view in enumerate(self._views(walk)):
             if not view.is_sorted or (number == 0 and start and not self._begins_before_window(view)):
                 raise _OutOfOrder("createdAt is not in order")
             if self._tally.must_agree:
-                raise _OutOfOrder("More media share one createdAt than a page can hold")
+                raise _OutOfOrder("more items share one createdAt than a page holds")
             yield self._tally.take_new(view)
             if self.window.oldest and view.last and view.last < self.window.oldest:
                 self.proof = Proof(complete=True)
@@ -142,10 +142,11 @@ class Listing:
         self.proof = Proof(isinstance(walk.outcome, End), _reason_of(walk))
 
     def _begins_before_window(self, view: View) -> bool:
+        """Whether the first item of a page is too new for the window, so that no item of the window precedes it."""
         return view.first is not None and self.window.newest is not None and view.first >= self.window.newest
 
     def _position_of(self, newest: datetime) -> int:
-        """The position of the last item that is not older than `newest`, by binary search; 0 if there is none."""
+        """The position of the last item that is not older than `newest`, found by binary search; 0 if there is none."""
         low, high = 0, self._expected or 0
         while low < high:
             middle = (low + high) // 2
@@ -156,42 +157,42 @@ class Listing:
                 high = middle
         return max(0, low - 1)
 
-    def _list_everything(self, remark: str = "") -> Iterator[list[RawItem]]:
-        """Walks over the whole list, until one walk reached the end and the count agrees."""
-        chained = False
-        for number in range(MOST_PASSES):
+    def _list_everything(self, remark: str) -> Iterator[list[RawItem]]:
+        """Walks over the whole list until a walk has reached its end and the count agrees."""
+        reached_end = False
+        for number in range(MOST_WALKS):
             seen_before = self._tally.seen
             total: int | None = None
-            self._pages.start_pass(whole=True)
+            self._pages.start_walk(whole=True)
             walk = Walk(0, self._sizes, self._tally, self._expected)
             for view in self._views(walk):
                 total = total if view.total is None else view.total
                 yield self._tally.take_new(view)
-                # after one walk to the end, only what was added meanwhile can be missing, and that is at the head
-                if chained and self._tally.agrees_with(total):
+                # one walk has reached the end: only items added since can be missing, and they are at the head
+                if reached_end and self._tally.agrees_with(total):
                     break
-            chained = chained or isinstance(walk.outcome, End)
-            if chained and self._tally.agrees_with(total):
+            reached_end = reached_end or isinstance(walk.outcome, End)
+            if reached_end and self._tally.agrees_with(total):
                 self.proof = Proof(complete=True, reason=remark)
                 return
             self.proof = Proof(reason=_reason_of(walk) or self._disagreement())
             if isinstance(walk.outcome, GiveUp) and walk.outcome.out_of_requests:
                 return
-            # items of one creation time in another order at each request: a pass may find nothing, and the next one may
-            in_any_order = self._tally.must_agree and self._tally.seen
-            if number and self._tally.seen == seen_before and not in_any_order:
+            # items of one creation time may change their order: the next walk may find what this one did not
+            may_be_hidden = self._tally.must_agree and self._tally.seen
+            if number and self._tally.seen == seen_before and not may_be_hidden:
                 return
 
     def _disagreement(self) -> str:
-        """Why a walk that reached the end of the list proves nothing."""
+        """Why the listing is not complete although a walk has reached the end of the list."""
         if self._tally.total is not None:
-            return f"{self._tally.seen} media were listed, but the API counts {self._tally.total}"
+            return f"{self._tally.seen} items were listed, but the API counts {self._tally.total}"
         if not self._tally.seen:
-            return "the API sends no media and no count, so nothing proves that there are none"
-        return "many media share one createdAt, and without a count nothing proves that all were listed"
+            return "the API sends neither items nor a total, so nothing proves that the dataset is empty"
+        return "many items share one createdAt, and without a total nothing proves that all of them were listed"
 
     def _views(self, walk: Walk) -> Iterator[View]:
-        """Does what a walk decides; yields the pages to take."""
+        """Carries out the decisions of a walk; yields the pages whose items are to be listed."""
         first = walk.begin()
         head, self._head = self._head, None
         if head is not None and head.offset == first.offset:
@@ -206,7 +207,7 @@ class Listing:
                 decision = self._answer(walk, decision)
 
     def _answer(self, walk: Walk, ask: Ask) -> Decision:
-        """Asks for a page; returns what the walk decides on it."""
+        """Asks for a page; returns the decision that follows."""
         try:
             page = self._pages.get(ask)
         except BadRequestError:
@@ -216,6 +217,7 @@ class Listing:
         return walk.receive(self._observe(ask.offset, page), self.calls.requests)
 
     def _observe(self, offset: int, page: Page) -> View:
+        """Every page that arrives, wanted or not, shows how large pages are and what the API counts."""
         view = View(offset, [RawItem.from_json(raw) for raw in page.items], page.total, page.has_more)
         self._sizes.observe(view)
         self._tally.observe(view)

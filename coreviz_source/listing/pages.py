@@ -1,4 +1,4 @@
-"""Requests of a listing: pages are asked for in threads, some of them before the walk needs them."""
+"""The requests of a listing. They run in threads, and some are sent before the walk needs their pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from coreviz_source.client import Calls, CorevizClient, Page
 from coreviz_source.listing.walk import Ask
 
-#: Pages of a whole listing that may wait to be read, for each request that may be in flight.
+#: How many pages may be in flight or wait to be read, per parallel request, where the whole list is read.
 BUFFERED = 4
 
 
@@ -16,9 +16,9 @@ class Pages:
 
     Args:
         client: Sends the requests.
-        dataset_id: The dataset's id, in the form that the API is asked for.
-        threads: Where requests run; no more of them run at once than there are threads.
-        ahead: How many requests may be in flight.
+        dataset_id: The dataset's id as the API knows it.
+        threads: Runs the requests, at most one per thread at a time.
+        ahead: How many pages may be asked for in advance; a multiple of it where the whole list is read.
         calls: Counts the requests.
     """
 
@@ -34,21 +34,21 @@ class Pages:
         self._buffered = 1
         self._reach = 1
 
-    def start_pass(self, whole: bool) -> None:
-        """Sets how far pages are asked for in advance.
+    def start_walk(self, whole: bool) -> None:
+        """Sets how many pages are asked for in advance.
 
         Args:
-            whole: Whether all pages will be needed. If they will not, one page is asked for at first, then two,
-                then four, so that a short window costs few requests beyond its edge.
+            whole: Whether the whole list will be read. If not, the number starts at one and doubles with each page,
+                so that a short window costs few requests for pages outside it.
         """
         self._buffered = BUFFERED if whole else 1
         self._reach = self._ahead * BUFFERED if whole else 1
 
     def get(self, ask: Ask) -> Page:
-        """Waits for the page at an offset.
+        """Waits for a page and returns it; asks for the following pages where they are known.
 
         Raises:
-            CorevizError: The API does not send it.
+            CorevizError: The request failed.
         """
         if ask.drop_prefetched:
             self.drop_prefetched()
@@ -63,7 +63,7 @@ class Pages:
 
     def _prefetch(self, ask: Ask) -> None:
         """Asks for the pages that will follow this one."""
-        # without a total, what is asked for in advance may lie behind the end of the list
+        # without a total these pages may lie past the end of the list, so there are fewer of them
         most = self._ahead * (1 if ask.total is None else self._buffered)
         for number in range(1, min(self._reach, most)):
             offset = ask.offset + number * ask.step
@@ -74,7 +74,7 @@ class Pages:
         self._reach *= 2
 
     def drop_prefetched(self) -> None:
-        """Gives up the pages that were asked for in advance; requests that did not start are not sent."""
+        """Discards the pages that were asked for in advance, and cancels the requests that have not started."""
         for page in self._prefetched.values():
             page.cancel()
         self._prefetched.clear()

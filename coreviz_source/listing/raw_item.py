@@ -1,4 +1,4 @@
-"""One media item or folder as the API sent it, with the few fields that are read before anything is decoded."""
+"""One media item or folder as the API sent it, and the few fields that are read without decoding the rest."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from coreviz_source.values import canonical_id, decode_json, parse_timestamp, pl
 
 
 class RawItem(msgspec.Struct, gc=False):
-    """One item of a listing: its raw JSON, and what has to be known of it before it becomes rows.
+    """One item of a listing, from the response that contains it to the rows that are built from it.
 
-    Listings make it with `RawItem.from_json(raw)`; a test that only needs rows writes `RawItem("id", raw, "hash")`.
+    A listing reads it from JSON: `RawItem.from_json(raw)`. To build rows, three values are enough:
+    `RawItem("id", raw, "hash")`.
 
     Args:
-        id: The canonical id. An item without a usable id gets one that is made from its content.
-        raw: The JSON of the item, byte for byte as the API sent it.
-        content_hash: The hash that is stored with the item's rows, in hexadecimal; empty until the item is compared.
-        created_at: When the item was created, None if it does not say so in a usable way.
-        is_folder: Whether the item is a folder and not a media item.
-        is_deleted: Whether the item's status is "deleted".
+        id: The canonical id.
+        raw: The item's JSON, byte for byte as the API sent it.
+        content_hash: The hash that is stored with the item's rows, in hexadecimal. It is empty until the item was
+            compared and turned out to be new or changed.
+        created_at: When the item was created; None if it has no usable time. A time without a zone is taken as UTC.
+        is_folder: Whether the item is a folder, not a media item.
+        is_deleted: Whether the item's status is the string "deleted".
     """
 
     id: str
@@ -34,7 +36,7 @@ class RawItem(msgspec.Struct, gc=False):
 
     @classmethod
     def from_json(cls, raw: bytes) -> RawItem:
-        """Reads the few fields from an item's JSON; most of the JSON is skipped, not decoded."""
+        """Reads an item's JSON. The parser skips all fields but these few."""
         item_id: object
         created_at: datetime | None
         try:
@@ -51,12 +53,12 @@ class RawItem(msgspec.Struct, gc=False):
 
     @property
     def key(self) -> int:
-        """The hash of the id. A listing remembers it for each item: it is a fraction of the id's size."""
+        """The hash of the id. A listing remembers it instead of the id because it needs less memory."""
         return text_hash(self.id)
 
 
 class _Head(msgspec.Struct):
-    """The fields that are read. A `status` of another type than a string must not send the item the slow way."""
+    """The fields to read. `status` may be of any type, so that an odd one does not make the item slow to read."""
 
     id: str
     createdAt: datetime | None = None
@@ -68,7 +70,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 
 def _usable_id(item_id: object, raw: bytes) -> str:
-    """The canonical id of an item; if it has none that can be used, an id made from the item's content."""
+    """The canonical id of an item. An item without a usable id gets one that is made from its content."""
     if isinstance(item_id, str) and item_id:
         return canonical_id(plain_text(item_id))
     if type(item_id) is int:

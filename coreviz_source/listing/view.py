@@ -1,4 +1,4 @@
-"""One page of the list, as it was at one moment."""
+"""One page of the list as it was at one moment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from coreviz_source.listing.raw_item import RawItem
 
 
 class View:
-    """A stretch of the list at one moment: what one response showed.
+    """A stretch of the list at one moment: the content of one response.
 
     Args:
         offset: The position that was asked for.
         items: The items of the page, in the order of the response.
-        total: How many items the API counts, None if the response does not say.
-        has_more: Whether more items follow according to the API, None if the response does not say.
+        total: How many items the API counts; None if the response does not contain it.
+        has_more: Whether more items follow, according to the API; None if the response does not contain it.
     """
 
     __slots__ = ("end", "has_more", "is_sorted", "items", "offset", "total")

@@ -1,6 +1,6 @@
 """The decisions of a walk down the list: which page to ask for, whether it joins, whether the list ends.
 
-Nothing here sends a request or waits. Pages go in, decisions come out.
+This module sends no request and starts no thread. Pages go in, decisions come out.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from coreviz_source.listing.chain import Chain
 from coreviz_source.listing.tally import Tally
 from coreviz_source.listing.view import View
 
-#: Pages in a row without anything new before the walk gives up.
+#: How many pages in a row may show nothing new; after one more, the walk gives up.
 MOST_BARREN = 3
-#: The largest `limit` that is tried, to see more items of one `createdAt` in one response than usual pages hold.
+#: The largest `limit` to try where more items share one `createdAt` than a page holds.
 LARGEST_PAGE = 1000
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask for the page at an offset, then call `receive`, or `refused` if the API answers that it is a bad request.
+    """Ask for a page, then call `receive` with it; call `refused` if the API rejects the request.
 
     Args:
         offset: The position of the page's first item.
         limit: How many items to ask for.
-        step: How far apart the pages are that will probably be asked for next; 0 if that is not known.
-        total: How many items the API counts, if it does: there is no page behind them.
+        step: The distance between this page, the next one, and so on, where the walk can foresee it; otherwise 0.
+        total: How many items the API counts, so that no page starts after them; None if it is not known.
         drop_prefetched: Whether pages that were asked for in advance may be outdated.
-        may_be_refused: Whether the walk can do without the page.
+        may_be_refused: Whether the walk can go on without this page.
     """
 
     offset: int
@@ -42,7 +42,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Take:
-    """A page joins the ones before it: take its items, then call `proceed`.
+    """List the items of a page that joins the ones before it, then call `proceed`.
 
     Args:
         view: The page.
@@ -53,16 +53,16 @@ class Take:
 
 @dataclass(frozen=True)
 class End:
-    """The walk reached the end of the list without a gap."""
+    """Stop: the walk reached the end of the list without a gap."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The walk did not reach the end of the list.
+    """Stop: the walk cannot reach the end of the list.
 
     Args:
-        reason: Why, as a part of a sentence.
-        out_of_requests: Whether so many requests were sent that another walk is not worth trying.
+        reason: Why not, in words that fit into a sentence.
+        out_of_requests: Whether the listing has sent so many requests that no other walk should follow.
     """
 
     reason: str
@@ -74,13 +74,13 @@ Decision: TypeAlias = Ask | Take | End | GiveUp
 
 @dataclass
 class PageSizes:
-    """How large the pages are; what one walk found out about the server holds for the next one.
+    """How large the pages of a listing are. Each walk starts with what the walks before it learned.
 
     Args:
         limit: How many items to ask for.
-        largest: The largest `limit` that may be tried.
-        capacity: The most items that one response has shown.
-        overlap: By how many items pages overlap at least.
+        largest: The largest `limit` to try.
+        capacity: The largest number of items in one response so far.
+        overlap: The smallest number of items that neighbouring pages share.
     """
 
     limit: int
@@ -89,29 +89,29 @@ class PageSizes:
     overlap: int = 2
 
     def observe(self, view: View) -> None:
-        """Notes how many items a response shows."""
+        """Adjusts the capacity to a page that was received."""
         self.capacity = max(self.capacity, len(view.items))
 
 
 class _Awaited(Enum):
-    """What the page is for that was asked for."""
+    """The purpose of the page that was asked for."""
 
     FIRST = auto()
     NEXT = auto()
     LARGER = auto()
-    BEHIND_THE_END = auto()
+    PAST_THE_END = auto()
 
 
 class Walk:
-    """One walk down the list, page by page, each joined to the ones before it.
+    """One walk down the list, from page to page without a gap.
 
-    Start with `begin()`, and do what each decision says. `outcome` is the last decision, once there is none to follow.
+    The caller starts with `begin()` and carries out each decision until it is an `End` or a `GiveUp`.
 
     Args:
         start: The position of the first item.
-        sizes: How large the pages are.
-        tally: The items that were taken; every page has to be noted there before it is received.
-        expected: How many items the list probably has, None if that is not known.
+        sizes: The sizes of the pages. `sizes` and `tally` have to observe a page before the walk receives it.
+        tally: The items that were listed so far.
+        expected: How many items the list probably has; None if it is not known.
     """
 
     def __init__(self, start: int, sizes: PageSizes, tally: Tally, expected: int | None = None) -> None:
@@ -123,44 +123,45 @@ class Walk:
         self._latest = View(start, [])
         self._barren = 0
         self._claim: Literal["end", "more", "unknown"] = "unknown"
-        # of the request whose page is awaited
+        # the latest request, and the state in which it was made
         self._asked = Ask(start, sizes.limit)
         self._capacity = 0
         self._overlap = 0
         self._back = 0
+        #: The last decision; None while the walk goes on.
         self.outcome: End | GiveUp | None = None
 
     def begin(self) -> Ask:
-        """The first decision: to ask for the first page."""
+        """Returns the first decision: to ask for the page at the start."""
         return self._asked
 
     def receive(self, view: View, requests: int) -> Decision:
-        """Decides on the page that was asked for.
+        """Decides what to do with the page that was asked for.
 
         Args:
             view: The page.
-            requests: How many requests were sent so far.
+            requests: How many requests the listing has sent so far.
         """
         if self._awaited is _Awaited.NEXT:
             return self._receive_next(view, requests)
         if self._awaited is _Awaited.LARGER:
             return self._receive_larger(view)
-        if self._awaited is _Awaited.BEHIND_THE_END:
+        if self._awaited is _Awaited.PAST_THE_END:
             return self._go_on() if self._tally.brings_new(view) else self._finish(End())
         return self._take(view)
 
     def refused(self) -> Decision:
-        """Decides what to do without the page that was asked for."""
+        """Decides what to do after the API rejected a request that may be refused."""
         self._sizes.largest = self._sizes.limit
         return self._rely_on_count()
 
     def proceed(self) -> Decision:
-        """Decides what follows the page that was just taken."""
+        """Decides what to do after the items of a page were listed."""
         if self._claim == "end" and self._barren >= (2 if self._tally.total is None else 1):
             if not self._latest.has_more:
                 return self._finish(End())
-            # a response that was cut short may have hidden what follows
-            return self._ask(_Awaited.BEHIND_THE_END, Ask(self._latest.end, self._sizes.limit))
+            # `hasMore` contradicts the total: a response that was cut short may have hidden some items
+            return self._ask(_Awaited.PAST_THE_END, Ask(self._latest.end, self._sizes.limit))
         return self._go_on()
 
     def _ask(self, awaited: _Awaited, ask: Ask) -> Ask:
@@ -179,24 +180,24 @@ class Walk:
         return outcome
 
     def _claim_of(self, view: View) -> Literal["end", "more", "unknown"]:
-        """What a page claims to follow it. An end is believed once asking on has brought nothing new."""
+        """What a page claims to follow it. The walk believes an end after another page has shown nothing new."""
         total = self._tally.believed(view)
         if total is not None and view.end < total:
             return "more"
-        if self._chain.is_behind(view):
+        if self._chain.is_repeated(view):
             return "unknown"
         if total is not None:
             return "end" if view.end == total or not view.items else "unknown"
         return "unknown" if view.has_more or 0 < self._sizes.capacity <= len(view.items) else "end"
 
     def _go_on(self) -> Decision:
-        """Asks for the page that follows, or gives up after too many pages without anything new."""
+        """Asks for the following page, or gives up after too many pages without anything new."""
         if self._barren > MOST_BARREN:
             return self._finish(
                 GiveUp(
-                    f"the API says that there is more after {self._chain.position} media, but does not send it"
+                    f"the API announces more than {self._chain.position} items, but does not send the others"
                     if self._claim == "more"
-                    else "the API never says where the list ends"
+                    else "the API never reports the end of the list"
                 )
             )
         self._capacity = self._sizes.capacity
@@ -216,12 +217,12 @@ class Walk:
         return self._take(view) if self._chain.joins(view) else self._rely_on_count()
 
     def _rely_on_count(self) -> Decision:
-        """Goes on although more items share a creation time than a page holds: only the count can tell the end."""
+        """Goes on although the items of one creation time fill a page: from now on, only an equal count is a proof."""
         self._tally.must_agree = True
         return self._ask_next(1)
 
     def _ask_next(self, needed: int) -> Decision:
-        """Asks for the page that overlaps the chain by at least as many items as needed."""
+        """Asks for the page that shares at least `needed` items with the chain, as far as pages are large enough."""
         capacity = self._capacity
         if needed <= capacity // 4:
             self._sizes.overlap = max(self._sizes.overlap, needed)
@@ -241,22 +242,22 @@ class Walk:
     def _receive_next(self, view: View, requests: int) -> Decision:
         joins = self._joins(view)
         if requests > self._most_requests():
-            return self._finish(GiveUp(f"gave up after {requests} requests that led to no end", out_of_requests=True))
+            return self._finish(GiveUp(f"gave up after {requests} requests without reaching the end of the list", True))
         if joins:
             return self._take(view)
-        # the page at 0 joins in any case, so going back ends there at the latest
+        # the page at offset 0 always joins, so the walk goes back to it at most
         offset = max(0, self._asked.offset - self._back)
         self._back *= 2
         return self._ask(_Awaited.NEXT, Ask(offset, self._sizes.limit, drop_prefetched=True))
 
     def _joins(self, view: View) -> bool:
         if view.offset and not self._overlap:
-            # pages of one item cannot overlap
+            # pages of a single item share none, so nothing shows whether this one joins
             self._tally.must_agree = True
             return True
         return self._chain.joins(view)
 
     def _most_requests(self) -> float:
-        """Far more requests than the items of the list fill pages: a server that needs them never comes to an end."""
+        """The number of requests after which the walk gives up: far more than the list has pages."""
         pages = (self._expected or self._tally.seen) / max(1, self._sizes.capacity - 1)
         return 200 + 15 * pages

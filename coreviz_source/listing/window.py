@@ -8,11 +8,11 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Window:
-    """A half-open range of creation times.
+    """A range of creation times.
 
     Args:
-        oldest: The oldest creation time in the window; None for no bound.
-        newest: The first creation time after the window, itself excluded; None for no bound.
+        oldest: Where the window begins; this time is in the window. None for no bound.
+        newest: Where the window ends; this time is not in the window. None for no bound.
     """
 
     oldest: datetime | None = None
@@ -20,11 +20,11 @@ class Window:
 
     @property
     def is_everything(self) -> bool:
-        """Whether the window has no bound, so that it covers the whole dataset."""
+        """Whether the window covers the whole dataset because it has no bounds."""
         return self.oldest is None and self.newest is None
 
     def contains(self, created_at: datetime | None) -> bool:
-        """Whether an item with this creation time is in the window; without one, it is in the unbounded window only."""
+        """Whether a creation time is in the window. None, an unknown time, is only in the window without bounds."""
         if created_at is None:
             return self.is_everything
         return (self.oldest is None or created_at >= self.oldest) and (self.newest is None or created_at < self.newest)
