@@ -572,3 +572,4 @@ def test_an_item_is_deleted_by_that_one_status_alone_however_it_is_read(status, 
         assert item.is_deleted is deleted
         assert item.content_hash == ""
     assert not RawItem.from_json(b'{"id": "a"}').is_deleted
+    assert not RawItem.from_json(b'{"id": "a", "status": "\xff"}').is_deleted

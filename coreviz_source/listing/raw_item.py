@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -41,15 +40,16 @@ class RawItem(msgspec.Struct, gc=False):
         created_at: datetime | None
         try:
             head = _HEAD.decode(raw)
-            item_id, created_at, kind, status = head.id, head.createdAt, head.type, head.status
+            item_id, created_at, kind = head.id, head.createdAt, head.type
+            is_deleted = bytes(head.status) == b'"deleted"'
             if created_at is not None and created_at.tzinfo is None:
                 created_at = created_at.replace(tzinfo=timezone.utc)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             sent = decode_json(raw)
             sent = sent if isinstance(sent, dict) else {}
-            item_id, kind, status = sent.get("id"), sent.get("type"), sent.get("status")
-            created_at = parse_timestamp(sent.get("createdAt"))
-        return cls(_usable_id(item_id, raw), raw, "", created_at, kind == "folder", status == "deleted")
+            item_id, created_at, kind = sent.get("id"), parse_timestamp(sent.get("createdAt")), sent.get("type")
+            is_deleted = sent.get("status") == "deleted"
+        return cls(_usable_id(item_id, raw), raw, "", created_at, kind == "folder", is_deleted)
 
     @property
     def key(self) -> int:
@@ -58,12 +58,12 @@ class RawItem(msgspec.Struct, gc=False):
 
 
 class _Head(msgspec.Struct):
-    """The fields to read. `status` may be of any type, so that an odd one does not make the item slow to read."""
+    """The fields to read. `status` is not decoded: whatever it contains must not make the item unreadable."""
 
     id: str
     createdAt: datetime | None = None
     type: str | None = None
-    status: Any = None
+    status: msgspec.Raw = msgspec.Raw()
 
 
 _HEAD = msgspec.json.Decoder(_Head)
