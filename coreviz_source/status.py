@@ -177,7 +177,7 @@ def _account(settings: Settings) -> tuple[dict[str, str | None] | None, str]:
 
 
 def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:
-    mode, span = plan(settings, last, now)
+    mode, window = plan(settings, last, now)
     if mode == "sample":
         return f"lists at most {settings.max_media} media"
     if mode == "slice":
@@ -185,9 +185,9 @@ def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> st
     if pending:
         return "lists everything, because a run was interrupted"
     if mode == "window":
-        assert span.oldest is not None and last.complete is not None
+        assert window.oldest is not None and last.complete is not None
         due = _moment(last.complete + settings.reconcile_every)
-        return f"lists media created since {_moment(span.oldest)}; from {due} on everything"
+        return f"lists media created since {_moment(window.oldest)}; from {due} on everything"
     if settings.resync:
         return "loads everything again, because of resync"
     if last.complete is None:
