@@ -22,7 +22,7 @@ from filelock import FileLock
 import coreviz_source
 from coreviz_source.cli import main
 from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
-from coreviz_source.describe import as_json
+from coreviz_source.commands.schema import as_json
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import TABLES
 from tests import hostile

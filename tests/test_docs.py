@@ -16,7 +16,7 @@ import pytest
 
 from coreviz_source.cli import main as command
 from coreviz_source.cli.options import SETTINGS, WAREHOUSE
-from coreviz_source.describe import markdown, mermaid, text
+from coreviz_source.commands.schema import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES

@@ -10,9 +10,9 @@ import pytest
 
 import coreviz_source.runner
 from coreviz_source import sync
+from coreviz_source.commands.status import Status, read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import DatasetReport
-from coreviz_source.status import Status, read_status
 from coreviz_source.tables import BY_NAME
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
 from tests.test_crash import killed

@@ -33,8 +33,8 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
     from coreviz_source.errors import ConfigurationError
 
     try:
+        from coreviz_source.commands.demo import DATABASE
         from coreviz_source.dashboard import serve
-        from coreviz_source.demo import DATABASE
 
         if demo:
             # by its full path: dlt remembers where it last saw a pipeline's file

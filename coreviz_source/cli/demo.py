@@ -17,6 +17,6 @@ def command(media: int, generation: str) -> None:
 
     Needs no account and no network: a stand-in server on this machine speaks the API.
     """
-    from coreviz_source.demo import run
+    from coreviz_source.commands.demo import run
 
     sys.exit(run(media, int(generation)))

@@ -34,8 +34,8 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     also the lines of its runs. Asks the API nothing and changes nothing there: the next sync brings back what the API
     still has, so delete it in Studio first. Other machines that load into this warehouse keep their own packages.
     """
-    from coreviz_source.forget import REMAINS, Subject, find_rows, forget
-    from coreviz_source.status import location
+    from coreviz_source.commands.forget import REMAINS, Subject, find_rows, forget
+    from coreviz_source.commands.status import location
 
     subject = Subject(_ids(dataset_ids), _ids(media_ids))
     found = find_rows(pipeline, subject)

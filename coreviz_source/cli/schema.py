@@ -18,7 +18,7 @@ Examples:
 )
 def command(form: str) -> None:
     """Print the tables and their columns. Asks nobody: needs neither key nor network."""
-    from coreviz_source import describe
+    from coreviz_source.commands import schema as describe
 
     forms = {"markdown": describe.markdown, "json": describe.as_json, "mermaid": describe.mermaid}
     click.echo(forms.get(form, describe.text)(), nl=False)

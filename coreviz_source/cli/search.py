@@ -28,7 +28,7 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
     """Print the captions that match TEXT, those of the newest media first. Reads the warehouse alone."""
     from dataclasses import asdict
 
-    from coreviz_source.search import search
+    from coreviz_source.commands.search import search
 
     found = search(pipeline, " ".join(text), limit)
     if as_json:

@@ -15,7 +15,7 @@ from coreviz_source.cli.options import settings, warehouse
 if TYPE_CHECKING:
     import dlt
 
-    from coreviz_source.status import DatasetStatus
+    from coreviz_source.commands.status import DatasetStatus
 
 EXAMPLES = """\b
 Examples:
@@ -33,7 +33,7 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
 
     Works without a key and without a network; then it does not say which datasets left the account.
     """
-    from coreviz_source.status import read_status
+    from coreviz_source.commands.status import read_status
 
     status = read_status(pipeline, **arguments)
     if as_json:
