@@ -21,9 +21,9 @@ from filelock import FileLock
 
 import coreviz_source
 from coreviz_source.cli import main
-from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
 from coreviz_source.commands.schema import as_json
 from coreviz_source.local_studio import Studio
+from coreviz_source.settings import SETTINGS, WAREHOUSE
 from coreviz_source.tables import TABLES
 from tests import hostile
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
@@ -98,8 +98,8 @@ def test_the_help_names_the_variable_of_every_setting_and_shows_examples():
     def said(*arguments):
         return re.sub(r"\s+", " ", CliRunner().invoke(main, [*arguments, "--help"]).output)
 
-    for name, _, _ in (*SETTINGS, *WAREHOUSE):
-        assert f"[{variable(name)}]" in said("sync"), name
+    for setting in (*SETTINGS, *WAREHOUSE):
+        assert f"[{setting.variable}]" in said("sync"), setting.name
     for name in set(main.commands) - {"demo"}:
         assert f"coreviz-source {name}" in said(name), name
     assert "[sources.coreviz] in .dlt/config.toml" in said()

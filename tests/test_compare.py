@@ -13,8 +13,9 @@ import pytest
 from coreviz_source.changes import Changes, Fingerprint, Mode, plan
 from coreviz_source.errors import SafetyError
 from coreviz_source.listing import Item, Span
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import Known, LastRuns
-from coreviz_source.settings import Settings, resolve
+from coreviz_source.settings import Settings
 from coreviz_source.tables import TABLES
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)

@@ -17,9 +17,9 @@ import duckdb
 import pytest
 import yaml
 
-from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
 from coreviz_source.errors import SEVERITY
 from coreviz_source.local_studio import Studio
+from coreviz_source.settings import SETTINGS, WAREHOUSE
 from tests.docs import ROOT, blocks
 from tests.scenario import frozen, media_of
 from tests.test_cli import command  # noqa: F401
@@ -132,7 +132,7 @@ def test_the_workflow_is_one_and_its_variables_are_ours():
     install, run = workflow["jobs"]["sync"]["steps"][-2:]
     assert install["run"] == "pip install '.[postgres]'"
     assert run["run"] == "coreviz-source sync"
-    ours = {variable(name) for name, *_ in (*SETTINGS, *WAREHOUSE)}
+    ours = {setting.variable for setting in (*SETTINGS, *WAREHOUSE)}
     assert set(run["env"]) - ours == {"DESTINATION__POSTGRES__CREDENTIALS"}
 
 

@@ -107,7 +107,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
     kept, left = library.datasets
     with Studio(library) as studio:
         assert [d.next_run for d in status_of(pipeline, studio).datasets] == [
-            "lists everything, because that was never done to the end"
+            "lists everything, because no complete listing was ever finished"
         ] * 2
         assert not Path(str(pipeline.working_dir)).parents[1].joinpath("library.duckdb").exists()
         run_sync(pipeline, studio)
