@@ -131,7 +131,7 @@ def test_the_command_asks_before_it_erases(monkeypatch):
     done = CliRunner().invoke(main, ["forget", "--dataset-ids", dataset, "--yes", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rows"]["media"] == 20
-    assert "COPY FROM DATABASE" in done.stderr and "brings back" in done.stderr
+    assert "COPY FROM DATABASE" in done.stderr and "next sync loads again" in done.stderr
     assert not any(dataset in row for rows in everything(path).values() for row in rows)
     # what the help of DuckDB's file says: only a copy is free of the bytes
     with duckdb.connect() as database:

@@ -182,6 +182,25 @@ def test_a_key_that_only_the_section_of_the_running_pipeline_has_is_enough(confi
         assert_mirror(pipeline, truth_of(studio))
 
 
+def test_the_section_of_the_pipeline_also_wins_among_settings_that_exclude_each_other(configured):
+    shared = f'[sources.coreviz]\norganization_ids = ["{SECOND}"]\n'
+    configured(
+        f'{shared}[nightly.sources.coreviz]\ndataset_ids = ["{FIRST}"]\n',
+        '[sources.coreviz]\napi_key = "k"\n[nightly.sources.coreviz]\ntoken = "t"\n',
+    )
+    found = resolve(pipeline_name="nightly")
+    assert (found.dataset_ids, found.organization_ids, found.api_key, found.token) == ((FIRST,), (), "", "t")
+    found = resolve(pipeline_name="daily")
+    assert (found.dataset_ids, found.organization_ids, found.api_key, found.token) == ((), (SECOND,), "k", "")
+
+
+def test_a_wrong_argument_is_refused_when_the_source_is_built_whatever_other_pipelines_have(configured):
+    configured(secrets='[elsewhere.sources.coreviz]\napi_key = "k"\n')
+    for wrong in ({"lookback": "soon"}, {"api_key": "k", "token": "t"}):
+        with pytest.raises(ConfigurationError):
+            coreviz(**wrong)
+
+
 def test_without_a_key_anywhere_a_source_is_refused_when_it_is_built(configured):
     configured('[sources.coreviz]\nlookback = "3d"\n')
     with pytest.raises(AuthenticationError):

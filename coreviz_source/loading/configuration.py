@@ -90,8 +90,12 @@ def resolve(
         )
     given = _present(arguments)
     configured = _configured(CorevizConfiguration, given, pipeline_name)
+    own = configured
+    if any(configured.keys() >= set(pair) for pair in EXCLUSIVE):
+        shared = _configured(CorevizConfiguration, given, "")
+        own = {name: value for name, value in configured.items() if shared.get(name) != value}
     variables = _present({name: os.environ.get(variable) for name, variable in _SECRETS.items()})
-    return check_settings({**given, **configured, **_chosen(given, configured, variables)}, keyless=keyless)
+    return check_settings({**given, **configured, **_chosen(given, own, configured, variables)}, keyless=keyless)
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,11 +104,14 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _configured(spec: type[BaseConfiguration], given: Mapping[str, Any], pipeline_name: str | None) -> dict[str, Any]:
-    """What dlt's configuration has of the settings that were not given."""
+    """What dlt's configuration has of the settings that were not given.
+
+    The section of a pipeline is left out if its name is empty.
+    """
     # a setting that another one excludes is not looked up: in a vault, that would be a request
     settled = {name: None for pair in EXCLUSIVE if not given.keys().isdisjoint(pair) for name in pair}
     try:
-        with inject_section(ConfigSectionContext(pipeline_name=pipeline_name)):
+        with inject_section(ConfigSectionContext(pipeline_name=pipeline_name), merge_existing=pipeline_name != ""):
             _check_names(Container()[ConfigSectionContext].pipeline_name)
             found = resolve_configuration(
                 spec(), sections=("sources", SECTION), explicit_value={**settled, **dict(given)}
@@ -156,6 +163,9 @@ class SourceSettings:
         # dlt injects the name of the active pipeline, which is not always the one that runs the source later
         self._built_for = Container()[ConfigSectionContext].pipeline_name
         self._built: Settings | None = None
+        given = _present(arguments)
+        # wrong arguments are wrong for every pipeline
+        check_settings({**given, **_chosen(given)}, keyless=True)
         try:
             self._built = resolve(self._arguments)
         except CorevizError:
@@ -163,8 +173,8 @@ class SourceSettings:
                 raise
             # another pipeline's section may have what is missing: whether it does is known when it runs
 
-    def of(self, pipeline_name: str) -> Settings:
-        """The settings for a run of a pipeline.
+    def of(self, pipeline_name: str | None) -> Settings:
+        """The settings for a run of a pipeline, or without one.
 
         Raises:
             ConfigurationError: A value is wrong.
