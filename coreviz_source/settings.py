@@ -56,7 +56,7 @@ class Setting:
         check: Turns a value into its final type, or raises an error that names the setting.
         default: The value if none is given, as a user would write it; None if there is none.
         absent: The final value if none is given and there is no default.
-        otherwise: What holds if none is given and there is no default, in words.
+        otherwise: What applies if none is given and there is no default, in words.
         example: A value to show in `.dlt/config.toml` where there is no default.
         choices: The only values, if they are few.
         secret: Whether its value must not be shown.

@@ -177,7 +177,7 @@ def test_a_terminal_shows_a_table_in_colors_unless_they_are_not_wanted(colors):
         assert word in said, said
     assert bool(re.search(ESCAPE + r"\[(\d+;)*3[0-9]m", said)) is colors
     # the last table stays: both datasets are done
-    assert said[said.rindex("a second") :].count("✓") == 2
+    assert said[said.rindex("per second") :].count("✓") == 2
 
 
 def test_a_dry_run_says_what_the_next_run_then_does_and_writes_nothing(command):

@@ -77,7 +77,7 @@ def test_every_command_of_the_page_does_what_it_says(command, hook):  # noqa: F8
             else:
                 done = shell(block, studio)
                 assert done.returncode == 0, done.stderr
-                assert "0 new, 0 changed, 0 gone" in done.stdout
+                assert "0 new, 0 changed, 0 deleted" in done.stdout
                 shutil.move("moved.duckdb", "coreviz_library.duckdb")
     with duckdb.connect("coreviz_library.duckdb") as database:
         for statement in blocks(PAGE, "sql"):

@@ -111,8 +111,8 @@ class Screen:
         # the only column that gets narrower with the terminal
         table.add_column("dataset", min_width=8)
         table.add_column("", no_wrap=True)
-        for name in ("listed", "new", "changed", "gone", "rows", "a second", "left"):
-            table.add_column(name if self._console.width >= 100 else name.replace("a second", "/s"), justify="right")
+        for name in ("listed", "new", "changed", "deleted", "rows", "per second", "left"):
+            table.add_column(name if self._console.width >= 100 else name.replace("per second", "/s"), justify="right")
         # at the end, all rows are drawn above the prompt
         hidden = 0 if self._over else max(0, len(reports) - max(1, self._console.height - 4))
         if hidden:

@@ -98,7 +98,7 @@ def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
     rows = sum(dataset.rows.values())
     _echo(
         f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''}  {dataset.outcome}: "
-        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} gone; "
+        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} deleted; "
         f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
         err=to_stderr,
     )
