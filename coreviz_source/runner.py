@@ -28,12 +28,12 @@ from coreviz_source.errors import (
     find_kind,
     is_out_of_memory,
 )
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
 from coreviz_source.resources import table_resources
-from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
@@ -81,7 +81,7 @@ def sync(
     began = time.perf_counter()
     say = progress or (lambda _: None)
     try:
-        settings = resolve(**arguments)
+        settings = resolve(arguments, pipeline_name=pipeline.pipeline_name)
         with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
                 locks.take_working_directory()

@@ -15,8 +15,9 @@ from coreviz_source.errors import SafetyError
 from coreviz_source.listing.listing import Proof
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import Known, LastRuns
-from coreviz_source.settings import Settings, resolve
+from coreviz_source.settings import Settings
 from coreviz_source.tables import TABLES
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)

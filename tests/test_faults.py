@@ -16,10 +16,10 @@ from coreviz_source.client import ATTEMPTS, LONGEST_WAIT, Calls, CorevizClient, 
 from coreviz_source.errors import ApiUnavailableError, CorevizError
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
 from coreviz_source.rows import media_rows
-from coreviz_source.settings import resolve
 from coreviz_source.values import DEEPEST, canonical_id, decode_json
 from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run_sync, truth_of
 from tests.warehouse import read
@@ -42,7 +42,7 @@ def studio() -> Iterator[Studio]:
 
 
 def client_of(studio: Studio) -> CorevizClient:
-    return CorevizClient(resolve(base_url=studio.url, api_key=studio.key))
+    return CorevizClient(resolve({"base_url": studio.url, "api_key": studio.key}))
 
 
 def changed(library: Library, dice: random.Random) -> None:

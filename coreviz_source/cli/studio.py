@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 
 import click
@@ -39,7 +38,7 @@ def command(
     live: float | None,
     latency: float,
 ) -> None:
-    """Serve a generated library on this machine until it is stopped: a stand-in for the CoreViz service.
+    """Serve a generated library on this machine until stopped: a stand-in for the CoreViz service.
 
     Clients can change the library over HTTP. Prints one line to stdout: the address, the key and the ids of the
     datasets, separated by spaces.
@@ -47,8 +46,9 @@ def command(
     try:
         from coreviz_source.local_studio import Library, Studio
     except ImportError:
-        click.echo("The local Studio needs the extra `demo`: pip install 'coreviz-source[demo]'", err=True)
-        sys.exit(2)
+        from coreviz_source.loading.configuration import missing_extra
+
+        raise missing_extra("The local Studio", "demo") from None
     library = Library.generate(media, datasets, seed, organizations=organizations)
     changing = library.live(live) if live else contextlib.nullcontext()
     try:
@@ -65,7 +65,7 @@ def command(
     with server as running, changing:
         click.echo(f"{running.url} {running.key} {' '.join(library.datasets)}")
         click.echo(
-            f"Serving {media} media items in {datasets} datasets; Ctrl-C stops it. In another shell:\n"
+            f"Serving {media} media items in {datasets} datasets until Ctrl-C. In another shell:\n"
             f"  export COREVIZ_API_KEY={running.key} SOURCES__COREVIZ__BASE_URL={running.url}\n"
             f"  coreviz-source sync",
             err=True,
