@@ -49,6 +49,8 @@ class CorevizConfiguration(BaseConfiguration):
     max_media: Optional[int] = None
     resync: bool = False
     ignored_fields: Optional[Any] = None
+    organization_ids: Optional[Any] = None
+    token: Optional[TSecretStrValue] = None
 
     __section__ = "coreviz"
 
@@ -74,6 +76,10 @@ class Settings:
     resync: bool
     ignored_fields: tuple[str, ...]
     """API names, dotted where they are inside frames, captions or objects."""
+    organization_ids: tuple[str, ...] = ()
+    """As given; empty: every organization of the account."""
+    token: str = field(default="", repr=False)
+    """A session token, sent instead of the key; empty: none."""
 
     @property
     def sliced(self) -> bool:
@@ -194,9 +200,10 @@ def _checked(found: CorevizConfiguration, keyless: bool) -> Settings:
         raise ConfigurationError(f"deletes is {found.deletes!r}; it is either 'hard' or 'soft'.")
     if not isinstance(found.max_deletes, (int, float)) or not 0 <= found.max_deletes <= 1:
         raise ConfigurationError(f"max_deletes is {found.max_deletes!r}; it is a share between 0 and 1.")
+    token = (found.token or os.environ.get("COREVIZ_TOKEN") or "").strip()
     return Settings(
         dataset_ids=_dataset_ids(found.dataset_ids),
-        api_key=_api_key(found.api_key, keyless),
+        api_key=_api_key(found.api_key, keyless or bool(token)),
         base_url=_base_url(found.base_url),
         lookback=_duration(found.lookback, "lookback"),
         reconcile_every=_duration(found.reconcile_every, "reconcile_every"),
@@ -210,6 +217,8 @@ def _checked(found: CorevizConfiguration, keyless: bool) -> Settings:
         max_media=None if found.max_media is None else _positive(found.max_media, "max_media"),
         resync=bool(found.resync),
         ignored_fields=_ignored_fields(found.ignored_fields),
+        organization_ids=tuple(_texts(found.organization_ids or (), "organization_ids")),
+        token=token,
     )
 
 
