@@ -24,7 +24,8 @@ from typing import Literal
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from coreviz_source.client import Calls, CorevizClient, Page
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient, Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.values import canonical_id, decode_json, parse_timestamp, plain_text, text_hash
 

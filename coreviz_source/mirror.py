@@ -14,14 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient, Organization
 from coreviz_source.changes import Changes, plan
-from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.listing import Item, Listing
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
 
@@ -48,6 +49,7 @@ class Dataset:
 
     asked: str
     info: dict[str, Any] | None = None
+    organization: Organization | None = None
 
     @property
     def id(self) -> str:
@@ -99,6 +101,9 @@ class Mirror:
         self._run = run
         self._progress = progress
         self._client = CorevizClient(settings)
+        self._organizations: tuple[Organization, ...] = ()
+        #: A sentence for each organization whose datasets are not known.
+        self.warnings: list[str] = []
         self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
         everything = selected >= {table.name for table in TABLES if table.replaces}
         self._selection = None if everything else " ".join(sorted(selected - {RUNS.name}))
@@ -114,11 +119,34 @@ class Mirror:
         self._memory.close()
 
     def datasets(self) -> list[Dataset]:
-        """The datasets to mirror: those named, or all that the account sees."""
+        """The datasets to mirror: those named, or all of the account, one organization after the other."""
         if self._settings.dataset_ids:
             return [Dataset(dataset_id) for dataset_id in self._settings.dataset_ids]
-        found = {canonical_id(info["id"]): Dataset(info["id"], info) for info in self._client.datasets()}
-        return list(found.values())
+        account = self._client.account()
+        self._organizations, self.warnings = account.organizations, account.warnings
+        owners = {organization.id: organization for organization in account.organizations}
+        return [
+            Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
+            for info in account.datasets
+        ]
+
+    def organizations(self) -> Batch | None:
+        """The rows of the account's organizations that differ from the stored ones; None if there are none."""
+        if ORGANIZATIONS.name not in self._selected or not self._organizations:
+            return None
+        stored: set[tuple[Any, ...]] = set()
+        if ORGANIZATIONS.name in self._memory.tables:
+            stored.update(self._memory.ask("SELECT id, name, slug FROM {organizations}"))
+        storable = clean_text if self._memory.holds_nul else plain_text
+        found = [
+            (one.id, *(None if text is None else storable(text) for text in (one.name, one.slug)))
+            for one in self._organizations
+        ]
+        rows = [row for row in found if row not in stored]
+        if not rows:
+            return None
+        columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))
+        return Batch({ORGANIZATIONS.name: full(ORGANIZATIONS, columns, len(rows))})
 
     def never_completed(self, dataset: Dataset) -> bool:
         """Whether the dataset was never listed to its end: its first load is not done."""

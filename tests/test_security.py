@@ -15,7 +15,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from starlette.responses import Response
 
 from coreviz_source import coreviz
-from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ConfigurationError, CorevizError
 from coreviz_source.local_studio import Studio
 from coreviz_source.local_studio.faults import FAULTS, Faults, _inserted
@@ -38,7 +39,7 @@ def test_no_traceback_shows_the_key_even_with_the_values_of_all_variables(studio
     from rich.console import Console
     from rich.traceback import Traceback
 
-    monkeypatch.setattr("coreviz_source.client.LARGEST_ANSWER", 2**20)
+    monkeypatch.setattr("coreviz_source.api.http.LARGEST_RESPONSE", 2**20)
     studio.faults = Faults([fault], share=1)
     settings = resolve(base_url=studio.url, api_key=KEY)
     client = CorevizClient(settings)

@@ -1,24 +1,18 @@
-"""The API's edge: one HTTP session, both generations of the API, and failures turned into typed errors.
-
-Nothing behind this module knows that there are two generations. The one difference that a request has to care
-about is found out by the first answer: parameters that only the 2026 generation knows are left out if the server
-refuses them twice and answers without them.
-"""
+"""The transport: one HTTP session with authentication, pace, retries, a deadline and bounds. It knows no endpoint."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import msgspec
 import requests
+import urllib3.exceptions
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -29,34 +23,39 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from coreviz_source.deadline import LONGEST_SILENCE, DeadlineAdapter
+from coreviz_source.api.deadline import LONGEST_SILENCE, DeadlineAdapter
+from coreviz_source.api.network import ca_bundle, certificate_problem, kind_of_failure
 from coreviz_source.errors import (
     ApiUnavailableError,
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
     CorevizError,
-    DatasetNotFoundError,
 )
 from coreviz_source.settings import Settings
-from coreviz_source.values import decode_json, plain_text, shallow
+from coreviz_source.values import decode_json, plain_text
 
 ATTEMPTS = 6
 #: Longest wait before a request is sent again, in seconds, whatever `Retry-After` asks for.
 LONGEST_WAIT = 30.0
-#: Seconds to connect, and between two parts of an answer. A whole answer has its deadline.
+#: Seconds to connect, and between two parts of a response. A whole response has its deadline.
 TIMEOUT = (10.0, LONGEST_SILENCE)
-#: Bytes of an answer, unpacked: 2.5 MB for each media of a usual page. What has no end must not fill the memory.
-LARGEST_ANSWER = 256 * 2**20
+#: Bytes of a response, decompressed: 2.5 MB for each media item of a usual page. A response without end must not fill
+#: the memory.
+LARGEST_RESPONSE = 256 * 2**20
 
+_BAD_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
 _RETRIED_STATUS = frozenset((408, 425, 429))
-_NOT_OFFERED = frozenset((400, 401, 402, 403, 404, 405, 410))
 
-_Answer = TypeVar("_Answer")
+_Read = TypeVar("_Read")
 
 
 class Calls:
-    """How many requests were sent, and how many of them again; shared by threads."""
+    """How many requests were sent, and how many of them were repetitions; threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,28 +63,54 @@ class Calls:
         self.retries = 0
 
     def count(self, again: bool) -> None:
-        """One more request."""
+        """Counts one more request."""
         with self._lock:
             self.requests += 1
             self.retries += again
 
 
 @dataclass(frozen=True)
-class Page:
-    """One answer of the listing.
+class Response:
+    """A whole response. `time` is the server's clock."""
 
-    `items` are the raw JSON texts of its media, in the server's order. `total` and `has_more` are None where the
-    server does not send them, or not as what they are documented to be. `time` is the server's clock.
-    """
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
-    items: list[bytes]
-    total: int | None
-    has_more: bool | None
-    time: datetime
+    @property
+    def time(self) -> datetime:
+        """The server's clock as the `Date` header gives it; this machine's clock where there is none."""
+        try:
+            sent = parsedate_to_datetime(self.headers["Date"])
+            return sent.astimezone(timezone.utc) if sent.tzinfo else sent.replace(tzinfo=timezone.utc)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return datetime.now(timezone.utc)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that `Retry-After` asks to wait, given as seconds or as a date; None where it is not usable."""
+        header = self.headers.get("Retry-After", "").strip()
+        if not header:
+            return None
+        try:
+            if header.replace(".", "", 1).isdecimal():
+                return float(header)
+            return max(0.0, (parsedate_to_datetime(header) - self.time).total_seconds())
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+    @property
+    def message(self) -> str:
+        """What the server says in an error: its `message`, or else its `error`."""
+        try:
+            sent = decode_json(self.body)
+        except ValueError:
+            return ""
+        return str(sent.get("message") or sent.get("error") or "") if isinstance(sent, dict) else ""
 
 
-class _Transient(Exception):
-    """A failure worth another attempt; carries the error to raise when there is none left."""
+class Transient(Exception):
+    """A failure that is worth another attempt; carries the error to raise when there is none left."""
 
     def __init__(self, error: CorevizError, retry_after: float | None = None) -> None:
         super().__init__(str(error))
@@ -93,33 +118,36 @@ class _Transient(Exception):
         self.retry_after = retry_after
 
 
-class _KeyAuth(requests.auth.AuthBase):
-    """Adds the key to a request as it leaves, so that no header dictionary, log or repr ever holds it."""
+class Credential(requests.auth.AuthBase):
+    """Adds the key or the token to a request as it leaves, so that no header dictionary, log or repr ever holds it.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    Args:
+        key: An API key, sent as `x-api-key`.
+        token: A session token, sent as `Authorization: Bearer`. If there is one, the key is not sent.
+    """
+
+    def __init__(self, key: str, token: str) -> None:
+        self._secret = token or key
+        self.is_token = bool(token)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["x-api-key"] = self._key
+        """The request with the secret in its headers."""
+        if self.is_token:
+            request.headers["Authorization"] = f"Bearer {self._secret}"
+        else:
+            request.headers["x-api-key"] = self._secret
         return request
 
     def hide(self, text: str) -> str:
-        """The text without the key: a server may repeat what it was sent."""
-        return text.replace(self._key, "…") if self._key else text
+        """The text without the secret: a server may repeat what it received."""
+        return text.replace(self._secret, "…") if self._secret else text
 
     def __repr__(self) -> str:
-        return "_KeyAuth(…)"
-
-
-@dataclass(frozen=True)
-class _Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+        return "Credential(…)"
 
 
 class _Pace:
-    """Hands out moments to send at, so that all threads together keep to a budget of requests a second."""
+    """Gives out times to send at, so that all threads together keep to a number of requests per second."""
 
     def __init__(self, per_second: float | None) -> None:
         self._gap = 1 / per_second if per_second else 0.0
@@ -136,114 +164,71 @@ class _Pace:
         time.sleep(at - now)
 
 
-class CorevizClient:
-    """Asks the API; safe to share between threads.
+class Http:
+    """Sends GET requests to one server; threads may share it.
 
     Args:
-        settings: Checked settings; `base_url`, `api_key` and `requests_per_second` are used.
+        settings: Checked settings; `base_url`, `api_key`, `token`, `parallel_requests` and `requests_per_second` are
+            used.
         attempts: How often a request is sent before it counts as failed.
 
-    Every method raises `AuthenticationError` for 401, 402 and 403 at once, `BadRequestError` for other refusals,
-    and `ApiUnavailableError` after `attempts` that ended in 429, 5xx, a timeout, a cut connection, a body that
-    is not the JSON it should be, or a 200 that carries an `error`.
+    Raises:
+        ConfigurationError: The environment names a file of certificate authorities that cannot be used.
     """
 
     def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
         self._base_url = settings.base_url
-        self._auth = _KeyAuth(settings.api_key)
-        self._http = requests.Session()
-        # the listing's threads, and the one that asks for the rest
+        self._credential = Credential(settings.api_key, settings.token)
+        self._session = requests.Session()
+        # the listing's threads, and the one that asks for everything else
         adapter = DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)
-        self._http.mount("http://", adapter)
-        self._http.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
         # over https a proxy of the environment sees only the host's name; on loopback it would see the key
-        self._http.trust_env = urlsplit(settings.base_url).scheme == "https"
+        self._session.trust_env = urlsplit(settings.base_url).scheme == "https"
+        if self._session.trust_env:
+            self._session.verify = ca_bundle() or True
         self._closed = threading.Event()
         self._attempts = attempts
         self._pace = _Pace(settings.requests_per_second)
-        self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
-        #: Whether a listing's first answer has told which parameters this server takes.
-        self._settled = False
-        self.calls = Calls()
 
     def close(self) -> None:
-        """Ends all waiting for another attempt: what is in flight fails as if it had been the last one."""
+        """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
         self._closed.set()
-        self._http.close()
+        self._session.close()
 
-    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
-        """One page of a dataset's media and folders, newest first, folders in folders included.
-
-        Raises:
-            DatasetNotFoundError: The listing answers 404.
-        """
-        endpoint = f"/api/dataset/{quote(dataset_id, safe='')}/media"
-        documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
-        where = {"dataset": dataset_id, "offset": offset}
-        newer = self._newer_parameters
-        if self._settled:
-            return self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
-        try:
-            page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
-        except BadRequestError as refusal:
-            try:
-                page = self._get(endpoint, documented, _read_page, where, calls)
-            except BadRequestError:
-                raise refusal from None
-            try:
-                # a refusal of the moment must not make a newer server an older one, which lists no folders' media
-                page = self._get(endpoint, {**documented, **newer}, _read_page, where, calls)
-            except BadRequestError:
-                self._newer_parameters = {}
-        self._settled = True
-        return page
-
-    def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
-        """What the API tells of a dataset: name, icon, type, organizationId. Empty where it does not tell."""
-        try:
-            answer = self._get(
-                f"/api/dataset/{quote(dataset_id, safe='')}", {}, _read_object, {"dataset": dataset_id}, calls
-            )
-        except CorevizError as error:
-            if error.context.get("status") in _NOT_OFFERED:
-                return {}
-            raise
-        found = answer.get("dataset", answer)
-        return found if isinstance(found, dict) else {}
-
-    def datasets(self) -> list[dict[str, Any]]:
-        """Every dataset of the account's organization.
-
-        Raises:
-            ConfigurationError: The API does not offer that; `dataset_ids` has to say which.
-        """
-        remedy = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
-        try:
-            organization = self._get("/api/me", {}, _read_object, {}, self.calls).get("organizationId")
-            answer = self._get(
-                f"/api/organization/{quote(str(organization), safe='')}/datasets", {}, _read_json, {}, self.calls
-            )
-        except CorevizError as error:
-            if error.context.get("status") in (400, 404, 405, 410):
-                raise ConfigurationError("This API does not list an account's datasets.", remedy=remedy) from error
-            raise
-        found = answer.get("datasets") if isinstance(answer, dict) else answer
-        if not isinstance(found, list):
-            raise ConfigurationError("The API's list of datasets cannot be read.", remedy=remedy)
-        return [item for item in found if isinstance(item, dict) and isinstance(item.get("id"), str)]
-
-    def _get(
+    def get(
         self,
         endpoint: str,
         params: Mapping[str, Any],
-        read: Callable[[_Reply], _Answer],
-        where: Mapping[str, Any],
+        read: Callable[[Response], _Read],
         calls: Calls,
-    ) -> _Answer:
+        *,
+        not_found: type[CorevizError] = BadRequestError,
+        **context: Any,
+    ) -> _Read:
+        """Sends a request, again if it fails in a way that may pass.
+
+        Args:
+            endpoint: The path.
+            params: The query's parameters.
+            read: Makes the result from a response with status 200; raises ValueError if it cannot be read.
+            calls: Counts the requests.
+            not_found: The error that a 404 stands for.
+            **context: Where it happened, for the error.
+
+        Raises:
+            AuthenticationError: 401, 402 or 403.
+            BadRequestError: Another refusal.
+            ConfigurationError: A redirect, or a certificate that is not accepted.
+            ApiUnavailableError: Every attempt ended in 429, 5xx, a timeout, a cut connection, or a response that
+                cannot be read.
+        """
+        context["endpoint"] = endpoint
         attempts = Retrying(
-            retry=retry_if_exception_type(_Transient),
+            retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(self._attempts) | stop_when_event_set(self._closed),
-            wait=_wait,
+            wait=wait,
             sleep=sleep_using_event(self._closed),
             reraise=True,
         )
@@ -251,182 +236,124 @@ class CorevizClient:
             for attempt in attempts:
                 with attempt:
                     self._pace.wait()
-                    again = attempt.retry_state.attempt_number > 1
-                    calls.count(again)
-                    return self._once(endpoint, params, read, {**where, "endpoint": endpoint})
-        except _Transient as last:
+                    calls.count(attempt.retry_state.attempt_number > 1)
+                    response = self._send(endpoint, params, context)
+                    if response.status != 200:
+                        raise self._failure(response, not_found, context)
+                    return self._read(read, response, context)
+        except Transient as last:
             raise last.error from None
-        raise AssertionError("unreachable")
+        raise AssertionError("tenacity ended without a result")
 
-    def _once(
-        self,
-        endpoint: str,
-        params: Mapping[str, Any],
-        read: Callable[[_Reply], _Answer],
-        where: Mapping[str, Any],
-    ) -> _Answer:
+    def _send(self, endpoint: str, params: Mapping[str, Any], context: Mapping[str, Any]) -> Response:
         try:
-            # redirects are not followed: requests would send the key along to wherever they lead
-            with self._http.get(
+            # redirects are not followed: requests would send the secret along to wherever they lead
+            with self._session.get(
                 self._base_url + endpoint,
                 params=dict(params),
-                auth=self._auth,
+                auth=self._credential,
                 allow_redirects=False,
                 timeout=TIMEOUT,
                 stream=True,
             ) as response:
-                answer = _Reply(response.status_code, response.headers, _body(response, where))
-        except requests.RequestException as error:
-            kind = type(error).__name__
-            unanswered = ApiUnavailableError(
-                f"No answer: {kind}.",
-                remedy="Check the network and `base_url`. Nothing was deleted; the next run goes on from here.",
+                return Response(response.status_code, response.headers, _body(response, context))
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._network_failure(error, context) from None
+
+    def _network_failure(self, error: Exception, context: Mapping[str, Any]) -> Exception:
+        problem = certificate_problem(error)
+        if problem:
+            return ConfigurationError(
+                f"The certificate of the API's server is not trusted: {problem}.",
+                remedy=(
+                    "If your company's proxy or server has a CA of its own, name its PEM file in REQUESTS_CA_BUNDLE. "
+                    "Otherwise check `base_url` and the clock of this machine. Nothing was deleted."
+                ),
                 base_url=self._base_url,
-                **where,
+                **context,
             )
-            raise _Transient(unanswered) from None
-        if answer.status != 200:
-            raise _failure(answer, {**where, "server_message": self._words(_server_message(answer))})
+        if isinstance(error, _BAD_ADDRESS):
+            return ConfigurationError(
+                f"The address of the API or of the proxy cannot be used ({type(error).__name__}).",
+                remedy="Check `base_url`, and HTTPS_PROXY: http://proxy.example.com:3128. Nothing was requested yet.",
+                base_url=self._base_url,
+                **context,
+            )
+        unavailable = ApiUnavailableError(
+            f"{self._storable(kind_of_failure(error))}.",
+            remedy="Check the network, HTTPS_PROXY and `base_url`. Nothing was deleted; the next run continues.",
+            base_url=self._base_url,
+            **context,
+        )
+        return Transient(unavailable)
+
+    def _failure(self, response: Response, not_found: type[CorevizError], context: Mapping[str, Any]) -> Exception:
+        status = response.status
+        context = {**context, "server_message": self._storable(response.message), "status": status}
+        if status in (401, 402, 403):
+            return self._refusal(status, context)
+        if status == 404:
+            return not_found(**context)
+        if status >= 500 or status in _RETRIED_STATUS:
+            problem = "too many requests" if status == 429 else "an error of the server"
+            return Transient(ApiUnavailableError(f"The API responded with {problem}.", **context), response.retry_after)
+        if 300 <= status < 400:
+            return ConfigurationError(
+                "The API redirects, and redirects are not followed, so that the key is sent to no other server.",
+                remedy="Set `base_url` to the address that the API really has.",
+                **context,
+            )
+        return BadRequestError(**context)
+
+    def _refusal(self, status: int, context: Mapping[str, Any]) -> AuthenticationError:
+        secret = "session token" if self._credential.is_token else "API key"
+        messages = {
+            401: f"The {secret} is not valid.",
+            402: "The account is out of credits.",
+            403: f"The {secret} has no access to this.",
+        }
+        remedy = None
+        if self._credential.is_token:
+            remedy = (
+                "Set a valid token as `sources.coreviz.token` in .dlt/secrets.toml or as COREVIZ_TOKEN; session tokens "
+                "expire, and an API key does not."
+            )
+        return AuthenticationError(messages[status], remedy=remedy, **context)
+
+    def _read(self, read: Callable[[Response], _Read], response: Response, context: Mapping[str, Any]) -> _Read:
         try:
-            return read(answer)
+            return read(response)
         except ValueError as error:
-            message = f"The answer cannot be read: {self._words(str(error))}."
-            raise _Transient(ApiUnavailableError(message, status=200, **where)) from None
+            message = f"The response cannot be read: {self._storable(str(error))}."
+            raise Transient(ApiUnavailableError(message, status=200, **context)) from None
 
-    def _words(self, said: str) -> str:
-        """A server's words as they may stand in a report and in any warehouse, and not too many of them."""
-        return plain_text(self._auth.hide(said))[:500]
+    def _storable(self, text: str) -> str:
+        """A server's words without the secret, as a report and every warehouse can hold them, and not too many."""
+        return plain_text(self._credential.hide(text))[:500]
 
 
-def _body(response: requests.Response, where: Mapping[str, Any]) -> bytes:
+def _body(response: requests.Response, context: Mapping[str, Any]) -> bytes:
     parts: list[bytes] = []
     size = 0
     for part in response.iter_content(2**20):
         parts.append(part)
         size += len(part)
-        if size > LARGEST_ANSWER:
+        if size > LARGEST_RESPONSE:
             raise ApiUnavailableError(
-                f"The answer is larger than {LARGEST_ANSWER // 2**20} MB.",
+                f"The response is larger than {LARGEST_RESPONSE // 2**20} MB.",
                 remedy="Set a smaller `page_size`. Nothing was deleted.",
-                **where,
+                **context,
             )
     return b"".join(parts)
-
-
-def _failure(answer: _Reply, where: Mapping[str, Any]) -> Exception:
-    status = answer.status
-    context = {**where, "status": status}
-    if status in (401, 402, 403):
-        messages = {
-            401: "The API key is not valid.",
-            402: "The account is out of credits.",
-            403: "The key has no access to this.",
-        }
-        return AuthenticationError(messages[status], **context)
-    if status == 404 and "offset" in where:
-        return DatasetNotFoundError(**context)
-    if status >= 500 or status in _RETRIED_STATUS:
-        asked = "too many requests" if status == 429 else "an error of the server"
-        return _Transient(ApiUnavailableError(f"The API answered with {asked}.", **context), _retry_after(answer))
-    if 300 <= status < 400:
-        return ConfigurationError(
-            "The API redirects, and redirects are not followed so that the key stays with the server it is for.",
-            remedy="Set `base_url` to the address that the API really has.",
-            **context,
-        )
-    return BadRequestError(**context)
-
-
-def _server_message(answer: _Reply) -> str:
-    try:
-        told = decode_json(answer.body)
-    except ValueError:
-        return ""
-    if not isinstance(told, dict):
-        return ""
-    return str(told.get("message") or told.get("error") or "")
-
-
-def _retry_after(answer: _Reply) -> float | None:
-    """Seconds that `Retry-After` asks to wait, given as seconds or as a date; None where it says nothing usable."""
-    header = answer.headers.get("Retry-After", "").strip()
-    if not header:
-        return None
-    try:
-        return float(header) if header.replace(".", "", 1).isdecimal() else _seconds_until(header, answer)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _seconds_until(date: str, answer: _Reply) -> float:
-    return max(0.0, (parsedate_to_datetime(date) - _server_time(answer)).total_seconds())
-
-
-def _server_time(answer: _Reply) -> datetime:
-    """The server's clock as its `Date` header gives it; our own where there is none."""
-    try:
-        told = parsedate_to_datetime(answer.headers["Date"])
-        return told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return datetime.now(timezone.utc)
 
 
 _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
 
-def _wait(state: RetryCallState) -> float:
+def wait(state: RetryCallState) -> float:
+    """Seconds until the next attempt: more after every failure, at random, and at least what the server asked for."""
     error = state.outcome.exception() if state.outcome else None
     jittered = _backoff(state)
-    if isinstance(error, _Transient) and error.retry_after is not None:
+    if isinstance(error, Transient) and error.retry_after is not None:
         return min(LONGEST_WAIT, error.retry_after + jittered / 10)
     return jittered
-
-
-class _Envelope(msgspec.Struct):
-    media: list[msgspec.Raw]
-    pagination: Any = None
-    error: Any = None
-
-
-def _read_page(answer: _Reply) -> Page:
-    try:
-        envelope = msgspec.json.decode(answer.body, type=_Envelope)
-    except RecursionError:
-        return _read_page(replace(answer, body=shallow(answer.body)))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        envelope = _read_leniently(answer.body)
-    if envelope.error:
-        raise ValueError(f"it carries an error: {envelope.error}")
-    pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
-    total, has_more = pagination.get("total"), pagination.get("hasMore")
-    return Page(
-        items=[bytes(item) for item in envelope.media],
-        total=total if type(total) is int and total >= 0 else None,
-        has_more=has_more if type(has_more) is bool else None,
-        time=_server_time(answer),
-    )
-
-
-def _read_leniently(content: bytes) -> _Envelope:
-    """The envelope of an answer that is not strictly JSON (NaN, lone surrogates), or of one that is an error."""
-    answer = decode_json(content)
-    if isinstance(answer, dict) and answer.get("error"):
-        return _Envelope(media=[], error=answer.get("message") or answer["error"])
-    if not isinstance(answer, dict) or not isinstance(answer.get("media"), list):
-        raise ValueError("it has no list of media")
-    media = [msgspec.Raw(json.dumps(item, separators=(",", ":")).encode()) for item in answer["media"]]
-    return _Envelope(media=media, pagination=answer.get("pagination"))
-
-
-def _read_json(answer: _Reply) -> Any:
-    told = decode_json(answer.body)
-    if isinstance(told, dict) and told.get("error"):
-        raise ValueError(f"it carries an error: {told.get('message') or told['error']}")
-    return told
-
-
-def _read_object(answer: _Reply) -> dict[str, Any]:
-    told = _read_json(answer)
-    if not isinstance(told, dict):
-        raise ValueError("it is not an object")
-    return told
