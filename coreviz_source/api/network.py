@@ -64,12 +64,12 @@ def kind_of_failure(error: BaseException) -> str:
         return f"The proxy did not connect to the API{f' ({said})' if said else ''}"
     if found(socket.gaierror, urllib3.exceptions.NameResolutionError):
         return "The name of the API's host could not be resolved"
-    if found(TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-        return "The API did not respond in time: the request timed out"
     if found(ConnectionRefusedError):
         return "The connection was refused"
     if any(isinstance(cause, OSError) and cause.errno in _NO_ROUTE for cause in causes):
         return "There is no route to the API's host"
+    if found(TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
+        return "The API did not respond in time: the request timed out"
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
         return f"The encrypted connection (TLS) failed: {tls.reason or tls}"
