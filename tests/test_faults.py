@@ -15,7 +15,7 @@ import coreviz_source.api.http
 from coreviz_source.api.http import ATTEMPTS, LONGEST_WAIT, Calls, Response, Transient, wait
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ApiUnavailableError, CorevizError
-from coreviz_source.listing import Listing
+from coreviz_source.listing.listing import Listing
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
 from coreviz_source.rows import Source, media_rows
