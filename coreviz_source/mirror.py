@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from coreviz_source.api.http import Calls
 from coreviz_source.api.studio import CorevizClient, Organization
-from coreviz_source.changes import Changes, plan
+from coreviz_source.changes import Changes, Deletions, plan
+from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
@@ -234,29 +235,34 @@ class Mirror:
         self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport, calls: Calls
     ) -> Iterator[Batch]:
         """What can be said only at the end: removals, the dataset's own row, the line of the run."""
-        gone = changes.gone(self._settings.max_deletes)
-        report.gone = len(gone.media) + len(gone.folders)
+        deletions = changes.deletions(self._settings.max_deletes)
+        doubt = objection(self._client, dataset.id, deletions.without_evidence, changes.example, calls)
+        if doubt:
+            deletions = Deletions()
+        report.gone = len(deletions.media) + len(deletions.folders)
         tables: dict[str, pa.Table] = {}
-        if gone.media and self._settings.deletes == "soft":
-            tables[MEDIA.name] = self._softly_deleted(dataset, gone.media, report)
+        childless = deletions.orphans
+        if deletions.media and self._settings.deletes == "soft":
+            tables[MEDIA.name] = self._softly_deleted(dataset, deletions.media, report)
         else:
-            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, gone.media)
-            gone.orphans += gone.media
-        tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
-        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
+            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, deletions.media)
+            childless = deletions.orphans + deletions.media
+        tables |= {child.name: gone_rows(child, dataset.id, childless) for child in CHILDREN}
+        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, deletions.folders)
         if DATASETS.name in self._selected:
             tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
         notes = self._unstable(dataset, changes)
         notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
-        if mode == "sample" or listing.proven:
-            report.outcome, report.message = mode, notes + listing.message
-        else:
+        if not doubt and not listing.proven and mode != "sample":
+            doubt = f"The listing could not be proven complete: {listing.message}."
+        if doubt:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (
-                f"The listing could not be proven complete: {listing.message}. What was seen was loaded, nothing "
-                "was deleted; the next complete run tries again."
+                f"{doubt} What was seen was loaded, nothing was deleted; the next complete run tries again."
             )
+        else:
+            report.outcome, report.message = mode, notes + listing.message
         report.requests, report.retries = calls.requests, calls.retries
         batch = self._batch(Rows(tables), report)
         batch.tables[RUNS.name] = report.row(self._run)
