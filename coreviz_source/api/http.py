@@ -44,11 +44,6 @@ TIMEOUT = (10.0, LONGEST_SILENCE)
 #: the memory.
 LARGEST_RESPONSE = 256 * 2**20
 
-_BAD_ADDRESS = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    urllib3.exceptions.LocationValueError,
-)
 _RETRIED_STATUS = frozenset((408, 425, 429))
 
 _Read = TypeVar("_Read")
@@ -257,7 +252,7 @@ class Http:
                 stream=True,
             ) as response:
                 return Response(response.status_code, response.headers, _body(response, context))
-        except (OSError, urllib3.exceptions.HTTPError) as error:
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             raise self._network_failure(error, context) from None
 
     def _network_failure(self, error: Exception, context: Mapping[str, Any]) -> Exception:
@@ -272,7 +267,8 @@ class Http:
                 base_url=self._base_url,
                 **context,
             )
-        if isinstance(error, _BAD_ADDRESS):
+        if isinstance(error, ValueError):
+            # requests, urllib3 and their SOCKS support all refuse an address by a kind of ValueError
             return ConfigurationError(
                 f"The address of the API or of the proxy cannot be used ({type(error).__name__}).",
                 remedy="Check `base_url`, and HTTPS_PROXY: http://proxy.example.com:3128. Nothing was requested yet.",

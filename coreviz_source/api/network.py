@@ -68,7 +68,7 @@ def kind_of_failure(error: BaseException) -> str:
         return "The connection was refused"
     if any(isinstance(cause, OSError) and cause.errno in _NO_ROUTE for cause in causes):
         return "There is no route to the API's host"
-    if found(TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
+    if found(TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
         return "The API did not respond in time: the request timed out"
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
