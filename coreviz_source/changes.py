@@ -175,10 +175,10 @@ class Changes:
             self.folders = memory.folders(dataset_id)
 
     def _load_known(self) -> None:
-        held = self._memory.held_media(self._dataset_id, self._span.oldest)
+        stored = self._memory.held_media(self._dataset_id, self._span.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = Known(chain(((i, 0) for i in self._doubtful), held))
+        self.media = Known(chain(((i, 0) for i in self._doubtful), stored))
 
     def compare(self, items: list[RawItem]) -> tuple[list[Source], list[Source]]:
         """The media and the folders of a batch that have to be written.
@@ -191,37 +191,37 @@ class Changes:
             self._become_complete()
         if self._mode in ("slice", "sample"):
             items = [item for item in items if self._span.holds(item.created_at)]
-        older = [i.id for i in items if not i.is_folder and self._beyond(i.created_at)]
-        beyond = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
+        outside_ids = [i.id for i in items if not i.is_folder and self._is_outside_window(i.created_at)]
+        outside = self._memory.hashes(self._dataset_id, outside_ids) if outside_ids and self._remembers else {}
         media: list[Source] = []
         folders: list[Source] = []
         for item in items:
             content_hash = self._fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                held = self.folders.listed(item.id)
+                stored = self.folders.listed(item.id)
             else:
                 self.listed_media += 1
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                held = self.media.listed(item.id)
-                if held is None:
-                    held = beyond.get(item.id)
-                self.known_media += held is not None
+                stored = self.media.listed(item.id)
+                if stored is None:
+                    stored = outside.get(item.id)
+                self.known_media += stored is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if held == content_hash and not self._resync:
+            if stored == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
             source = Source(item.id, item.raw, f"{content_hash:016x}")
-            if held is None:
+            if stored is None:
                 self.new += 1
                 if not item.is_folder and len(self.media):
                     self._note_new(item)
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
-                if held and not item.is_folder:
+                if stored and not item.is_folder:
                     self._note_changed(source)
             (folders if item.is_folder else media).append(source)
         return media, folders
@@ -229,7 +229,8 @@ class Changes:
     def _note_new(self, item: RawItem) -> None:
         self._new_keys.append(item.key)
         if _SOURCE_KEY.search(item.raw):
-            source = decode_json(item.raw).get("sourceMediaId")
+            sent = decode_json(item.raw)
+            source = sent.get("sourceMediaId") if isinstance(sent, dict) else None
             if isinstance(source, (str, int)):
                 self._new_sources[item.id] = canonical_id(str(source))
 
@@ -243,7 +244,7 @@ class Changes:
         """Whether most known media items changed, of so many that people hardly did it."""
         return not self._resync and self.known_media >= MANY and 2 * self.changed_media > self.known_media
 
-    def _beyond(self, created: datetime | None) -> bool:
+    def _is_outside_window(self, created: datetime | None) -> bool:
         """Whether an item is outside the part of the stored state that was read."""
         return self._span.oldest is not None and (created is None or created < self._span.oldest)
 

@@ -136,15 +136,17 @@ class Mirror:
         """The rows of the account's organizations that differ from the stored ones; None if there are none."""
         if ORGANIZATIONS.name not in self._selected or not self._organizations:
             return None
-        stored: set[tuple[Any, ...]] = set()
+        stored: dict[Any, list[tuple[Any, ...]]] = {}
         if ORGANIZATIONS.name in self._memory.tables:
-            stored.update(self._memory.ask("SELECT id, name, slug FROM {organizations}"))
+            for row in self._memory.ask("SELECT id, name, slug FROM {organizations}"):
+                stored.setdefault(row[0], []).append(row)
         storable = clean_text if self._memory.holds_nul else plain_text
         found = [
             (one.id, *(None if text is None else storable(text) for text in (one.name, one.slug)))
             for one in self._organizations
         ]
-        rows = [row for row in found if row not in stored]
+        # a load that was repeated after a crash may have left a row twice
+        rows = [row for row in found if stored.get(row[0]) != [row]]
         if not rows:
             return None
         columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))

@@ -531,3 +531,9 @@ def test_versions_that_replace_each_other_do_not_pull_the_brake(made_from):
     else:
         with pytest.raises(SafetyError, match="40 of 60 media are missing"):
             changes.deletions(0.2)
+
+
+def test_an_item_that_is_no_object_but_holds_a_source_is_compared_like_any_other():
+    changes = comparison(holding(item("a")))
+    raw = b'[{"sourceMediaId": "b"}]'
+    assert changes.compare([RawItem.from_json(raw), item("a")])[0][0].raw == raw

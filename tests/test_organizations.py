@@ -131,6 +131,15 @@ def test_only_the_organization_that_changed_is_written_and_one_that_left_the_acc
     assert stored(pipeline) == renamed
 
 
+def test_an_organization_that_is_stored_twice_or_by_hand_is_stored_once_after_the_next_run(pipeline, studio):
+    assert sync_all(pipeline, studio).exit_code == 0
+    with pipeline.sql_client() as client:
+        client.execute_sql("INSERT INTO organizations SELECT * FROM organizations")
+        client.execute_sql("UPDATE organizations SET name = 'by hand' WHERE id = %s", SECOND)
+    assert sync_all(pipeline, studio).exit_code == 0
+    assert stored(pipeline) == BOTH
+
+
 def test_an_account_without_any_dataset_has_its_organizations_all_the_same(pipeline, studio):
     studio.before.datasets = {FIRST: [], SECOND: []}
     assert sync_all(pipeline, studio).exit_code == 0
