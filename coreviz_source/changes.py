@@ -1,22 +1,24 @@
-"""What a listing brings, compared with what the warehouse holds: new, changed, unchanged, gone.
+"""A listing compared with what the warehouse stores: new, changed, unchanged, deleted.
 
-An item is compared by a fingerprint of its raw JSON, without decoding it. `updatedAt` is never asked: it does not
-move when a caption appears.
+A media item is compared by a fingerprint of its raw JSON, without decoding it. `updatedAt` is not looked at: it does
+not move when a caption appears.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 from xxhash import xxh3_64_intdigest
 
 from coreviz_source.errors import SafetyError
+from coreviz_source.evidence import count_replaced
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
@@ -24,50 +26,67 @@ from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
-from coreviz_source.values import decode_json, encode_json, text_hash
+from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash
 
 Mode = Literal["complete", "window", "slice", "sample"]
 
-#: Media that may always go, however small the dataset is.
+#: Media items that may always be removed, however small the dataset is.
 ALWAYS_DELETABLE = 10
 
-#: Known media of a listing below which it is nothing special that most of them changed.
+#: Known media items of a listing below which it is nothing special that most of them changed.
 MANY = 20
 
 _FRAMES_KEY = re.compile(rb'"frames"\s*:')
+_SOURCE_KEY = re.compile(rb'"sourceMediaId"\s*:\s*["\d]')
+#: Fields of a folder that the API makes anew when something is uploaded: addresses of pictures inside it.
+_PREVIEWS = re.compile("preview|thumbnail", re.IGNORECASE)
 
 
 class Fingerprint:
     """Hashes raw items; a new release of the row builder or another selection of tables changes every hash.
 
+    Media items are hashed as they are, without decoding them, unless fields of them are ignored. Folders are few: they
+    are always decoded, so that their previews can be left out.
+
     Args:
         selected: Names of the tables that are loaded.
-        ignored: Dotted names of fields that are left out of the hash. Only then are items decoded for it.
+        ignored: Dotted names of fields that are left out of the hash.
     """
 
     def __init__(self, selected: Iterable[str], ignored: Sequence[str] = ()) -> None:
         self._seed = text_hash(f"{ROWS_VERSION} {' '.join(sorted(selected))}")
         self._ignored = [name.split(".") for name in ignored]
 
-    def __call__(self, raw: bytes) -> int:
+    def __call__(self, raw: bytes, is_folder: bool = False) -> int:
         """The hash of a raw item; never 0, which stands for "not known"."""
-        if self._ignored:
-            raw = _without(raw, self._ignored)
+        if self._ignored or is_folder:
+            item = decode_json(raw)
+            if is_folder:
+                item = _without_previews(item)
+            _remove(item, self._ignored)
+            raw = encode_json(item).encode()
         return xxh3_64_intdigest(raw, self._seed) or 1
 
 
-def _without(raw: bytes, names: Iterable[Sequence[str]]) -> bytes:
-    """An item's JSON without some fields."""
-    item = decode_json(raw)
+def _without_previews(value: Any) -> Any:
+    """A folder, or a value in it, without fields that are named like previews."""
+    if isinstance(value, list):
+        return [_without_previews(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_previews(one) for name, one in value.items() if not _PREVIEWS.search(name)}
+
+
+def _remove(item: Any, names: Iterable[Sequence[str]]) -> None:
+    """Removes fields from an item, in every element of the lists on the way to them."""
     for *path, last in names:
         holders = [item]
         for step in path:
-            held = (holder.get(step) for holder in holders if isinstance(holder, dict))
-            holders = [one for value in held for one in (value if isinstance(value, list) else [value])]
+            values = (holder.get(step) for holder in holders if isinstance(holder, dict))
+            holders = [one for value in values for one in (value if isinstance(value, list) else [value])]
         for holder in holders:
             if isinstance(holder, dict):
                 holder.pop(last, None)
-    return encode_json(item).encode()
 
 
 def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Window]:
@@ -92,24 +111,29 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Windo
         return "complete", Window()
 
 
-@dataclass
-class Gone:
-    """What to remove: media and folders by id, and children whose media is not there any more."""
+@dataclass(frozen=True)
+class Deletions:
+    """What is to be removed: ids of media and folders, and of media items of which only children are stored.
+
+    `without_evidence` are those media items and orphans that the listing did not show as deleted: it only did not
+    show them.
+    """
 
     media: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    without_evidence: list[str] = field(default_factory=list)
 
 
 class Changes:
-    """Compares one dataset's listing with the warehouse, batch by batch, and says at the end what is gone.
+    """Compares one dataset's listing with the warehouse, batch by batch, and finds at the end what was deleted.
 
     Args:
         memory: The warehouse.
         dataset_id: Canonical id of the dataset.
         listing: The listing that is compared; its `window` may widen while it is read.
         mode: What kind of listing it is.
-        selected: The tables that are loaded; without `media` there is no memory.
+        selected: The tables that are loaded; without `media` there is no stored state to compare with.
         settings: `resync` and `ignored_fields` are used.
     """
 
@@ -134,6 +158,12 @@ class Changes:
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
         self._frames_key_seen = False
+        #: Of media items that the listing showed for the first time: the ids' hashes, and what they were made from.
+        self._new_keys = array("Q")
+        self._new_sources: dict[str, str] = {}
+        #: The hashes of the ids of what the listing showed as deleted.
+        self._shown_deleted = array("Q")
+        self._example = b""
         self.media = Known()
         self.folders = Known()
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
@@ -146,48 +176,64 @@ class Changes:
             self.folders = memory.folders(dataset_id)
 
     def _load_known(self) -> None:
-        held = self._memory.held_media(self._dataset_id, self._window.oldest)
+        stored = self._memory.held_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = Known(chain(((i, 0) for i in self._doubtful), held))
+        self.media = Known(chain(((i, 0) for i in self._doubtful), stored))
 
     def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
-        """The media and the folders of a batch that have to be written."""
+        """The media and the folders of a batch that have to be written.
+
+        An item that is shown as deleted counts as not listed.
+        """
+        self._shown_deleted.extend(item.key for item in items if item.is_deleted)
+        items = [item for item in items if not item.is_deleted]
         if self._mode == "window" and self._listing.window.is_everything:
             self._become_complete()
         if self._mode in ("slice", "sample"):
             items = [item for item in items if self._window.contains(item.created_at)]
-        older = [i.id for i in items if not i.is_folder and self._outside_window(i.created_at)]
-        outside_window = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
+        outside_ids = [i.id for i in items if not i.is_folder and self._is_outside_window(i.created_at)]
+        outside = self._memory.hashes(self._dataset_id, outside_ids) if outside_ids and self._remembers else {}
         media: list[RawItem] = []
         folders: list[RawItem] = []
         for item in items:
-            content_hash = self._fingerprint(item.raw)
+            content_hash = self._fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                held = self.folders.listed(item.id)
+                stored = self.folders.listed(item.id)
             else:
                 self.listed_media += 1
+                self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                held = self.media.listed(item.id)
-                if held is None:
-                    held = outside_window.get(item.id)
-                self.known_media += held is not None
+                stored = self.media.listed(item.id)
+                if stored is None:
+                    stored = outside.get(item.id)
+                self.known_media += stored is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if held == content_hash and not self._resync:
+            if stored == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
             item.content_hash = f"{content_hash:016x}"
-            if held is None:
+            if stored is None:
                 self.new += 1
+                if not item.is_folder and len(self.media):
+                    self._note_new(item)
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
-                if held and not item.is_folder:
+                if stored and not item.is_folder:
                     self._note_changed(item)
             (folders if item.is_folder else media).append(item)
         return media, folders
+
+    def _note_new(self, item: RawItem) -> None:
+        self._new_keys.append(item.key)
+        if _SOURCE_KEY.search(item.raw):
+            sent = decode_json(item.raw)
+            source = sent.get("sourceMediaId") if isinstance(sent, dict) else None
+            if isinstance(source, (str, int)):
+                self._new_sources[item.id] = canonical_id(str(source))
 
     def _note_changed(self, item: RawItem) -> None:
         self.changed_media += 1
@@ -196,15 +242,15 @@ class Changes:
 
     @property
     def most_changed(self) -> bool:
-        """Whether most known media changed, of so many that this is hardly people's work."""
+        """Whether most known media items changed, of so many that people hardly did it."""
         return not self._resync and self.known_media >= MANY and 2 * self.changed_media > self.known_media
 
-    def _outside_window(self, created: datetime | None) -> bool:
-        """Whether an item is outside the part of the memory that was read."""
+    def _is_outside_window(self, created: datetime | None) -> bool:
+        """Whether an item is outside the part of the stored state that was read."""
         return self._window.oldest is not None and (created is None or created < self._window.oldest)
 
     def _become_complete(self) -> None:
-        """The listing found that it has to be complete: so does what it is compared with."""
+        """Follows a listing that found that it has to be complete: all of the stored state is read."""
         self._mode, self._window = "complete", Window()
         if self._remembers:
             self._load_known()
@@ -217,33 +263,53 @@ class Changes:
         """What kind of listing it turned out to be."""
         return self._mode
 
-    def gone(self, max_deletes: float) -> Gone:
-        """What the warehouse holds of the range that was listed, and the listing did not show.
+    @property
+    def example(self) -> str | None:
+        """The id, as the API sent it, of a media item that the listing showed; None if there is none with an id."""
+        item = decode_json(self._example) if self._example else None
+        sent = item.get("id") if isinstance(item, dict) else None
+        return str(sent) if isinstance(sent, (str, int)) and sent else None
+
+    def deletions(self, max_deletes: float) -> Deletions:
+        """What is stored of the range that was listed, and the listing did not show.
 
         Raises:
             SafetyError: That is more than `max_deletes` allows, or the API stopped sending frames.
         """
         if not self._remembers:
-            return Gone()
+            return Deletions()
         self.check_frames()
         if self._mode == "sample" or not self._listing.proof.complete:
-            return Gone()
-        gone = Gone(media=self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._window.contains))
-        self._check_brake(len(gone.media), max_deletes)
+            return Deletions()
+        media = self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._window.contains)
+        self._check_brake(media, max_deletes)
+        orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
-            going = set(gone.media)
-            gone.orphans = sorted(i for i in self._doubtful if i not in going and self.media.is_gone(i))
-            gone.folders = self._memory.gone(self.folders, "folders", self._dataset_id, lambda _: True)
-        return gone
+            missing = set(media)
+            orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_gone(i))
+            folders = self._memory.gone(self.folders, "folders", self._dataset_id, lambda _: True)
+        shown = set(self._shown_deleted)
+        return Deletions(media, orphans, folders, [i for i in (*media, *orphans) if text_hash(i) not in shown])
 
-    def _check_brake(self, gone: int, max_deletes: float) -> None:
-        if gone == 0:
+    def _check_brake(self, missing: list[str], max_deletes: float) -> None:
+        if not missing:
             return
-        held = self._memory.count(self._dataset_id)
-        allowed = max(ALWAYS_DELETABLE, int(max_deletes * held)) if max_deletes else 0
-        if gone > allowed:
+        stored = self._memory.count(self._dataset_id)
+        allowed = max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
+        count = len(missing)
+        if count > allowed:
+            new = set(self._new_keys)
+            count -= count_replaced(
+                self._memory,
+                self._dataset_id,
+                missing,
+                self._new_sources,
+                is_new=lambda media_id: text_hash(media_id) in new,
+                was_listed=self.media.was_listed,
+            )
+        if count > allowed:
             raise SafetyError(
-                f"{gone} of {held} media are gone from the API; more than {allowed} are not removed in one run.",
+                f"{count} of {stored} media are missing from the API; more than {allowed} are not removed in one run.",
                 remedy=(
                     "Nothing was changed. If they were really deleted, run once with a larger `max_deletes` "
                     "(1 removes any number)."
@@ -252,10 +318,10 @@ class Changes:
             )
 
     def check_frames(self) -> None:
-        """Checks that the API still sends frames, before rows without them are loaded in place of those held.
+        """Checks that the API still sends frames, before rows without them replace those that are stored.
 
         Raises:
-            SafetyError: No media has shown the key so far, though the warehouse holds frames of those listed.
+            SafetyError: No media item has had the key so far, though frames of those listed are stored.
         """
         if self._frames_key_seen or self._resync or "frames" not in self._selected:
             return
@@ -263,7 +329,7 @@ class Changes:
             return
         if self._memory.holds_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
-                "No media in the API's answer has `frames`, but the warehouse holds frames of them.",
+                "No media item in the API's response has `frames`, but frames of them are stored in the warehouse.",
                 remedy=(
                     "Nothing was changed. If the API really has no frames any more, run once with `resync`, "
                     "which loads what it sends."
@@ -273,5 +339,5 @@ class Changes:
 
     @cached_property
     def needs_tombstones(self) -> bool:
-        """Whether a media whose child list is empty may have had children in the warehouse."""
+        """Whether a media item whose child list is empty may have stored children."""
         return any(child.name in self._selected for child in CHILDREN) and self._memory.holds_anything(self._dataset_id)

@@ -358,6 +358,20 @@ class Memory:
         rows = self._query(f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id)
         return list(dict.fromkeys(i for i, created in rows if known.is_gone(i) and covered(utc(created))))
 
+    def versions(self, dataset_id: str, ids: Sequence[str]) -> list[tuple[str, str | None, datetime | None]]:
+        """Some media and all that were made from them: id, `source_media_id`, `created_at`; deleted ones as well."""
+        return [
+            (media_id, source, utc(created))
+            for some in _chunks(ids)
+            for media_id, source, created in self._query(
+                "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
+                f"AND (d.id IN ({_marks(some)}) OR d.source_media_id IN ({_marks(some)}))",
+                dataset_id,
+                *some,
+                *some,
+            )
+        ]
+
     def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
         """Whole rows, as they are stored, of a dataset, where the column `key` holds one of some ids."""
         names = [c.name for c in table.columns if c.name != GONE]

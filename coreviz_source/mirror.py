@@ -14,15 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from coreviz_source.changes import Changes, plan
-from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient, Organization
+from coreviz_source.changes import Changes, Deletions, plan
+from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
 
@@ -49,6 +51,7 @@ class Dataset:
 
     asked: str
     info: dict[str, Any] | None = None
+    organization: Organization | None = None
 
     @property
     def id(self) -> str:
@@ -100,6 +103,9 @@ class Mirror:
         self._run = run
         self._progress = progress
         self._client = CorevizClient(settings)
+        self._organizations: tuple[Organization, ...] = ()
+        #: A sentence for each organization whose datasets are not known.
+        self.warnings: list[str] = []
         self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
         everything = selected >= {table.name for table in TABLES if table.replaces}
         self._selection = None if everything else " ".join(sorted(selected - {RUNS.name}))
@@ -115,11 +121,36 @@ class Mirror:
         self._memory.close()
 
     def datasets(self) -> list[Dataset]:
-        """The datasets to mirror: those named, or all that the account sees."""
+        """The datasets to mirror: those named, or all of the account, one organization after the other."""
         if self._settings.dataset_ids:
             return [Dataset(dataset_id) for dataset_id in self._settings.dataset_ids]
-        found = {canonical_id(info["id"]): Dataset(info["id"], info) for info in self._client.datasets()}
-        return list(found.values())
+        account = self._client.account()
+        self._organizations, self.warnings = account.organizations, account.warnings
+        owners = {organization.id: organization for organization in account.organizations}
+        return [
+            Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
+            for info in account.datasets
+        ]
+
+    def organizations(self) -> Batch | None:
+        """The rows of the account's organizations that differ from the stored ones; None if there are none."""
+        if ORGANIZATIONS.name not in self._selected or not self._organizations:
+            return None
+        stored: dict[Any, list[tuple[Any, ...]]] = {}
+        if ORGANIZATIONS.name in self._memory.tables:
+            for row in self._memory.ask("SELECT id, name, slug FROM {organizations}"):
+                stored.setdefault(row[0], []).append(row)
+        storable = clean_text if self._memory.holds_nul else plain_text
+        found = [
+            (one.id, *(None if text is None else storable(text) for text in (one.name, one.slug)))
+            for one in self._organizations
+        ]
+        # a load that was repeated after a crash may have left a row twice
+        rows = [row for row in found if stored.get(row[0]) != [row]]
+        if not rows:
+            return None
+        columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))
+        return Batch({ORGANIZATIONS.name: full(ORGANIZATIONS, columns, len(rows))})
 
     def never_completed(self, dataset: Dataset) -> bool:
         """Whether the dataset was never listed to its end: its first load is not done."""
@@ -206,29 +237,34 @@ class Mirror:
         self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport, calls: Calls
     ) -> Iterator[Batch]:
         """What can be said only at the end: removals, the dataset's own row, the line of the run."""
-        gone = changes.gone(self._settings.max_deletes)
-        report.gone = len(gone.media) + len(gone.folders)
+        deletions = changes.deletions(self._settings.max_deletes)
+        doubt = objection(self._client, dataset.id, deletions.without_evidence, changes.example, calls)
+        if doubt:
+            deletions = Deletions()
+        report.gone = len(deletions.media) + len(deletions.folders)
         tables: dict[str, pa.Table] = {}
-        if gone.media and self._settings.deletes == "soft":
-            tables[MEDIA.name] = self._softly_deleted(dataset, gone.media, report)
+        childless = deletions.orphans
+        if deletions.media and self._settings.deletes == "soft":
+            tables[MEDIA.name] = self._softly_deleted(dataset, deletions.media, report)
         else:
-            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, gone.media)
-            gone.orphans += gone.media
-        tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
-        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
+            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, deletions.media)
+            childless = deletions.orphans + deletions.media
+        tables |= {child.name: gone_rows(child, dataset.id, childless) for child in CHILDREN}
+        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, deletions.folders)
         if DATASETS.name in self._selected:
             tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
         notes = self._unstable(dataset, changes)
         notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
-        if mode == "sample" or listing.proof.complete:
-            report.outcome, report.message = mode, notes + listing.proof.reason
-        else:
+        if not doubt and not listing.proof.complete and mode != "sample":
+            doubt = f"The listing could not be proven complete: {listing.proof.reason}."
+        if doubt:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (
-                f"The listing could not be proven complete: {listing.proof.reason}. What was seen was loaded, nothing "
-                "was deleted; the next complete run tries again."
+                f"{doubt} What was seen was loaded, nothing was deleted; the next complete run tries again."
             )
+        else:
+            report.outcome, report.message = mode, notes + listing.proof.reason
         report.requests, report.retries = calls.requests, calls.retries
         batch = self._batch(Rows(tables), report)
         batch.tables[RUNS.name] = report.row(self._run)

@@ -26,6 +26,8 @@ class DatasetReport:
     dataset_id: str
     name: str | None = None
     """Its name, once the API told it."""
+    organization: str | None = None
+    """The name of its organization, or its id, where the account was asked."""
     phase: Literal["listing", "listed", "loading", "done"] = "listing"
     """What is being done with it, or where a failure stopped it; `listed` waits to be loaded with others."""
     mode: str = ""
@@ -89,7 +91,8 @@ class Report:
     """What a `sync` did.
 
     `datasets` answers to either form of a dataset's id. `errors` are failures of the run as a whole: settings, the
-    account, the destination. `warnings` are comments, indexes and views that could not be made: the tables are good.
+    account, the destination. `warnings` are organizations that could not be asked for their datasets, and comments,
+    indexes and views that could not be made: the tables are right.
     """
 
     run: str

@@ -99,9 +99,11 @@ def sync(
             write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
             prepared = nullcontext() if dry_run else memory.loading()
             with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror, prepared:
-                _Loads(write, memory, mirror, report, say).run(mirror.datasets())
+                datasets = mirror.datasets()
+                report.warnings += mirror.warnings
+                _Loads(write, memory, mirror, report, say).run(datasets, mirror.organizations())
                 if not dry_run:
-                    report.warnings = publish(memory, locks.load, views)
+                    report.warnings += publish(memory, locks.load, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
@@ -133,7 +135,9 @@ class _Loads:
         self._waiting: list[Batch] = []
         self._unloaded: list[DatasetReport] = []
 
-    def run(self, datasets: Iterable[Dataset]) -> None:
+    def run(self, datasets: Iterable[Dataset], organizations: Batch | None) -> None:
+        if organizations is not None:
+            self._waiting.append(organizations)
         try:
             for dataset in datasets:
                 self._run(dataset)
@@ -155,7 +159,9 @@ class _Loads:
                 self._progress(report)
 
     def _run(self, dataset: Dataset) -> None:
-        report = self._report.datasets[dataset.id] = DatasetReport(dataset.id, dataset.name)
+        organization = None if dataset.organization is None else dataset.organization.name or dataset.organization.id
+        report = DatasetReport(dataset.id, dataset.name, organization)
+        self._report.datasets[dataset.id] = report
         self._unloaded.append(report)
         self._progress(report)
         try:

@@ -133,7 +133,12 @@ def _library(given: SourceSettings) -> tuple[Locks, Memory, Iterator[Batch]]:
 
 def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:
     with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
-        for dataset in mirror.datasets():
+        datasets = mirror.datasets()
+        for warning in mirror.warnings:
+            _log.warning("%s", warning)
+        if organizations := mirror.organizations():
+            yield organizations
+        for dataset in datasets:
             report = DatasetReport(dataset.id)
             yield from mirror.batches(dataset, report)
             if report.message:

@@ -145,6 +145,19 @@ def _id(what: str, nullable: bool = False) -> Column:
     return _made("id", "id", f"Id of the {what}.", nullable=nullable)
 
 
+ORGANIZATIONS = Table(
+    "organizations",
+    "One row per organization of the account.",
+    ("id",),
+    (
+        _id("organization"),
+        _field("name", "text", "Name."),
+        _field("slug", "text", "Short name in addresses; null where the API does not send it."),
+        _GONE,
+    ),
+    replaces=("id",),
+)
+
 DATASETS = Table(
     "datasets",
     "One row a dataset (called a collection since 2026).",
@@ -155,7 +168,7 @@ DATASETS = Table(
         _field("name", "text", "Name; null where the API does not tell, as in its 2025 generation."),
         _field("icon", "text", "Icon."),
         _field("type", "text", "Type."),
-        _field("organization_id", "id", "The organization that owns it."),
+        _field("organization_id", "id", "The organization that owns it.", references="organizations"),
         _made("media_total", "bigint", "How many items the API counts in it."),
         _HASH,
         _GONE,
@@ -345,6 +358,7 @@ RUNS = Table(
 
 #: Every table of the source, in the order in which they are documented.
 TABLES: tuple[Table, ...] = (
+    ORGANIZATIONS,
     DATASETS,
     FOLDERS,
     MEDIA,

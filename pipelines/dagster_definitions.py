@@ -16,7 +16,7 @@ import dagster as dg
 import dlt
 
 from coreviz_source import sync
-from coreviz_source.client import CorevizClient
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.tables import GONE, RUNS, TABLES, Column, Table
@@ -141,10 +141,10 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
     written = done.pop("rows")
     with pipeline.sql_client() as client:
         for table in TABLES:
-            counted = client.execute_sql(
-                f"SELECT COUNT(*) FROM {client.make_qualified_table_name(table.name)} WHERE dataset_id = %s",
-                canonical_id(dataset_id),
-            )
+            sql, values = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(table.name)}", list[str]()
+            if "dataset_id" in table.by_name:
+                sql, values = f"{sql} WHERE dataset_id = %s", [canonical_id(dataset_id)]
+            counted = client.execute_sql(sql, *values)
             metadata = {"dagster/partition_row_count": counted[0][0], "rows_written": written.get(table.name, 0)}
             yield dg.MaterializeResult(_key(table.name), metadata | (done if table is RUNS else {}))
 
@@ -182,7 +182,7 @@ def hourly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
 def new_datasets(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Makes a partition for each dataset: those of `dataset_ids`, else all that the account sees."""
     settings = resolve()
-    ids = settings.dataset_ids or [info["id"] for info in CorevizClient(settings).datasets()]
+    ids = settings.dataset_ids or [info["id"] for info in CorevizClient(settings).account().datasets]
     known = set(context.instance.get_dynamic_partitions(DATASETS.name))
     new = sorted({canonical_id(i) for i in ids} - known)
     if not new:

@@ -29,8 +29,8 @@ import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-import coreviz_source.client
-import coreviz_source.deadline
+import coreviz_source.api.deadline
+import coreviz_source.api.http
 from coreviz_source import coreviz, sync
 from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
@@ -53,8 +53,8 @@ def hurry() -> None:
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["RUNTIME__LOG_LEVEL"] = "CRITICAL"
     logging.getLogger("coreviz_source").setLevel(logging.CRITICAL)
-    coreviz_source.deadline.LONGEST_ANSWER = 0.5
-    coreviz_source.client._wait = lambda state: 0.01
+    coreviz_source.api.deadline.LONGEST_RESPONSE = 0.5
+    coreviz_source.api.http.wait = lambda state: 0.01
 
 
 def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:

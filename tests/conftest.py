@@ -14,7 +14,7 @@ import dlt
 import pytest
 from dlt.common.configuration.specs import base_configuration
 
-import coreviz_source.client
+import coreviz_source.api.http
 from tests.postgres import Postgres
 from tests.scenario import pipeline_in
 
@@ -51,7 +51,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
-    monkeypatch.setattr(coreviz_source.client, "_wait", lambda state: 0.0)
+    monkeypatch.setattr(coreviz_source.api.http, "wait", lambda state: 0.0)
     yield
 
 

@@ -18,7 +18,8 @@ import dlt
 import vcr
 
 from coreviz_source import Report, sync
-from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import CorevizError
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio

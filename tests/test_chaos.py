@@ -6,7 +6,7 @@ from tests.chaos import soak
 
 
 def test_a_short_soak_loses_nothing(monkeypatch):
-    monkeypatch.setattr("coreviz_source.deadline.LONGEST_ANSWER", 0.5)
+    monkeypatch.setattr("coreviz_source.api.deadline.LONGEST_RESPONSE", 0.5)
     score = soak(seconds=60, seed=3, postgres=None, runs=12)
     assert score.problems == []
     assert score.lost == 0

@@ -60,6 +60,7 @@ class Held:
     held_folders: dict[str, int] = field(default_factory=dict)
     half: set[str] = field(default_factory=set)
     framed: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     read_since: list[datetime | None] = field(default_factory=list)
 
@@ -86,6 +87,14 @@ class Held:
         rows = {"media": self.media, "folders": {i: (h, None) for i, h in self.held_folders.items()}}[table]
         return [i for i, (_, created) in rows.items() if known.is_gone(i) and covered(created)]
 
+    def versions(self, dataset_id: str, ids: list[str]) -> list[tuple[str, str | None, datetime | None]]:
+        assert dataset_id == DATASET
+        return [
+            (i, self.sources.get(i), self.media[i][1] if i in self.media else None)
+            for i in self.media.keys() | self.sources.keys()
+            if i in ids or self.sources.get(i) in ids
+        ]
+
     def count(self, dataset_id: str) -> int:
         assert dataset_id == DATASET
         return len(self.media)
@@ -105,7 +114,7 @@ def holding(*items: RawItem, selected: frozenset[str] = ALL) -> Held:
     held = Held()
     for one in items:
         if one.is_folder:
-            held.held_folders[one.id] = fingerprint(one.raw)
+            held.held_folders[one.id] = fingerprint(one.raw, True)
         else:
             held.media[one.id] = (fingerprint(one.raw), one.created_at)
     return held
@@ -138,7 +147,7 @@ def test_new_changed_and_unchanged_media_and_folders_are_told_apart():
     assert other.raw == item("other", name="after").raw
     assert other.content_hash == f"{Fingerprint(ALL)(other.raw):016x}"
     assert [s.id for s in changes.samples] == ["other"]
-    gone = changes.gone(0.2)
+    gone = changes.deletions(0.2)
     assert (gone.media, gone.folders, gone.orphans) == ([], [], [])
 
 
@@ -168,7 +177,7 @@ def test_without_the_table_media_everything_is_written_and_nothing_is_gone():
     media, folders = changes.compare([item("same"), folder("f")])
     assert [s.id for s in media + folders] == ["same", "f"]
     assert changes.new == 2
-    assert changes.gone(1) == comparison(Held()).gone(1)
+    assert changes.deletions(1) == comparison(Held()).deletions(1)
     assert held.asked == []
 
 
@@ -186,7 +195,7 @@ def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
     # of a large warehouse no more than the window is read
     assert held.read_since == [ago(days=7)]
     # what is older was not listed whole
-    assert changes.gone(1).media == []
+    assert changes.deletions(1).media == []
 
 
 def test_exactly_at_the_edge_of_the_window_an_item_is_inside():
@@ -195,7 +204,7 @@ def test_exactly_at_the_edge_of_the_window_an_item_is_inside():
     changes.compare([item("edge", ago(days=7))])
     assert held.asked == []
     assert changes.unchanged == 1
-    assert changes.gone(1).media == ["gone at the edge"]
+    assert changes.deletions(1).media == ["gone at the edge"]
 
 
 def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_nothing_it_saw():
@@ -211,7 +220,7 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
     assert changes.mode == "complete"
     written, _ = changes.compare([item("half", ago(days=30))])
     assert [s.id for s in written] == ["half"]
-    gone = changes.gone(1)
+    gone = changes.deletions(1)
     assert (gone.media, gone.folders) == (["m19"], ["f gone"])
     assert held.asked == []
 
@@ -223,7 +232,7 @@ def test_a_window_without_the_table_media_can_become_the_whole():
     assert [s.id for s in changes.compare([item("a"), old])[0]] == ["a", "old"]
     listing.window = Window()
     assert [s.id for s in changes.compare([item("b", ago(days=9))])[0]] == ["b"]
-    assert (changes.mode, changes.gone(1).media) == ("complete", [])
+    assert (changes.mode, changes.deletions(1).media) == ("complete", [])
 
 
 @pytest.mark.parametrize("mode", ["slice", "sample"])
@@ -235,8 +244,8 @@ def test_a_slice_takes_what_is_inside_and_removes_inside_only(mode):
     seen = [*media[:5], *media[6:], item("new outside"), item("undated", None)]
     assert changes.compare(seen) == ([], [])
     assert changes.listed == 5
-    assert changes.gone(1).media == (["m5"] if mode == "slice" else [])
-    assert changes.gone(1).folders == []
+    assert changes.deletions(1).media == (["m5"] if mode == "slice" else [])
+    assert changes.deletions(1).folders == []
 
 
 def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
@@ -245,7 +254,7 @@ def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
     changes = comparison(holding(*media), "slice", listing)
     listing.window = Window()
     changes.compare(media[:5])
-    assert (changes.mode, changes.listed, changes.gone(1).media) == ("slice", 1, ["m5"])
+    assert (changes.mode, changes.listed, changes.deletions(1).media) == ("slice", 1, ["m5"])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +266,7 @@ def test_without_a_proof_nothing_is_gone(mode, proven):
     window = Window(oldest=ago(days=7)) if mode == "window" else Window()
     changes = comparison(held, mode, Listed(window, Proof(proven)))
     changes.compare([])
-    assert changes.gone(1) == comparison(Held()).gone(1)
+    assert changes.deletions(1) == comparison(Held()).deletions(1)
 
 
 def test_what_only_children_name_is_removed_once_and_in_order():
@@ -265,7 +274,7 @@ def test_what_only_children_name_is_removed_once_and_in_order():
     held.half = {"z orphan", "a orphan", "here", "gone and half"}
     changes = comparison(held)
     changes.compare([item("here")])
-    gone = changes.gone(1)
+    gone = changes.deletions(1)
     assert gone.media == ["gone and half"]
     assert gone.orphans == ["a orphan", "z orphan"]
 
@@ -290,12 +299,12 @@ def test_the_brake_holds_from_the_first_media_too_many(held, gone, max_deletes, 
     changes = comparison(holding(*media))
     changes.compare(media[gone:])
     if gone <= allowed:
-        assert changes.gone(max_deletes).media == [f"m{n:03d}" for n in range(gone)]
+        assert changes.deletions(max_deletes).media == [f"m{n:03d}" for n in range(gone)]
         return
     with pytest.raises(SafetyError) as failure:
-        changes.gone(max_deletes)
+        changes.deletions(max_deletes)
     assert str(failure.value) == (
-        f"{gone} of {held} media are gone from the API; more than {allowed} are not removed in one run. "
+        f"{gone} of {held} media are missing from the API; more than {allowed} are not removed in one run. "
         "[dataset: dataset] Nothing was changed. If they were really deleted, run once with a larger `max_deletes` "
         "(1 removes any number)."
     )
@@ -311,11 +320,12 @@ def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
     held.framed = {"a"}
     changes = comparison(held)
     changes.compare([bare("a"), bare("b")])
-    for check in (changes.check_frames, lambda: changes.gone(1)):
+    for check in (changes.check_frames, lambda: changes.deletions(1)):
         with pytest.raises(SafetyError) as failure:
             check()
         assert str(failure.value) == (
-            "No media in the API's answer has `frames`, but the warehouse holds frames of them. [dataset: dataset] "
+            "No media item in the API's response has `frames`, but frames of them are stored in the warehouse. "
+            "[dataset: dataset] "
             "Nothing was changed. If the API really has no frames any more, run once with `resync`, which loads what "
             "it sends."
         )
@@ -454,3 +464,78 @@ def test_a_fingerprint_depends_on_the_selection_and_not_on_its_order():
     assert Fingerprint(["media", "frames"])(raw) == Fingerprint(["frames", "media"])(raw)
     assert len({Fingerprint(names)(raw) for names in (["media"], ["media", "frames"], [], ["media frames", "x"])}) == 4
     assert Fingerprint(ALL)(raw) != Fingerprint(ALL)(raw + b" ")
+
+
+PREVIEWS = ("preview", "previews", "folderPreviews", "previewBlobs", "PREVIEW_URLS", "thumbnails", "thumbnailBlob")
+
+
+@pytest.mark.parametrize("name", PREVIEWS)
+def test_previews_of_a_folder_never_count_as_a_change_wherever_they_are_and_on_media_they_do(name):
+    sent = [folder("f", **{name: value}) for value in ([{"blob": "a"}], ["b"], {"x": 1}, None)]
+    sent += [folder("f"), folder("f", metadata={})]
+    hashes = [Fingerprint(ALL)(one.raw, True) for one in sent]
+    assert len(set(hashes[:5])) == 1
+    assert hashes[5] != hashes[0] == Fingerprint(ALL, ["blob"])(folder("f", blob="x").raw, True)
+    inside = [folder("f", metadata={name: value, "kept": [{name: value, "x": 1}]}) for value in (1, 2)]
+    assert len({Fingerprint(ALL)(one.raw, True) for one in inside}) == 1
+    held = holding(sent[0])
+    changes = comparison(held)
+    assert changes.compare([sent[1]]) == ([], [])
+    assert changes.compare([folder("f", **{name: 1}, folderItemCount=4)])[1][0].id == "f"
+    media = [item("m", **{name: value}).raw for value in (1, 2)]
+    assert Fingerprint(ALL)(media[0]) != Fingerprint(ALL)(media[1])
+
+
+def test_the_fingerprint_of_a_media_item_is_a_hash_of_its_bytes_which_are_not_decoded(monkeypatch):
+    monkeypatch.setattr("coreviz_source.changes.decode_json", None)
+    raw = b'{"id": "a", "previews": 1}'
+    assert Fingerprint(ALL)(raw) != Fingerprint(ALL)(raw + b" ")
+
+
+def test_an_item_that_is_shown_as_deleted_counts_as_not_listed_and_is_its_own_evidence():
+    held = holding(item("a"), item("b"), item("c"), folder("f"), folder("g"))
+    held.half = {"orphan", "shown orphan"}
+    changes = comparison(held)
+    sent = [
+        item("a"),
+        item("b", status="deleted"),
+        folder("f", status="deleted"),
+        folder("g"),
+        item("never loaded", status="deleted"),
+    ]
+    assert changes.compare([*sent, item("shown orphan", status="deleted")]) == ([], [])
+    assert counted(changes) == (2, 0, 0, 2)
+    deletions = changes.deletions(1)
+    assert (deletions.media, deletions.orphans, deletions.folders) == (["b", "c"], ["orphan", "shown orphan"], ["f"])
+    assert deletions.without_evidence == ["c", "orphan"]
+    assert changes.example == "a"
+
+
+def test_the_example_is_the_id_as_the_api_sent_it():
+    changes = comparison(Held())
+    assert changes.example is None
+    changes.compare([folder("f"), item("deleted", status="deleted")])
+    assert changes.example is None
+    changes.compare([item("7938B58DD60A43D8953F4F56B3CD8410")])
+    assert changes.example == "7938B58DD60A43D8953F4F56B3CD8410"
+    changes.compare([RawItem.from_json(b'{"createdAt": 1}')])
+    assert changes.example is None
+
+
+@pytest.mark.parametrize("made_from", [True, False])
+def test_versions_that_replace_each_other_do_not_pull_the_brake(made_from):
+    media = [item(f"m{n:03d}") for n in range(60)]
+    changes = comparison(holding(*media))
+    source = "m{:03d}" if made_from else "unknown {}"
+    changes.compare(media[40:] + [item(f"v{n:03d}", sourceMediaId=source.format(n)) for n in range(40)])
+    if made_from:
+        assert len(changes.deletions(0.2).media) == 40
+    else:
+        with pytest.raises(SafetyError, match="40 of 60 media are missing"):
+            changes.deletions(0.2)
+
+
+def test_an_item_that_is_no_object_but_holds_a_source_is_compared_like_any_other():
+    changes = comparison(holding(item("a")))
+    raw = b'[{"sourceMediaId": "b"}]'
+    assert changes.compare([RawItem.from_json(raw), item("a")])[0][0].raw == raw

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import AuthenticationError, BadRequestError, DatasetNotFoundError
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio

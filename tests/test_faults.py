@@ -11,8 +11,9 @@ from threading import Timer
 
 import pytest
 
-import coreviz_source.client
-from coreviz_source.client import ATTEMPTS, LONGEST_WAIT, Calls, CorevizClient, _Reply, _retry_after
+import coreviz_source.api.http
+from coreviz_source.api.http import ATTEMPTS, LONGEST_WAIT, Calls, Response, Transient, wait
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ApiUnavailableError, CorevizError
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
@@ -31,8 +32,8 @@ LEAVES_A_MARK = ("NaN", "lone surrogate", "NUL", "deep JSON", "huge number", "hu
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch):
-    monkeypatch.setattr("coreviz_source.deadline.LONGEST_ANSWER", 0.3)
-    monkeypatch.setattr(coreviz_source.client, "LARGEST_ANSWER", 32 * 2**20)
+    monkeypatch.setattr("coreviz_source.api.deadline.LONGEST_RESPONSE", 0.3)
+    monkeypatch.setattr(coreviz_source.api.http, "LARGEST_RESPONSE", 32 * 2**20)
 
 
 @pytest.fixture(scope="module")
@@ -175,14 +176,13 @@ def test_one_refusal_does_not_make_a_newer_server_an_older_one(pipeline):
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
     ],
 )
-def test_any_retry_after_is_a_wait_with_a_bound(monkeypatch, header, seconds):
-    monkeypatch.undo()
-    answer = _Reply(429, {"Retry-After": header, "Date": "Tue, 24 Nov 2026 12:00:00 GMT"}, b"")
-    assert _retry_after(answer) == seconds
+def test_any_retry_after_is_a_wait_with_a_bound(header, seconds):
+    response = Response(429, {"Retry-After": header, "Date": "Tue, 24 Nov 2026 12:00:00 GMT"}, b"")
+    assert response.retry_after == seconds
     state = type("State", (), {"attempt_number": 6, "outcome": None})()
-    failure = coreviz_source.client._Transient(ApiUnavailableError(), _retry_after(answer))
+    failure = Transient(ApiUnavailableError(), response.retry_after)
     state.outcome = type("Outcome", (), {"exception": lambda self: failure})()
-    assert 0 <= coreviz_source.client._wait(state) <= LONGEST_WAIT
+    assert 0 <= wait(state) <= LONGEST_WAIT
 
 
 def test_an_answer_that_is_too_large_says_which_setting_to_change(studio):
@@ -193,7 +193,7 @@ def test_an_answer_that_is_too_large_says_which_setting_to_change(studio):
 
 
 def test_a_client_that_is_closed_does_not_wait_for_another_attempt(studio, monkeypatch):
-    monkeypatch.setattr(coreviz_source.client, "_wait", lambda state: 30.0)
+    monkeypatch.setattr(coreviz_source.api.http, "wait", lambda state: 30.0)
     (dataset,) = studio.library.datasets
     studio.faults = Faults(["503"], share=1)
     client = client_of(studio)

@@ -26,14 +26,15 @@ def test_every_promise_names_a_test():
 
 
 def test_the_bounds_in_the_document_are_those_of_the_code():
-    from coreviz_source import client, deadline, values
+    from coreviz_source import values
+    from coreviz_source.api import deadline, http
 
     table = GUARANTEES.split("## Bounds")[1].split("##")[0]
     for bound in (
-        f"{deadline.LONGEST_ANSWER:.0f} s",
-        f"{client.LARGEST_ANSWER // 2**20} MB",
-        f"| {client.ATTEMPTS} |",
-        f"{client.LONGEST_WAIT:.0f} s",
+        f"{deadline.LONGEST_RESPONSE:.0f} s",
+        f"{http.LARGEST_RESPONSE // 2**20} MB",
+        f"| {http.ATTEMPTS} |",
+        f"{http.LONGEST_WAIT:.0f} s",
         f"{values.DEEPEST} levels",
     ):
         assert bound in table, bound

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from coreviz_source.client import Calls, Page
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.pages import BUFFERED

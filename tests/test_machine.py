@@ -14,7 +14,7 @@ from random import Random
 import dlt
 import pytest
 
-import coreviz_source.client
+import coreviz_source.api.http
 from coreviz_source.local_studio import Studio
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 from tests.test_crash import SCRIPT
@@ -194,7 +194,7 @@ def test_our_own_clock_does_not_matter_where_the_server_tells_the_time(pipeline,
         def now(cls, tz=None):
             return datetime.now(tz) + wrong
 
-    monkeypatch.setattr(coreviz_source.client, "datetime", WrongClock)
+    monkeypatch.setattr(coreviz_source.api.http, "datetime", WrongClock)
     monkeypatch.setattr("coreviz_source.runner.datetime", WrongClock)
     library = frozen(40)
     with Studio(library) as studio:

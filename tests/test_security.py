@@ -15,7 +15,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from starlette.responses import Response
 
 from coreviz_source import coreviz
-from coreviz_source.client import Calls, CorevizClient
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ConfigurationError, CorevizError
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Studio
@@ -38,7 +39,7 @@ def test_no_traceback_shows_the_key_even_with_the_values_of_all_variables(studio
     from rich.console import Console
     from rich.traceback import Traceback
 
-    monkeypatch.setattr("coreviz_source.client.LARGEST_ANSWER", 2**20)
+    monkeypatch.setattr("coreviz_source.api.http.LARGEST_RESPONSE", 2**20)
     studio.faults = Faults([fault], share=1)
     settings = resolve({"base_url": studio.url, "api_key": KEY})
     client = CorevizClient(settings)
@@ -155,15 +156,8 @@ def test_a_proxy_of_the_environment_never_sees_a_key_in_clear(studio, pipeline, 
 def test_a_netrc_and_cookies_change_no_request(studio, pipeline, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text("default login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    seen = []
-    original = Studio._authorized
-
-    def authorized(self, http):
-        seen.append(dict(http.headers))
-        return original(self, http)
-
-    monkeypatch.setattr(Studio, "_authorized", authorized)
     assert run_sync(pipeline, studio, api_key=KEY).exit_code == 0
+    seen = [request.headers for request in studio.requests]
     assert seen
     assert all("authorization" not in headers and headers["x-api-key"] == KEY for headers in seen)
 

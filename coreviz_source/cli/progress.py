@@ -118,7 +118,11 @@ class Screen:
         if hidden:
             done = sum(ended(report) for report in reports[:hidden])
             table.add_row("", Text(f"{done} done, {hidden - done} waiting", style="dim", no_wrap=True))
+        organization = None
         for report in reports[hidden:]:
+            if report.organization != organization:
+                organization = report.organization
+                table.add_row("", Text(organization or "", style="bold", no_wrap=True, overflow="ellipsis"))
             table.add_row(*self._row(report))
         return table
 
@@ -156,6 +160,7 @@ class Log:
         self._clocked = Clocked()
         self._end = end
         self._ended: set[str] = set()
+        self._organization = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True, name="coreviz-progress")
 
@@ -175,6 +180,9 @@ class Log:
     def __call__(self, report: DatasetReport) -> None:
         """Takes the new state of a dataset."""
         if report.dataset_id not in self.reports:
+            if report.organization and report.organization != self._organization:
+                self._organization = report.organization
+                _say(report.organization)
             _say(f"{_named(report)}: begins")
         self._clocked.note(report)
         if ended(report) and report.dataset_id not in self._ended:

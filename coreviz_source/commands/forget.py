@@ -14,7 +14,7 @@ from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
-from coreviz_source.tables import MEDIA, TABLES, Table
+from coreviz_source.tables import DATASETS, MEDIA, ORGANIZATIONS, TABLES, Table
 from coreviz_source.values import canonical_id
 
 #: What remains after the rows are deleted, per destination.
@@ -40,8 +40,11 @@ class Subject:
         media = "id" if table is MEDIA else "media_id"
         for column, ids in (("dataset_id", self.dataset_ids), (media, self.media_ids)):
             if ids and column in table.by_name:
-                values = list(dict.fromkeys(map(canonical_id, ids)))
-                yield f"{column} IN ({', '.join(['%s'] * len(values))})", values
+                yield _is_one_of(column, list(dict.fromkeys(map(canonical_id, ids))))
+
+
+def _is_one_of(column: str, values: list[str]) -> tuple[str, list[str]]:
+    return f"{column} IN ({', '.join(['%s'] * len(values))})", values
 
 
 @dataclass
@@ -121,20 +124,40 @@ def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
         # dlt leaves it unset where there are transactions
         if erase and client.capabilities.supports_transactions is not False:
             stack.enter_context(sql.begin_transaction())
-        done.rows = _tables(client, subject, erase)
+        organizations = _without_other_datasets(client, subject)
+        done.rows = _tables(client, subject, organizations, erase)
         with client.with_staging_dataset():
             if client.is_storage_initialized():
-                done.staging = _tables(client, subject, erase)
+                done.staging = _tables(client, subject, organizations, erase)
     if erase and client.config.destination_type == "duckdb":
         # otherwise the rows would stay in the write-ahead log
         sql.execute_sql("CHECKPOINT")
 
 
-def _tables(client: SqlJobClientBase, subject: Subject, erase: bool) -> dict[str, int]:
+def _existing(client: SqlJobClientBase) -> set[str]:
+    return {name for name, columns in client.get_storage_tables([table.name for table in TABLES]) if columns}
+
+
+def _without_other_datasets(client: SqlJobClientBase, subject: Subject) -> list[str]:
+    """The organizations of the datasets to be forgotten that have no other dataset."""
+    if not subject.dataset_ids or not _existing(client) >= {DATASETS.name, ORGANIZATIONS.name}:
+        return []
+    condition, values = _is_one_of("id", [canonical_id(item) for item in subject.dataset_ids])
+    datasets = client.sql_client.make_qualified_table_name(DATASETS.name)
+    owners = f"SELECT DISTINCT organization_id FROM {datasets} WHERE organization_id IS NOT NULL AND"
+    forgotten = client.sql_client.execute_sql(f"{owners} {condition}", *values) or ()
+    kept = client.sql_client.execute_sql(f"{owners} NOT ({condition})", *values) or ()
+    return sorted({row[0] for row in forgotten} - {row[0] for row in kept})
+
+
+def _tables(client: SqlJobClientBase, subject: Subject, organizations: list[str], erase: bool) -> dict[str, int]:
     found: dict[str, int] = {}
-    there = {name for name, columns in client.get_storage_tables([table.name for table in TABLES]) if columns}
+    there = _existing(client)
     for table in TABLES:
-        for condition, values in subject.conditions(table) if table.name in there else ():
+        conditions = list(subject.conditions(table))
+        if table is ORGANIZATIONS and organizations:
+            conditions.append(_is_one_of("id", organizations))
+        for condition, values in conditions if table.name in there else ():
             target = f"{client.sql_client.make_qualified_table_name(table.name)} WHERE {condition}"
             counted = client.sql_client.execute_sql(f"SELECT COUNT(*) FROM {target}", *values)
             if counted and counted[0][0]:

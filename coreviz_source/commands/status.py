@@ -9,8 +9,8 @@ from typing import Any
 
 import dlt
 
+from coreviz_source.api.studio import Account, CorevizClient
 from coreviz_source.changes import plan
-from coreviz_source.client import CorevizClient
 from coreviz_source.disk import pending_packages
 from coreviz_source.errors import CorevizError
 from coreviz_source.loading.configuration import resolve
@@ -29,6 +29,8 @@ class DatasetStatus:
 
     dataset_id: str
     name: str | None = None
+    organization_id: str | None = None
+    """The organization that it belonged to when it was last mirrored."""
     last_run: datetime | None = None
     """When the last run began, by the server's clock, whatever its outcome."""
     outcome: str | None = None
@@ -43,7 +45,7 @@ class DatasetStatus:
     without_caption: int = 0
     """Number of media items without any caption: CoreViz has not processed them yet, or cannot caption them."""
     in_account: bool | None = None
-    """Whether the account lists it; None if the API was not asked."""
+    """Whether the account lists it; None if the account or its organization could not be asked."""
     next_run: str = ""
 
 
@@ -57,7 +59,7 @@ class Status:
     pending_packages: int = 0
     """Packages that an interrupted run left on this machine; the next run loads them first."""
     account: str = ""
-    """Why the datasets of the account are not known; empty if they are."""
+    """Why it is not known, or not of every organization, which datasets the account lists; empty if it is."""
     datasets: list[DatasetStatus] = field(default_factory=list)
 
     @property
@@ -109,17 +111,20 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         memory.close()
     status = Status(location(pipeline), pipeline.dataset_name, pending_packages(pipeline))
     asked = {canonical_id(item) for item in settings.dataset_ids}
-    listed, status.account = _account(settings)
-    for dataset_id in sorted(found.keys() | asked | (set() if asked else (listed or {}).keys())):
+    account, status.account = _account(settings)
+    listed = {canonical_id(info["id"]): info.get("name") for info in account.datasets} if account else {}
+    for dataset_id in sorted(found.keys() | asked | (set() if asked else listed.keys())):
         dataset = found.get(dataset_id, DatasetStatus(dataset_id))
-        dataset.in_account = None if listed is None else dataset_id in listed
-        dataset.name = dataset.name or (listed or {}).get(dataset_id)
+        dataset.in_account = None if account is None else account.lists(dataset_id, dataset.organization_id)
+        dataset.name = dataset.name or listed.get(dataset_id)
         runs = last.get(dataset_id, LastRuns())
         dataset.last_complete = runs.complete
         if asked and dataset_id not in asked:
             dataset.next_run = "nothing: dataset_ids does not name it"
         elif not asked and dataset.in_account is False:
             dataset.next_run = "nothing: the account does not list it"
+        elif not asked and account is not None and dataset.in_account is None:
+            dataset.next_run = "nothing: its organization was not asked, or refused"
         else:
             dataset.next_run = _next(settings, runs, now or datetime.now(timezone.utc), status.pending_packages)
         status.datasets.append(dataset)
@@ -133,13 +138,14 @@ def _stored(memory: Memory) -> dict[str, DatasetStatus]:
         return found.setdefault(dataset_id, DatasetStatus(dataset_id))
 
     for table in TABLES:
-        if table.name in memory.tables and table is not RUNS:
+        if table.name in memory.tables and table is not RUNS and "dataset_id" in table.by_name:
             sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
             for dataset_id, count in memory.ask(sql):
                 dataset(dataset_id).rows[table.name] = count
     if DATASETS.name in memory.tables:
-        for dataset_id, name in memory.ask("SELECT id, name FROM {datasets}"):
-            dataset(dataset_id).name = name
+        for dataset_id, name, organization_id in memory.ask("SELECT id, name, organization_id FROM {datasets}"):
+            one = dataset(dataset_id)
+            one.name, one.organization_id = name, organization_id
     if MEDIA.name in memory.tables:
         for dataset_id, count in memory.ask(
             "SELECT dataset_id, COUNT(*) FROM {media} WHERE deleted_at IS NULL GROUP BY dataset_id"
@@ -166,15 +172,15 @@ def _stored(memory: Memory) -> dict[str, DatasetStatus]:
     return found
 
 
-def _account(settings: Settings) -> tuple[dict[str, str | None] | None, str]:
-    """The names of the account's datasets by their ids, or the reason why they are not known."""
+def _account(settings: Settings) -> tuple[Account | None, str]:
+    """What the account lists, if that is known, and why it is not known, or not whole."""
     if not settings.authenticated:
         return None, "not known, because there is no key"
     try:
-        listed = CorevizClient(settings, attempts=ATTEMPTS).datasets()
+        account = CorevizClient(settings, attempts=ATTEMPTS).account()
     except CorevizError as error:
         return None, error.message
-    return {canonical_id(info["id"]): info.get("name") for info in listed}, ""
+    return account, "; ".join(account.warnings)
 
 
 def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:

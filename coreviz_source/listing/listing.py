@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from coreviz_source.client import Calls, CorevizClient, Page
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient, Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.pages import Pages
 from coreviz_source.listing.raw_item import RawItem

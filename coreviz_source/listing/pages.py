@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from coreviz_source.client import Calls, CorevizClient, Page
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient, Page
 from coreviz_source.listing.walk import Ask
 
 #: How many pages may be in flight or wait to be read, per parallel request, where the whole list is read.

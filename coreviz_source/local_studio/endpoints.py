@@ -36,6 +36,8 @@ class Request:
     body: bytes = b""
     #: Whether it was sent with a key, and not with a token.
     by_key: bool = True
+    #: Its headers, names in lower case.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def offset(self) -> int:

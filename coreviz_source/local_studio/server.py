@@ -151,7 +151,8 @@ class Studio(Endpoints):
         dataset_id = parts[2] if parts[:2] == ["api", "dataset"] and len(parts) > 2 else None
         body = await http.body() if http.method in ("POST", "PATCH") else b""
         by_key = http.headers.get("x-api-key") == self.key
-        request = Request(len(self.requests) + 1, http.method, path, dict(http.query_params), dataset_id, body, by_key)
+        number, parameters = len(self.requests) + 1, dict(http.query_params)
+        request = Request(number, http.method, path, parameters, dataset_id, body, by_key, dict(http.headers))
         self.requests.append(request)
         if self.latency:
             await asyncio.sleep(self.latency)

@@ -1,0 +1,337 @@
+"""The endpoints of the Studio API and how their responses are read.
+
+Nothing behind this module knows that the API has two generations. A request has to care about one difference only, and
+the first response shows which generation it is: parameters that only the 2026 generation knows are left out if the
+server refuses them twice and answers without them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from coreviz_source.api.http import ATTEMPTS, Calls, Http, Response
+from coreviz_source.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    CorevizError,
+    DatasetNotFoundError,
+)
+from coreviz_source.settings import Settings
+from coreviz_source.values import canonical_id, decode_json, shallow
+
+#: Statuses with which a server says that it has no such endpoint.
+_NO_ENDPOINT = frozenset((400, 404, 405, 410))
+#: The same, or that the endpoint is not for this key.
+_NOT_OFFERED = _NO_ENDPOINT | {401, 402, 403}
+
+_NAME_DATASETS = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
+
+
+@dataclass(frozen=True)
+class Page:
+    """One response of the listing.
+
+    `items` are the raw JSON texts of its media and folders, in the server's order. `total` and `has_more` are None
+    where the server does not send them, or not as what they are documented to be. `time` is the server's clock.
+    """
+
+    items: list[bytes]
+    total: int | None
+    has_more: bool | None
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Organization:
+    """An organization of the account; `sent_id` is its id as the API sends it."""
+
+    sent_id: str
+    name: str | None = None
+    slug: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The canonical id."""
+        return canonical_id(self.sent_id)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})" if self.name else self.id
+
+
+@dataclass(frozen=True)
+class Account:
+    """What an account sees: its organizations and their datasets.
+
+    Args:
+        organizations: The organizations that were asked for their datasets, or would have been.
+        datasets: What the API sends of each dataset: id, name, icon, type, organizationId.
+        unreachable: The organizations among them that refused, with what they said.
+        everything: Whether these are all organizations of the account.
+    """
+
+    organizations: tuple[Organization, ...]
+    datasets: tuple[dict[str, Any], ...]
+    unreachable: dict[str, str]
+    everything: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each organization that could not be asked."""
+        return [
+            f"The organization {organization} could not be asked for its datasets, which stay as they are: "
+            f"{self.unreachable[organization.id]}"
+            for organization in self.organizations
+            if organization.id in self.unreachable
+        ]
+
+    def lists(self, dataset_id: str, organization_id: str | None) -> bool | None:
+        """Whether a dataset is in the account; None where its organization was not asked.
+
+        Args:
+            dataset_id: The dataset's canonical id.
+            organization_id: The canonical id of the organization that it belonged to, if that is known.
+        """
+        if any(canonical_id(info["id"]) == dataset_id for info in self.datasets):
+            return True
+        if organization_id is None:
+            return False if self.everything and not self.unreachable else None
+        asked = {organization.id for organization in self.organizations} - self.unreachable.keys()
+        # an organization that the whole account does not name any more took its datasets with it
+        left = self.everything and organization_id not in self.unreachable
+        return False if organization_id in asked or left else None
+
+
+class CorevizClient:
+    """Asks the API; threads may share it.
+
+    Args:
+        settings: Checked settings; `organization_ids` and what `Http` takes are used.
+        attempts: How often a request is sent before it counts as failed.
+
+    Every method raises the errors of `Http.get`.
+    """
+
+    def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
+        self._http = Http(settings, attempts)
+        self._organization_ids = settings.organization_ids
+        self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
+        #: Whether a listing's first response has shown which parameters this server takes.
+        self._settled = False
+        #: Counts the requests that belong to no dataset.
+        self.calls = Calls()
+
+    def close(self) -> None:
+        """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
+        self._http.close()
+
+    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        """One page of a dataset's media and folders, newest first, folders in folders included.
+
+        Raises:
+            DatasetNotFoundError: The listing responds with 404.
+        """
+        documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
+
+        def ask(newer: dict[str, str]) -> Page:
+            return self._http.get(
+                f"/api/dataset/{quote(dataset_id, safe='')}/media",
+                {**documented, **newer},
+                _read_page,
+                calls,
+                not_found=DatasetNotFoundError,
+                dataset=dataset_id,
+                offset=offset,
+            )
+
+        newer = self._newer_parameters
+        if self._settled:
+            return ask(newer)
+        try:
+            page = ask(newer)
+        except BadRequestError as refusal:
+            try:
+                page = ask({})
+            except BadRequestError:
+                raise refusal from None
+            try:
+                # a refusal of the moment must not make a newer server an older one, which lists no folders' media
+                page = ask(newer)
+            except BadRequestError:
+                self._newer_parameters = {}
+        self._settled = True
+        return page
+
+    def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
+        """What the API sends of a dataset: name, icon, type, organizationId. Empty where it has no such endpoint."""
+        endpoint = f"/api/dataset/{quote(dataset_id, safe='')}"
+        try:
+            sent = self._http.get(endpoint, {}, _read_object, calls, dataset=dataset_id)
+        except CorevizError as error:
+            if error.context.get("status") in _NOT_OFFERED:
+                return {}
+            raise
+        found = sent.get("dataset", sent)
+        return found if isinstance(found, dict) else {}
+
+    def media(self, media_id: str, dataset_id: str, calls: Calls) -> dict[str, Any] | None:
+        """One media item, None where the response is 404 (or 405, as from a server that only takes changes there).
+
+        Args:
+            media_id: In the form that this server knows.
+            dataset_id: For which dataset it is asked, for errors.
+            calls: Counts the requests.
+        """
+        endpoint = f"/api/media/{quote(media_id, safe='')}"
+        try:
+            return self._http.get(endpoint, {}, _read_media, calls, dataset=dataset_id)
+        except CorevizError as error:
+            if error.context.get("status") in (404, 405):
+                return None
+            raise
+
+    def account(self) -> Account:
+        """The organizations of the account, those of `organization_ids` only if there are any, and their datasets.
+
+        An organization that refuses (403) is left out, unless `organization_ids` names it or there is no other.
+
+        Raises:
+            ConfigurationError: The API has no list of datasets, so `dataset_ids` has to name them; or
+                `organization_ids` names an organization that the account does not see.
+            AuthenticationError: A named organization refuses, or all of them do.
+        """
+        found, everything = self._organizations()
+        named = {canonical_id(item) for item in self._organization_ids}
+        unknown = named - {organization.id for organization in found}
+        if unknown:
+            raise ConfigurationError(
+                f"The account does not see the organization {', '.join(sorted(unknown))}.",
+                remedy=f"`organization_ids` may name: {', '.join(map(str, found))}.",
+            )
+        asked = tuple(organization for organization in found if not named or organization.id in named)
+        datasets: dict[str, dict[str, Any]] = {}
+        unreachable: dict[str, str] = {}
+        for organization in asked:
+            try:
+                for info in self._datasets(organization):
+                    datasets.setdefault(canonical_id(info["id"]), info)
+            except AuthenticationError as refusal:
+                only = len(unreachable) + 1 == len(asked)
+                if refusal.context.get("status") != 403 or named or only:
+                    raise
+                unreachable[organization.id] = str(refusal.context.get("server_message") or refusal.message)
+        return Account(asked, tuple(datasets.values()), unreachable, everything and not named)
+
+    def _organizations(self) -> tuple[list[Organization], bool]:
+        """The organizations of the account, and whether these are all of them."""
+        found: list[Organization] = []
+        try:
+            sent = self._http.get("/api/auth/organization/list", {}, _read_json, self.calls)
+            for one in _listed(sent, "organizations"):
+                found.append(Organization(one["id"], _text(one.get("name")), _text(one.get("slug"))))
+        except CorevizError as error:
+            # this endpoint may want a session where the others take a key; `/api/me` then tells an invalid key
+            if error.context.get("status") not in _NOT_OFFERED:
+                raise
+        if found:
+            return list({organization.id: organization for organization in found}.values()), True
+        try:
+            me = self._http.get("/api/me", {}, _read_object, self.calls)
+        except CorevizError as error:
+            raise self._not_listed(error) from error
+        default = me.get("organizationId")
+        if not isinstance(default, str) or not default:
+            raise ConfigurationError("The API names no organization of this account.", remedy=_NAME_DATASETS)
+        return [Organization(default, _text(me.get("organizationName")))], False
+
+    def _datasets(self, organization: Organization) -> Iterator[dict[str, Any]]:
+        endpoint = f"/api/organization/{quote(organization.sent_id, safe='')}/datasets"
+        try:
+            sent = self._http.get(endpoint, {}, _read_json, self.calls, organization=organization.id)
+        except CorevizError as error:
+            raise self._not_listed(error) from error
+        if not isinstance(sent.get("datasets") if isinstance(sent, dict) else sent, list):
+            raise ConfigurationError("The API's list of datasets cannot be read.", remedy=_NAME_DATASETS)
+        for info in _listed(sent, "datasets"):
+            yield info if info.get("organizationId") else {**info, "organizationId": organization.sent_id}
+
+    @staticmethod
+    def _not_listed(error: CorevizError) -> CorevizError:
+        if error.context.get("status") in _NO_ENDPOINT:
+            return ConfigurationError("This API does not list an account's datasets.", remedy=_NAME_DATASETS)
+        return error
+
+
+def _listed(sent: Any, key: str) -> list[dict[str, Any]]:
+    """The objects with an id of an array, which may stand inside an object."""
+    found = sent.get(key) if isinstance(sent, dict) else sent
+    found = found if isinstance(found, list) else []
+    return [one for one in found if isinstance(one, dict) and isinstance(one.get("id"), str) and one["id"]]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class _Envelope(msgspec.Struct):
+    media: list[msgspec.Raw]
+    pagination: Any = None
+    error: Any = None
+
+
+def _read_page(response: Response) -> Page:
+    try:
+        envelope = msgspec.json.decode(response.body, type=_Envelope)
+    except RecursionError:
+        return _read_page(replace(response, body=shallow(response.body)))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        envelope = _read_leniently(response.body)
+    if envelope.error:
+        raise ValueError(f"it carries an error: {envelope.error}")
+    pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
+    total, has_more = pagination.get("total"), pagination.get("hasMore")
+    return Page(
+        items=[bytes(item) for item in envelope.media],
+        total=total if type(total) is int and total >= 0 else None,
+        has_more=has_more if type(has_more) is bool else None,
+        time=response.time,
+    )
+
+
+def _read_leniently(content: bytes) -> _Envelope:
+    """The envelope of a response that is not strictly JSON (NaN, lone surrogates), or of one that is an error."""
+    sent = decode_json(content)
+    if isinstance(sent, dict) and sent.get("error"):
+        return _Envelope(media=[], error=sent.get("message") or sent["error"])
+    if not isinstance(sent, dict) or not isinstance(sent.get("media"), list):
+        raise ValueError("it has no list of media")
+    media = [msgspec.Raw(json.dumps(item, separators=(",", ":")).encode()) for item in sent["media"]]
+    return _Envelope(media=media, pagination=sent.get("pagination"))
+
+
+def _read_json(response: Response) -> Any:
+    sent = decode_json(response.body)
+    if isinstance(sent, dict) and sent.get("error"):
+        raise ValueError(f"it carries an error: {sent.get('message') or sent['error']}")
+    return sent
+
+
+def _read_object(response: Response) -> dict[str, Any]:
+    sent = _read_json(response)
+    if not isinstance(sent, dict):
+        raise ValueError("it is not an object")
+    return sent
+
+
+def _read_media(response: Response) -> dict[str, Any]:
+    media = _read_object(response).get("media")
+    if not isinstance(media, dict) or not isinstance(media.get("id"), str):
+        raise ValueError("it has no media item")
+    return media

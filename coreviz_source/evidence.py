@@ -1,0 +1,158 @@
+"""Evidence before removal: whether media that vanished from a listing were deleted, and which of them were replaced.
+
+A listing proves by its own pages and counts that it is complete. A server that hides living media and counts them out
+as well passes that proof, so a sample of what vanished is asked for one by one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from coreviz_source.api.http import Calls
+from coreviz_source.api.studio import CorevizClient
+from coreviz_source.errors import CorevizError
+from coreviz_source.memory import Memory
+from coreviz_source.values import canonical_id
+
+#: Media items that are asked for at most, in one run and dataset.
+MOST_ASKED = 50
+
+_Form = Callable[[str], str]
+_EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+
+
+def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], example: str | None, calls: Calls) -> str:
+    """Why missing media items must not be removed, as a sentence; empty if nothing speaks against it.
+
+    Args:
+        client: Asks the API.
+        dataset_id: Canonical id of the dataset.
+        missing: Canonical ids of what vanished from a listing that was proven complete.
+        example: The id, as the API sends it, of a media item that the listing showed; None if it showed none. A
+            server that answers 404 to it does not have the endpoint, and then there is no evidence to be had.
+        calls: Counts the requests.
+    """
+    if not missing:
+        return ""
+    try:
+        forms = _forms_of_ids(client, dataset_id, example, calls)
+        for media_id in random.sample(missing, min(len(missing), MOST_ASKED)) if forms else ():
+            media = _find(client, dataset_id, media_id, forms, calls)
+            if media is not None and _is_in(dataset_id, media):
+                return f"The listing was not complete: the API still has the media item {media_id} in this dataset."
+    except CorevizError as error:
+        many = "item" if len(missing) == 1 else "items"
+        return (
+            f"There is no evidence that the {len(missing)} media {many} missing from the listing were deleted, because "
+            f"the API could not be asked: {error.message}"
+        )
+    return ""
+
+
+def _forms_of_ids(client: CorevizClient, dataset_id: str, example: str | None, calls: Calls) -> Sequence[_Form]:
+    """In which forms the server's endpoint for one media item takes ids; none if the server does not have it."""
+    if example is None:
+        return (_hyphenated, _bare)
+    forms = (_hyphenated, _bare) if example == _hyphenated(example) else (_bare, _hyphenated)
+    if _bare(example) == _hyphenated(example):
+        # the id of the example is no UUID, so it does not show which form UUIDs have
+        return forms if client.media(example, dataset_id, calls) is not None else ()
+    return next(((form,) for form in forms if client.media(form(example), dataset_id, calls) is not None), ())
+
+
+def _hyphenated(media_id: str) -> str:
+    return canonical_id(media_id)
+
+
+def _bare(media_id: str) -> str:
+    canonical = canonical_id(media_id)
+    bare = canonical.replace("-", "")
+    return bare if canonical_id(bare) == canonical else canonical
+
+
+def _find(
+    client: CorevizClient, dataset_id: str, media_id: str, forms: Iterable[_Form], calls: Calls
+) -> dict[str, Any] | None:
+    for sent in dict.fromkeys(form(media_id) for form in forms):
+        media = client.media(sent, dataset_id, calls)
+        if media is not None:
+            return media
+    return None
+
+
+def _is_in(dataset_id: str, media: Mapping[str, Any]) -> bool:
+    """Whether a media item is there, and in this dataset as far as the API says."""
+    if media.get("status") == "deleted":
+        return False
+    dataset = media.get("dataset")
+    holder = dataset.get("id") if isinstance(dataset, dict) else None
+    holder = holder or media.get("datasetId")
+    return not isinstance(holder, str) or canonical_id(holder) == dataset_id
+
+
+def count_replaced(
+    stored: Memory,
+    dataset_id: str,
+    missing: Sequence[str],
+    new_sources: Mapping[str, str],
+    is_new: Callable[[str], bool],
+    was_listed: Callable[[str], bool],
+) -> int:
+    """How many of the missing media items were replaced by another version of the same original.
+
+    Versions of one original form a tree by `source_media_id`. A listed version stands in for one missing version of
+    its tree, if it is new in this run or was created later: so one derivative that is deleted while its original
+    stays was not replaced.
+
+    Args:
+        stored: The warehouse; only the trees of the missing media items are read.
+        dataset_id: Canonical id of the dataset.
+        missing: Canonical ids.
+        new_sources: What media items were made from that this listing showed for the first time.
+        is_new: Whether this listing showed a media item for the first time.
+        was_listed: Whether a stored media item was in this listing.
+    """
+    sources: dict[str, str | None] = dict(new_sources)
+    created: dict[str, datetime] = {}
+    waiting = set(missing)
+    read: set[str] = set()
+    while waiting:
+        read |= waiting
+        found: set[str] = set()
+        for media_id, source, moment in stored.versions(dataset_id, sorted(waiting)):
+            sources.setdefault(media_id, source)
+            created[media_id] = moment or _EARLIEST
+            found.update((media_id, source) if source else (media_id,))
+        waiting = found - read
+
+    def original(media_id: str) -> str:
+        seen = {media_id}
+        while (source := sources.get(media_id)) and source not in seen:
+            seen.add(source)
+            media_id = source
+        return media_id
+
+    arrived: dict[str, int] = defaultdict(int)
+    new = {media_id for media_id in read if is_new(media_id)} | new_sources.keys()
+    for media_id in new:
+        arrived[original(media_id)] += 1
+    stayed: dict[str, list[datetime]] = defaultdict(list)
+    for media_id, moment in created.items():
+        if media_id not in new and was_listed(media_id):
+            stayed[original(media_id)].append(moment)
+    replaced = 0
+    for media_id in sorted(missing, key=lambda one: created.get(one, _EARLIEST), reverse=True):
+        tree = original(media_id)
+        later = [moment for moment in stayed[tree] if moment > created.get(media_id, _EARLIEST)]
+        if later:
+            stayed[tree].remove(later[0])
+        elif arrived[tree]:
+            arrived[tree] -= 1
+        else:
+            continue
+        replaced += 1
+    return replaced
