@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from coreviz_source.forget import Subject, find_rows, forget
+from coreviz_source.commands.forget import Subject, find_rows, forget
 from starlette.responses import Response
 
 from coreviz_source.api.studio import Account, Organization
