@@ -120,7 +120,8 @@ def worst_exit_code(codes: Iterable[int]) -> int:
     return next((code for code in SEVERITY if code in found), max(found, default=EXIT_OK))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was caused by, or that dlt wrapped in it."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -131,12 +132,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def find_kind(error: BaseException, kind: type[_Kind]) -> _Kind | None:
     """The first error of a kind inside an exception that was wrapped, perhaps several times."""
-    return next((e for e in _chain(error) if isinstance(e, kind)), None)
+    return next((e for e in chain(error) if isinstance(e, kind)), None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's, arrow's, or DuckDB's, which dlt wraps, so that only its words tell."""
-    return any(isinstance(e, MemoryError) or str(e).startswith("Out of Memory Error") for e in _chain(error))
+    return any(isinstance(e, MemoryError) or str(e).startswith("Out of Memory Error") for e in chain(error))
 
 
 def find(error: BaseException) -> CorevizError | None:

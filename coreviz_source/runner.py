@@ -36,8 +36,10 @@ from coreviz_source.warehouse.catalog import ensure_catalog
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
 from coreviz_source.warehouse.duckdb import Tuning
+from coreviz_source.warehouse.failures import cause_of, connection_error
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.ownership import load_error
 from coreviz_source.warehouse.state import StoredState
 
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
@@ -315,17 +317,6 @@ def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
         if step in ("extract", "normalize"):
             raise CorevizError(f"dlt could not {step} the rows: {error}") from error
         if job is None:
-            raise DestinationError(
-                f"The rows could not be loaded: {error}", destination=pipeline.destination.destination_name
-            ) from error
-        said = next((line for line in str(job.client_exception).splitlines() if line.strip()), "")
-        raise DestinationError(
-            f"The rows could not be loaded: {said[:500]}",
-            remedy=(
-                "If the table was changed by hand, drop it: the next run makes it again. Else check the destination's "
-                "permissions, space and credentials."
-            ),
-            destination=pipeline.destination.destination_name,
-            schema=pipeline.dataset_name,
-            table=job.job_id.partition(".")[0],
-        ) from error
+            raise connection_error(error, "loaded into", pipeline) from cause_of(error, pipeline)
+        failure = load_error(job.client_exception, pipeline, job.job_id.partition(".")[0])
+        raise failure from cause_of(error, pipeline)

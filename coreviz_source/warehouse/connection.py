@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from coreviz_source.errors import CorevizError, DestinationError
-from coreviz_source.warehouse.destination import destination_of
-from coreviz_source.warehouse.failures import connection_error
+from coreviz_source.warehouse.destination import prepare
+from coreviz_source.warehouse.failures import cause_of, connection_error, scrub
 
 # BigQuery's responses are read by REST; the storage API, which Google's client recommends, needs one permission more
 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
 
+#: Seconds without a query after which a connection is tried before it is used.
+IDLE = 0.5
 #: Rows that are fetched at once.
 _ROWS = 10_000
 
@@ -39,9 +42,10 @@ class Connection:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self.pipeline = pipeline
-        self.destination = destination_of(pipeline)
+        self.destination = prepare(pipeline)
         self._resources = ExitStack()
         self._opened: SqlJobClientBase | None = None
+        self._used = 0.0
 
     @property
     def is_missing(self) -> bool:
@@ -55,15 +59,29 @@ class Connection:
     def client(self) -> Iterator[SqlJobClientBase]:
         """The warehouse's client, connected. It is opened once, because opening costs more than most queries."""
         try:
-            if self._opened is None:
-                client: Any = self._resources.enter_context(self.pipeline.destination_client())  # type: ignore[arg-type]
-                self._opened = client
-            assert self._opened is not None
-            yield self._opened
+            yield self._open()
         except CorevizError:
             raise
         except Exception as error:
-            raise connection_error(error, "read or prepared", self.pipeline) from error
+            failure = connection_error(error, "read or prepared", self.pipeline)
+            raise failure from cause_of(error, self.pipeline)
+
+    def _open(self) -> SqlJobClientBase:
+        now = time.monotonic()
+        # a session that waited for the API may have been ended by the server or a proxy
+        if self._opened is not None and self.destination.ends_idle_sessions and now - self._used > IDLE:
+            try:
+                self._opened.sql_client.execute_sql("SELECT 1")
+            except Exception:
+                with suppress(Exception):
+                    self.close()
+        if self._opened is None:
+            client: Any = self._resources.enter_context(self.pipeline.destination_client())  # type: ignore[arg-type]
+            self.destination.check(client.sql_client)
+            self._opened = client
+        self._used = now
+        assert self._opened is not None
+        return self._opened
 
     @contextmanager
     def sql_client(self) -> Iterator[SqlClientBase[Any]]:
@@ -85,9 +103,9 @@ class Connection:
                         yield from rows
             except DestinationUndefinedEntity as error:
                 raise DestinationError(
-                    f"A table or column is not what this release expects: {error}",
-                    remedy="Load with `resync`, or drop the table so that it is made again.",
-                ) from error
+                    f"A table or column is not what this release expects: {scrub(str(error), self.pipeline)}",
+                    remedy="The next complete run of `sync` creates what is missing, and fills it.",
+                ) from cause_of(error, self.pipeline)
 
     def close(self) -> None:
         """Closes the connection; the next query opens another one."""

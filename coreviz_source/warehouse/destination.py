@@ -15,6 +15,7 @@ from coreviz_source.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import dlt
+    from dlt.destinations.sql_client import SqlClientBase
 
 #: How text is found in captions with Postgres: word stems of English. Postgres refuses texts whose words fill more
 #: than a megabyte, and would refuse the row, so only the beginning is indexed.
@@ -36,6 +37,7 @@ class Destination:
         rows_format: The file format for rows that travel as dictionaries.
         can_store_nul: Whether its strings can have NUL characters.
         has_advisory_locks: Whether runs can keep each other out by locks of the server.
+        ends_idle_sessions: Whether a server, or a proxy before it, may end a session that waits.
         has_transactional_ddl: Whether several statements that change the catalog take effect together.
         has_indexes: Whether it has the indexes by which rows are replaced and joined.
         search_vector: What the full-text index on captions has; empty: there is no such index.
@@ -45,6 +47,8 @@ class Destination:
         microseconds: Microseconds between `start` and `end`, where sqlglot's rendering loses something.
         replaces_changed_views: Whether a view can be replaced by one with other columns.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
+        prepare: Changes how a pipeline connects, before it does.
+        check: Raises `ConfigurationError` if a warehouse that was just opened cannot be used.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Destination:
     rows_format: Literal["insert_values", "jsonl"] = "insert_values"
     can_store_nul: bool = True
     has_advisory_locks: bool = False
+    ends_idle_sessions: bool = False
     has_transactional_ddl: bool = True
     has_indexes: bool = False
     search_vector: str = ""
@@ -66,6 +71,8 @@ class Destination:
     microseconds: str = ""
     replaces_changed_views: bool = True
     load_workers: int | None = None
+    prepare: Callable[[dlt.Pipeline], None] = field(default=lambda pipeline: None)
+    check: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
 
     @property
     def file_format(self) -> Literal["parquet", "insert_values", "jsonl"]:
@@ -85,10 +92,29 @@ def _is_importable(module: str) -> bool:
         return False
 
 
+def _check_names(client: SqlClientBase[Any]) -> None:
+    from coreviz_source.warehouse.duckdb import check_names
+
+    check_names(client)
+
+
+def _use_utf8(pipeline: dlt.Pipeline) -> None:
+    from coreviz_source.warehouse.postgres import use_utf8
+
+    use_utf8(pipeline)
+
+
+def _check_encoding(client: SqlClientBase[Any]) -> None:
+    from coreviz_source.warehouse.postgres import check_encoding
+
+    check_encoding(client)
+
+
 _DUCKDB = Destination(
     name="duckdb",
     dialect="duckdb",
     is_file=True,
+    check=_check_names,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
     load_workers=1,
     objects_sql=(
@@ -111,10 +137,13 @@ _POSTGRES = Destination(
     name="postgres",
     dialect="postgres",
     module="psycopg2",
+    prepare=_use_utf8,
+    check=_check_encoding,
     # only ADBC loads parquet; dlt's own choice without it, csv, would turn empty strings into nulls
     loads_parquet=lambda: _is_importable("adbc_driver_postgresql"),
     can_store_nul=False,
     has_advisory_locks=True,
+    ends_idle_sessions=True,
     has_indexes=True,
     search_vector=SEARCH_VECTOR,
     # only by one with the same columns, and perhaps more
@@ -174,6 +203,17 @@ def destination_of(pipeline: dlt.Pipeline) -> Destination:
             remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
         )
     return found
+
+
+def prepare(pipeline: dlt.Pipeline) -> Destination:
+    """Prepares a pipeline to connect to its warehouse, and returns the kind of warehouse.
+
+    Raises:
+        ConfigurationError: It is not one of those that are supported.
+    """
+    destination = destination_of(pipeline)
+    destination.prepare(pipeline)
+    return destination
 
 
 def find_destination(pipeline: dlt.Pipeline) -> Destination | None:

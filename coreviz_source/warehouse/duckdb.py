@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from coreviz_source.errors import DestinationError
+from dlt.destinations.sql_client import SqlClientBase
+
+from coreviz_source.errors import ConfigurationError, DestinationError
 from coreviz_source.warehouse.connection import Connection
 
 #: The settings of DuckDB for loads. One thread, because a package is too small to share, and a thread that waits for
@@ -14,6 +16,20 @@ from coreviz_source.warehouse.connection import Connection
 LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
 #: The settings for loads that only append: little is kept of what was written. A merge may need more.
 APPENDING = {"memory_limit": "48MB"}
+
+
+def check_names(client: SqlClientBase[Any]) -> None:
+    """Checks that the file and the schema have different names; with equal ones dlt would fail after the extraction.
+
+    Raises:
+        ConfigurationError: Their names are equal.
+    """
+    catalog = client.execute_sql("SELECT current_database()")
+    if catalog and catalog[0][0] == client.dataset_name:
+        raise ConfigurationError(
+            f"The DuckDB file and the dataset in it are both named {catalog[0][0]}, which DuckDB finds ambiguous.",
+            remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
+        )
 
 
 class Tuning:

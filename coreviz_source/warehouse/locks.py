@@ -1,15 +1,15 @@
-"""Two runs at once: one waits for the other where they would harm each other, and leaves after a while, saying so.
+"""Two runs at once: one waits for the other where they would harm each other, and gives up after a while.
 
-What a run holds, and against whom:
+What a run locks, and against whom:
 
-* The **working directory** of dlt, as a whole, by a file beside it: two processes would load each other's packages.
-* A **DuckDB file**, by keeping it open: DuckDB lets one process have it.
-* In Postgres its **datasets**, by advisory locks: alone, unless it is a slice; slices of one dataset go on side by
-  side, because none deletes anything outside its range.
-* In Postgres the **load**, for as long as it makes tables or loads: dlt's staging tables are shared, and emptied by
-  every load. Runs over different datasets list side by side and load one after the other.
+* dlt's **working directory**, by a file beside it: two processes would load each other's packages.
+* A **DuckDB file**, by keeping it open: DuckDB lets one process open it.
+* In Postgres its **datasets**, by advisory locks: exclusively, unless the run is a slice. Slices of one dataset run
+  side by side, because none deletes anything outside its range.
+* In Postgres the **load**, while it creates tables or loads: dlt's staging tables are shared, and every load empties
+  them. Runs over different datasets list side by side and load one after the other.
 
-All of it vanishes with the process or its connection. BigQuery has no locks: there, only the working directory is held.
+All locks end with the process or its connection. BigQuery has no locks: there, a run locks only the working directory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,29 +30,46 @@ from filelock import FileLock, Timeout
 
 from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
-from coreviz_source.warehouse.destination import destination_of
-from coreviz_source.warehouse.failures import HOLDER, connection_error
+from coreviz_source.warehouse.destination import prepare
+from coreviz_source.warehouse.failures import HOLDER, cause_of, connection_error
 
-#: Seconds that a run waits to begin while another one holds what it needs.
+#: Seconds that a run waits to begin while another one has a lock that it needs.
 PATIENCE = 30.0
-#: Seconds that a run waits for its turn to load: what it listed would be listed again if it left.
+#: Seconds that a run waits for its turn to load. It is long because the run has listed, and would have to list again.
 LOAD_PATIENCE = 3600.0
+#: Seconds between two queries that keep the connection with the locks from being idle.
+KEEP_ALIVE = 20.0
+
+#: Keeps the server from ending a session that waits for the API; Postgres has the setting since version 14.
+_NO_IDLE_TIMEOUT = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout') AND setting <> '0'"
+)
 
 _log = logging.getLogger(__name__)
 
 
 class Locks:
-    """What one run holds; a context manager that gives everything back at its end.
+    """The locks of one run; a context manager that releases all of them at its end.
 
     Args:
         pipeline: The pipeline that runs.
+
+    Raises:
+        ConfigurationError: Its destination is not supported.
     """
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
+        self._destination = prepare(pipeline)
         self._file = FileLock(f"{pipeline.working_dir}.lock", is_singleton=True)
-        self._held = ExitStack()
+        #: Who has the lock. It is a second file, because Windows lets nobody read or write a file that is locked.
+        self._owner = Path(f"{pipeline.working_dir}.owner")
+        self._resources = ExitStack()
         self._client: Any = None
+        self._using = threading.Lock()
+        self._ended = threading.Event()
+        self._advisory_locks: list[tuple[str, bool]] = []
+        self._loads: int | None = None
         self._loading = 0
         #: Whether no other run writes these datasets meanwhile.
         self.alone = False
@@ -63,13 +81,15 @@ class Locks:
         self.close()
 
     def close(self) -> None:
-        """Gives everything back."""
-        self._client = None
-        self._held.close()
+        """Releases everything."""
+        self._ended.set()
+        with self._using:
+            self._client = None
+        self._resources.close()
 
     @property
     def holds_working_directory(self) -> bool:
-        """Whether this thread holds the working directory, through whatever object."""
+        """Whether this thread has locked the working directory, through whatever object."""
         return self._file.is_locked
 
     def take_working_directory(self, patience: float | None = None) -> None:
@@ -82,19 +102,20 @@ class Locks:
             BusyError: Another run still uses it.
             ConfigurationError: It cannot be written.
         """
-        path = Path(self._file.lock_file)
 
         def attempt() -> str | None:
             try:
-                self._held.enter_context(self._file.acquire(blocking=False))
+                self._resources.enter_context(self._file.acquire(blocking=False))
             except Timeout:
-                return path.read_text() or "another process"
-            path.write_text(_myself())
+                with suppress(FileNotFoundError):
+                    return self._owner.read_text() or "another process"
+                return "another process"
+            self._owner.write_text(_myself())
             return None
 
         directory = self._pipeline.working_dir
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._owner.parent.mkdir(parents=True, exist_ok=True)
             _wait(attempt, f"the working directory {directory}", PATIENCE if patience is None else patience)
         except OSError as error:
             raise ConfigurationError(
@@ -106,56 +127,55 @@ class Locks:
         """Waits until no other run writes the datasets of this one.
 
         Args:
-            dataset_ids: The datasets, in either form. None: every dataset of the account, without asking which.
-            shared: Whether runs that also say so may write the same datasets meanwhile: slices.
+            dataset_ids: The datasets, in either form. None: every dataset of the account, whatever they are.
+            shared: Whether other runs with shared locks may write the same datasets meanwhile: slices.
 
         Raises:
             BusyError: Another run still writes one of them, or has the DuckDB file open.
             DestinationError: The warehouse cannot be reached.
         """
         self.connect()
-        self._advisory("datasets", shared=bool(dataset_ids))
+        self._take_advisory("datasets", shared=bool(dataset_ids))
         for dataset_id in sorted(map(canonical_id, dataset_ids)):
-            self._advisory(f"dataset {dataset_id}", shared)
+            self._take_advisory(f"dataset {dataset_id}", shared)
         self.alone = not shared
+        self._count_loads()
 
     def take_load(self) -> None:
-        """Waits until no other run loads; ends with `release_load` or with everything.
+        """Waits until no other run loads; lasts until `release_load` or `close`.
 
-        That it is asked on the connection that holds the datasets proves that they are still held.
+        If the connection was lost meanwhile, and with it the locks, they are taken again.
 
         Raises:
-            BusyError: Another run still loads.
-            DestinationError: The connection is lost, and with it the locks.
+            BusyError: Another run still loads, or took a lock of this one that was lost.
+            DestinationError: The warehouse cannot be reached.
         """
         if self._loading == 0:
             self.connect()
+            self._restore()
             self._advisory("load", patience=LOAD_PATIENCE)
         self._loading += 1
 
     def release_load(self) -> None:
         """Lets the next run load."""
-        if self._loading == 1 and self._has_advisory_locks:
+        if self._loading == 1 and self._destination.has_advisory_locks:
             # if the connection is lost, so is the lock
             with suppress(DestinationError):
+                self._count_loads()
                 self._sql("SELECT pg_advisory_unlock(%s)", self._key("load"))
         self._loading = max(0, self._loading - 1)
 
     @contextmanager
     def load(self) -> Iterator[None]:
-        """Holds the load for as long as the block lasts."""
+        """Keeps other runs from loading while a block runs."""
         self.take_load()
         try:
             yield
         finally:
             self.release_load()
 
-    @property
-    def _has_advisory_locks(self) -> bool:
-        return destination_of(self._pipeline).has_advisory_locks
-
     def connect(self) -> None:
-        """Opens a connection of its own, and keeps it: in Postgres it holds the locks, in DuckDB the file.
+        """Opens a connection of its own and keeps it: in Postgres it has the locks, in DuckDB the file.
 
         Raises:
             BusyError: Another process still has the DuckDB file open.
@@ -166,7 +186,7 @@ class Locks:
 
         def attempt() -> str | None:
             try:
-                self._client = self._held.enter_context(self._pipeline.destination_client())  # type: ignore[arg-type]
+                self._client = self._resources.enter_context(self._pipeline.destination_client())  # type: ignore[arg-type]
             except Exception as error:
                 holder = HOLDER.search(str(error))
                 if holder is None:
@@ -174,16 +194,83 @@ class Locks:
                 return f"process {holder['pid']} ({Path(holder['program']).name}), which has {holder['file']} open"
             return None
 
-        with self._reaching():
+        with self._translated():
             _wait(attempt, "the warehouse")
-        if self._has_advisory_locks:
-            # a machine that lost power lets go within a minute, not after the system's two hours
+            self._destination.check(self._sql_client)
+        if self._destination.has_advisory_locks:
+            # the server notices within a minute that this machine lost power, not after the system's two hours
             for name, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
                 self._sql(f"SET tcp_keepalives_{name} = {seconds}")
             self._sql("SELECT set_config('application_name', %s, false)", f"coreviz-source, {_myself()}"[:63])
+            self._sql(_NO_IDLE_TIMEOUT)
+            threading.Thread(target=self._keep_alive, name="coreviz-locks", daemon=True).start()
+
+    @property
+    def _sql_client(self) -> Any:
+        return self._client.sql_client
+
+    def _keep_alive(self) -> None:
+        while not self._ended.wait(KEEP_ALIVE):
+            with self._using:
+                if self._client is None:
+                    return
+                # a lost connection is opened again by whoever needs the locks
+                with suppress(Exception):
+                    self._sql_client.execute_sql(_NO_IDLE_TIMEOUT)
+
+    def _restore(self) -> None:
+        """Opens a lost connection again, with the locks that were lost with it.
+
+        Raises:
+            BusyError: Another run has one of them, or loaded since they were lost.
+            DestinationError: The warehouse cannot be reached.
+        """
+        if not self._advisory_locks or self._is_connected():
+            return
+        _log.warning("The connection to Postgres was lost, and its locks with it; they are taken again.")
+        with self._translated(), self._using:
+            with suppress(Exception):
+                self._sql_client.close_connection()
+            self._sql_client.open_connection()
+        self._sql(_NO_IDLE_TIMEOUT)
+        for name, shared in self._advisory_locks:
+            self._advisory(name, shared, patience=0)
+        if self._loads != self._stored_loads():
+            raise BusyError(
+                "The connection to Postgres was lost, and another run may have loaded until the locks were taken again."
+            )
+
+    def _is_connected(self) -> bool:
+        keys = list({self._key(name) for name, _ in self._advisory_locks})
+        try:
+            found = self._sql(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted "
+                "AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = ANY(%s)",
+                keys,
+            )
+        except DestinationError:
+            return False
+        # dlt opens a lost connection again by itself, without the locks
+        return bool(found and found[0][0] == len(keys))
+
+    def _count_loads(self) -> None:
+        """Remembers how many loads are stored, while no other run can write what this one writes."""
+        if self._destination.has_advisory_locks:
+            self._loads = self._stored_loads()
+
+    def _stored_loads(self) -> int:
+        table = self._sql_client.make_qualified_table_name("_dlt_loads")
+        if self._sql("SELECT to_regclass(%s)", table)[0][0] is None:
+            return 0
+        return int(self._sql(f"SELECT count(*) FROM {table}")[0][0])
+
+    def _take_advisory(self, name: str, shared: bool = False) -> None:
+        self._advisory(name, shared)
+        if self._destination.has_advisory_locks:
+            self._advisory_locks.append((name, shared))
 
     def _advisory(self, name: str, shared: bool = False, patience: float | None = None) -> None:
-        if not self._has_advisory_locks:
+        if not self._destination.has_advisory_locks:
             return
         key = self._key(name)
 
@@ -199,27 +286,28 @@ class Locks:
             )
             return "; ".join(f"{who or 'another run'}, Postgres backend {pid}" for pid, who in holders) or "another run"
 
-        what = f"{name} of {self._client.sql_client.dataset_name} in Postgres"
-        with self._reaching():
+        what = f"{name} of {self._sql_client.dataset_name} in Postgres"
+        with self._translated():
             _wait(attempt, what, patience)
 
     def _key(self, name: str) -> int:
-        """The number by which Postgres knows a lock: signed, 64 bits."""
-        number = text_hash(f"coreviz {self._client.sql_client.dataset_name} {name}")
+        """The number of a lock in Postgres: signed, 64 bits."""
+        number = text_hash(f"coreviz {self._sql_client.dataset_name} {name}")
         return number - 2**64 if number >= 2**63 else number
 
     def _sql(self, sql: str, *values: Any) -> Any:
-        with self._reaching():
-            return self._client.sql_client.execute_sql(sql, *values)
+        with self._translated(), self._using:
+            return self._sql_client.execute_sql(sql, *values)
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             if find(error):
                 raise
-            raise connection_error(error, "opened", self._pipeline) from error
+            failure = connection_error(error, "opened", self._pipeline)
+            raise failure from cause_of(error, self._pipeline)
 
 
 def _myself() -> str:
@@ -227,15 +315,15 @@ def _myself() -> str:
 
 
 def _wait(attempt: Callable[[], str | None], what: str, patience: float | None = None) -> None:
-    """Attempts until nobody is in the way: until an attempt names no holder."""
+    """Repeats an attempt until it names nobody who is in the way."""
     patience = PATIENCE if patience is None else patience
     deadline = time.monotonic() + patience
-    told, pause = "", 0.05
+    reported, pause = "", 0.05
     while (holder := attempt()) is not None:
         if time.monotonic() >= deadline:
             raise BusyError(f"{what[0].upper()}{what[1:]} is in use by {holder}; waited {patience:.0f} s.")
-        if holder != told:
+        if holder != reported:
             _log.warning("Waiting for %s: in use by %s.", what, holder)
-            told = holder
+            reported = holder
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)

@@ -8,8 +8,8 @@ from typing import Any
 
 import dlt
 
-from coreviz_source.errors import DestinationError
-from coreviz_source.tables import RUNS, TABLES, Table
+from coreviz_source.tables import RUNS, TABLES
+from coreviz_source.warehouse.ownership import is_ours, table_error
 from coreviz_source.warehouse.state import StoredState
 
 
@@ -27,7 +27,7 @@ def ensure_schema(
         lock: Keeps other runs from loading while a block runs.
 
     Raises:
-        DestinationError: A column is not what it is declared to be; only dropping its table helps.
+        DestinationError: A column is not what it is declared to be, or a table is not ours.
     """
     if state.fresh:
         return
@@ -40,9 +40,18 @@ def ensure_schema(
         for name, hints in table.hints["columns"].items() if stored else ():
             found = stored.get(name, {}).get("data_type")
             if found != hints["data_type"] and (found or not hints["nullable"]):
-                raise _changed_by_hand(state, table, name, found, hints["data_type"])
+                raise table_error(
+                    f"The column {table.name}.{name} is {found or 'missing'} in the warehouse; it has to be "
+                    f"{hints['data_type']}.",
+                    state.connection,
+                    table.name,
+                )
         if not table.hints["columns"].keys() <= stored.keys():
             missing = True
+            if stored and not is_ours(state.connection, table.name):
+                raise table_error(
+                    f"A table {table.name} exists that lacks columns of this source.", state.connection, table.name
+                )
             if stored:
                 resource = dlt.resource([], **table.hints)
                 # the JSON type that Postgres gets depends on it
@@ -55,21 +64,6 @@ def ensure_schema(
                 if "content_hash" in state.stored_columns.get(table.name, {}):
                     state.connection.execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
             create_tables(state, schema)
-
-
-def _changed_by_hand(
-    state: StoredState, table: Table, column: str, found: str | None, declared: str
-) -> DestinationError:
-    pipeline = state.connection.pipeline
-    with state.connection.sql_client() as client:
-        qualified = client.make_qualified_table_name(table.name)
-    return DestinationError(
-        f"The column {table.name}.{column} is {found or 'missing'} in the warehouse; it has to be {declared}.",
-        remedy=f"Run DROP TABLE {qualified}, with your views on it; the next run makes it again and fills it.",
-        destination=pipeline.destination.destination_name,
-        schema=pipeline.dataset_name,
-        table=table.name,
-    )
 
 
 def create_tables(state: StoredState, schema: dlt.Schema) -> None:

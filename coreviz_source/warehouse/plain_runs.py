@@ -1,4 +1,7 @@
-"""Locks for plain `pipeline.run(coreviz(...))`, through dlt's trackers."""
+"""Locks for plain `pipeline.run(coreviz(...))`: one of dlt's trackers, which dlt calls when a run begins and ends.
+
+dlt has no other hook around a run; its own telemetry and tracing are trackers as well (`dlt.pipeline.track`).
+"""
 
 from __future__ import annotations
 
@@ -19,69 +22,72 @@ _log = logging.getLogger(__name__)
 
 
 class _Unlocked(Locks):
-    """Holds nothing, so it is never alone."""
+    """Locks nothing, so the run is never alone."""
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def take_load(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class _PlainRuns:
-    """Locks for plain `pipeline.run(coreviz(...))`: dlt tells this, one of its trackers, when a run begins and ends.
+    """The locks of plain runs.
 
-    The working directory is taken before dlt looks whether there is something to load in it, and waited for without
-    end, because a tracker cannot stop a run. All else is taken by the source, when it is extracted.
+    The working directory is locked before dlt looks for packages in it. The wait for it has no end, because a tracker
+    cannot stop a run. The source takes all other locks when it is extracted.
     """
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, int], Locks] = {}
 
     def install(self) -> None:
-        """Makes dlt tell of every run of this process from now on."""
+        """Makes dlt report every run of this process from now on."""
         trackers: list[Any] = dlt_trace.TRACKING_MODULES
         if self not in trackers:
             trackers.append(self)
 
     def locks(self, pipeline: dlt.Pipeline) -> Locks:
-        """What the run that is going on holds; nothing where dlt did not tell that it began."""
-        held = self._running.get(self._key(pipeline))
-        if held is None:
+        """The locks of the current run; none where dlt did not report that it began."""
+        found = self._running.get(self._key(pipeline))
+        if found is None:
             _log.warning(
-                "This run is not kept apart from others, because dlt does not tell when runs begin and end: leave its "
+                "This run has no locks against others, because dlt does not report when runs begin and end: leave its "
                 "`enable_runtime_trace` on, or use `sync()`."
             )
             return _Unlocked(pipeline)
-        return held
+        return found
 
     def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
-        """Takes the working directory, and the load if an earlier run left something to load."""
+        """Locks the working directory, and the load if an earlier run left packages."""
+        destination = find_destination(pipeline)
+        if destination is None:
+            # the source refuses it when it is extracted
+            return
         locks = Locks(pipeline)
         if locks.holds_working_directory:
-            # sync() does, or a run around this one
+            # sync() has locked it, or a run around this one
             return
         self._running[self._key(pipeline)] = locks
         locks.take_working_directory(patience=float("inf"))
-        destination = find_destination(pipeline)
-        if destination is not None and destination.is_file:
-            # dlt reads there before it extracts; if the file stays in use, its own error says by whom
+        if destination.is_file:
+            # dlt reads it before it extracts; if the file stays in use, dlt's own error names the process
             with suppress(DestinationError):
                 locks.connect()
         if pipeline.has_pending_data:
             locks.take_load()
 
     def on_end_trace(self, trace: Any, pipeline: Any, send_state: bool) -> None:
-        """Gives everything back."""
+        """Releases everything."""
         locks = self._running.pop(self._key(pipeline), None)
         if locks is not None:
             locks.close()
 
     def on_start_trace_step(self, *_: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def on_end_trace_step(self, *_: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     @staticmethod
     def _key(pipeline: Any) -> tuple[str, int]:

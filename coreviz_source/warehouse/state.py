@@ -14,9 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dlt.common.schema.typing import TTableSchemaColumns
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.errors import ConfigurationError
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
@@ -109,7 +107,6 @@ class StoredState:
         self.repaired = False
         if create or not connection.is_missing:
             with connection.client() as client:
-                self._check_names(client)
                 names = [table.name for table in TABLES] + ["_dlt_loads"]
                 # BigQuery cannot be asked for the tables of a dataset that does not exist
                 stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
@@ -118,17 +115,6 @@ class StoredState:
         self.tables = set(self.stored_columns)
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
-
-    def _check_names(self, client: SqlJobClientBase) -> None:
-        """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
-        if not self.connection.destination.is_file:
-            return
-        catalog = client.sql_client.execute_sql("SELECT current_database()")
-        if catalog and catalog[0][0] == client.sql_client.dataset_name:
-            raise ConfigurationError(
-                f"The DuckDB file and the dataset in it are both named {catalog[0][0]}, which DuckDB finds ambiguous.",
-                remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
-            )
 
     @property
     def can_store_nul(self) -> bool:
