@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dlt
@@ -20,6 +21,7 @@ from coreviz_source.errors import DestinationError
 from coreviz_source.tables import BY_NAME, CAPTIONS, TABLES
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import Destination
+from coreviz_source.warehouse.failures import scrub
 from coreviz_source.warehouse.views import View, render, tables_of, views
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
         DestinationError: The warehouse cannot be reached, or holds no tables yet.
     """
     with closing(Connection(pipeline)) as connection, connection.sql_client() as client:
-        catalog = _Catalog(client, connection.destination)
+        catalog = _Catalog(client, connection.destination, partial(scrub, pipeline=connection.pipeline))
         if not catalog.tables:
             raise no_tables_error(pipeline)
         return catalog.write(catalog.missing_views())
@@ -64,7 +66,7 @@ def ensure_catalog(
     """
     try:
         with lock(), connection.sql_client() as client:
-            catalog = _Catalog(client, connection.destination)
+            catalog = _Catalog(client, connection.destination, partial(scrub, pipeline=connection.pipeline))
             missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
             return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)
     except DestinationError as error:
@@ -94,7 +96,10 @@ class _Change:
 class _Catalog:
     """What stands in a schema, and what is missing there."""
 
-    def __init__(self, client: SqlClientBase[Any], destination: Destination) -> None:
+    def __init__(
+        self, client: SqlClientBase[Any], destination: Destination, scrubbed: Callable[[str], str] = str
+    ) -> None:
+        self._scrubbed = scrubbed
         self._client = client
         self._destination = destination
         self._literal: Callable[[str], str] = client.capabilities.escape_literal
@@ -190,7 +195,7 @@ class _Catalog:
                 try:
                     self._make(change)
                 except Exception as error:
-                    problems.append(f"{change.what} could not be made: {_line(error)}")
+                    problems.append(f"{change.what} could not be created: {self._scrubbed(_line(error))}")
         for problem in problems:
             _log.warning("%s", problem)
         return problems

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from coreviz_source.errors import CorevizError, DestinationError
 from coreviz_source.warehouse.destination import prepare
-from coreviz_source.warehouse.failures import cause_of, connection_error, scrub
+from coreviz_source.warehouse.failures import CONNECTION_LOST, cause_of, connection_error
 
 # BigQuery's responses are read by REST; the storage API, which Google's client recommends, needs one permission more
 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
@@ -73,8 +73,7 @@ class Connection:
             try:
                 self._opened.sql_client.execute_sql("SELECT 1")
             except Exception:
-                with suppress(Exception):
-                    self.close()
+                self.close()
         if self._opened is None:
             client: Any = self._resources.enter_context(self.pipeline.destination_client())  # type: ignore[arg-type]
             self.destination.check(client.sql_client)
@@ -90,26 +89,36 @@ class Connection:
             yield client.sql_client
 
     def execute(self, sql: str) -> None:
-        """Runs a statement without rows in which `{table}` stands for a table."""
-        with self.client() as client:
-            client.sql_client.execute_sql(_statement(client, sql))
+        """Runs a statement without rows in which `{table}` stands for a table; it may run twice."""
+        deque(self.query(sql), maxlen=0)
 
     def query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
-        with self.client() as client:
+        """Rows of a query in which `{table}` stands for a table and `{{column}}` for a column.
+
+        The query runs once more if the connection was lost before it gave a row.
+        """
+        attempts = 2
+        while attempts:
+            attempts -= 1
             try:
-                with client.sql_client.execute_query(_statement(client, sql), *values) as cursor:
-                    while rows := cursor.fetchmany(_ROWS):
+                with (
+                    self.client() as client,
+                    client.sql_client.execute_query(_statement(client, sql), *values) as cursor,
+                ):
+                    attempts = 0
+                    # a statement without rows has nothing to fetch
+                    while rows := cursor.fetchmany(_ROWS) if cursor.description else []:
                         yield from rows
-            except DestinationUndefinedEntity as error:
-                raise DestinationError(
-                    f"A table or column is not what this release expects: {scrub(str(error), self.pipeline)}",
-                    remedy="The next complete run of `sync` creates what is missing, and fills it.",
-                ) from cause_of(error, self.pipeline)
+            except DestinationError as error:
+                if not attempts or not CONNECTION_LOST.matches(error):
+                    raise
+                self.close()
 
     def close(self) -> None:
         """Closes the connection; the next query opens another one."""
-        self._resources.close()
+        # what the server has closed cannot be closed again
+        with suppress(Exception):
+            self._resources.close()
         self._opened = None
 
 

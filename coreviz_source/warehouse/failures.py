@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus, unquote
 import dlt
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
 from coreviz_source.errors import BusyError, DestinationError, OutOfMemoryError, chain, find_kind, is_out_of_memory
 
@@ -49,6 +50,15 @@ class Failure:
                 return True
         return False
 
+
+CONNECTION_LOST = Failure(
+    "connection lost",
+    "Nothing is lost: run again. If it happens often, look for a proxy or a setting of the server that ends idle "
+    "sessions.",
+    r"server closed the connection|terminating connection|connection already closed"
+    r"|SSL connection has been closed|connection reset|cursor already closed|no connection to the server",
+    ("08", "57P"),
+)
 
 #: From the most specific to the most general: the first class that matches counts.
 FAILURES = (
@@ -90,14 +100,7 @@ FAILURES = (
         r"|no route to host|network is unreachable|connection to server .* failed|name or service not known",
         ("08001", "08004"),
     ),
-    Failure(
-        "connection lost",
-        "Nothing is lost: run again. If it happens often, look for a proxy or a setting of the server that ends idle "
-        "sessions.",
-        r"server closed the connection|terminating connection|connection already closed"
-        r"|SSL connection has been closed|connection reset|cursor already closed|no connection to the server",
-        ("08", "57P"),
-    ),
+    CONNECTION_LOST,
     Failure(
         "path",
         "Check the path of the DuckDB file in `{setting}` and the permissions of its folder.",
@@ -160,6 +163,13 @@ def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -
                 f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
                 f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
             ),
+            **where,
+        )
+    undefined = find_kind(error, DestinationUndefinedEntity)
+    if undefined is not None:
+        return DestinationError(
+            f"A table or column is not what this release expects: {scrub(str(undefined), pipeline)}",
+            remedy="The next run of `sync` creates what is missing, and fills it.",
             **where,
         )
     said = scrub(f"{type(error).__name__}: {error}", pipeline)

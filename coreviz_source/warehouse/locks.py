@@ -37,6 +37,8 @@ from coreviz_source.warehouse.failures import HOLDER, cause_of, connection_error
 PATIENCE = 30.0
 #: Seconds that a run waits for its turn to load. It is long because the run has listed, and would have to list again.
 LOAD_PATIENCE = 3600.0
+#: Seconds that a run waits for locks that it lost: a session that just ended takes a moment to release its own.
+RETAKE_PATIENCE = 3.0
 #: Seconds between two queries that keep the connection with the locks from being idle.
 KEEP_ALIVE = 20.0
 
@@ -234,7 +236,7 @@ class Locks:
             self._sql_client.open_connection()
         self._sql(_NO_IDLE_TIMEOUT)
         for name, shared in self._advisory_locks:
-            self._advisory(name, shared, patience=0)
+            self._advisory(name, shared, patience=RETAKE_PATIENCE)
         if self._loads != self._stored_loads():
             raise BusyError(
                 "The connection to Postgres was lost, and another run may have loaded until the locks were taken again."
