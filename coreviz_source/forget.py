@@ -11,12 +11,12 @@ import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.disk import pending_packages, tidy
-from coreviz_source.errors import ConfigurationError, find
+from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.tables import MEDIA, TABLES, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
-from coreviz_source.warehouse.failures import cause_of, connection_error
+from coreviz_source.warehouse.failures import cause_of, remedy_for, scrub
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.state import StoredState
 
@@ -103,7 +103,11 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     except Exception as error:
         if find(error):
             raise
-        raise connection_error(error, "changed", pipeline) from cause_of(error, pipeline)
+        raise DestinationError(
+            f"The rows could not be erased: {scrub(str(error), pipeline)}",
+            remedy=remedy_for(error, pipeline),
+            destination=pipeline.destination.destination_name,
+        ) from cause_of(error, pipeline)
     return done
 
 

@@ -213,7 +213,7 @@ def test_a_users_view_on_one_of_ours_does_not_stop_a_load(postgres):
         assert_equal_to(postgres, studio)
         assert report.exit_code == 0
         (warning,) = report.warnings
-        assert "View tag_usage could not be made" in warning and "mine depends on view" in warning
+        assert "View tag_usage could not be created" in warning and "mine depends on view" in warning
         assert query(postgres, f"SELECT y FROM {mine}") == [(2,)]
         query_none(postgres, f"DROP VIEW {mine}")
         assert run_sync(postgres, studio).warnings == []

@@ -1,7 +1,7 @@
-"""What a warehouse's catalog holds beside the tables: comments, indexes and views, brought up to date after a load.
+"""Comments, indexes and views, brought up to date after a load.
 
-The catalog is asked what stands there, which costs a query or two; only what differs from the declarations is written.
-A view carries the fingerprint of its declaration in its comment.
+One or two queries read what the catalog has; only what differs from the declarations is written. The comment of a view
+has the fingerprint of its declaration.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ SEARCH_INDEX = "coreviz_captions_text"
 def create_views(pipeline: dlt.Pipeline) -> list[str]:
     """Creates the views in the schema that a pipeline loads into, or replaces those of another release.
 
-    Views that stand as they should are left alone. A view or table of somebody else's with the same name is, too.
-    On Postgres, a view whose columns changed with the release is dropped first, and loses what was granted on it.
+    Views that are up to date stay as they are, and so does a view or table of somebody else's with the same name. In
+    Postgres, a view whose columns changed with the release is dropped first, and loses what was granted on it.
 
     Args:
         pipeline: Its destination (duckdb, postgres or bigquery) and dataset are where the tables are.
 
     Returns:
-        A sentence for each view that could not be made; empty if all stand.
+        A sentence for each view that could not be created; empty if all of them exist.
 
     Raises:
-        DestinationError: The warehouse cannot be reached, or holds no tables yet.
+        DestinationError: The warehouse cannot be reached, or has no tables yet.
     """
     with closing(Connection(pipeline)) as connection, connection.sql_client() as client:
         catalog = _Catalog(client, connection.destination, partial(scrub, pipeline=connection.pipeline))
@@ -54,7 +54,7 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
 def ensure_catalog(
     connection: Connection, lock: Callable[[], AbstractContextManager[Any]], with_views: bool = True
 ) -> list[str]:
-    """Brings comments, indexes and views up to date; never raises, because the tables are good without them.
+    """Brings comments, indexes and views up to date. It never raises, because the tables are complete without them.
 
     Args:
         connection: The warehouse.
@@ -86,7 +86,7 @@ def no_tables_error(pipeline: dlt.Pipeline) -> DestinationError:
 
 @dataclass(frozen=True)
 class _Change:
-    """Something to be made: statements that belong together, and others to try where they are refused."""
+    """A comment, index or view to create: statements that belong together, and others to try if they are refused."""
 
     what: str
     statements: list[str]
@@ -94,7 +94,7 @@ class _Change:
 
 
 class _Catalog:
-    """What stands in a schema, and what is missing there."""
+    """What exists in a schema, and what is missing there."""
 
     def __init__(
         self, client: SqlClientBase[Any], destination: Destination, scrubbed: Callable[[str], str] = str
@@ -130,17 +130,17 @@ class _Catalog:
         return [_Change("Comments on the tables", statements)] if statements else []
 
     def missing_indexes(self) -> list[_Change]:
-        """Indexes that do not stand: of the keys by which a load replaces rows and people join, and of the captions.
+        """Missing indexes: on the keys by which a load replaces rows and people join, and on the text of captions.
 
-        Postgres alone has them: with 20,000 media, replacing one takes 0.2 ms a table instead of 7, and making them
-        0.4 s after a first load of 7. DuckDB takes 2 ms a table with an index and without; BigQuery has none.
+        Only Postgres has them. With 20,000 media, replacing one takes 0.2 ms per table instead of 7 ms, and creating
+        the indexes 0.4 s after a first load of 7 s. DuckDB takes 2 ms per table in either case; BigQuery has none.
         """
         if not self._destination.has_indexes:
             return []
         wanted = {}
         for table in TABLES:
             if table.name in self.tables and table.replaces:
-                # the id first: it is what tells rows apart, and some join by it alone
+                # the id first: it is selective, and some queries join by it alone
                 columns = ", ".join(map(self._client.escape_column_name, reversed(table.replaces)))
                 wanted[f"coreviz_{table.name}_{table.replaces[-1]}"] = (table.name, f"({columns})")
         vector = self._destination.search_vector
@@ -153,7 +153,7 @@ class _Catalog:
         ]
 
     def missing_views(self) -> list[_Change | str]:
-        """Views that do not stand as declared; a sentence for each that cannot be made."""
+        """Views that are not as declared; a sentence for each that cannot be created."""
         return [change for view in views() if (change := self._missing(view))]
 
     def _missing(self, view: View) -> _Change | str | None:
@@ -164,9 +164,9 @@ class _Catalog:
         if mark in comment:
             return None
         if kind and "[coreviz_source " not in comment:
-            return f"View {view.name} was not made: a {kind} of this name stands there that is not ours."
+            return f"View {view.name} was not created: a {kind} of this name exists that is not ours."
         if absent := tables_of(view.sql) & BY_NAME.keys() - self.tables:
-            return f"View {view.name} was not made: there is no table {', '.join(sorted(absent))} yet."
+            return f"View {view.name} was not created: there is no table {', '.join(sorted(absent))} yet."
         query = render(
             view.sql, self._destination.dialect, lambda table: self._client.make_qualified_table_name_path(table, False)
         )
@@ -177,30 +177,32 @@ class _Catalog:
                 for name, meaning in view.columns.items()
             )
             options = f"OPTIONS (description = {self._literal(description)})"
-            made = [f"CREATE OR REPLACE VIEW {full_name} ({columns}) {options} AS\n{query}"]
+            statements = [f"CREATE OR REPLACE VIEW {full_name} ({columns}) {options} AS\n{query}"]
         else:
-            made = [
+            statements = [
                 f"CREATE OR REPLACE VIEW {full_name} AS\n{query}",
                 self._comment("VIEW", view.name, description),
                 *(self._column_comment(view.name, name, meaning) for name, meaning in view.columns.items()),
             ]
-        drop = [f"DROP VIEW {full_name}", *made] if kind and not self._destination.replaces_changed_views else None
-        return _Change(f"View {view.name}", made, drop)
+        drop = (
+            [f"DROP VIEW {full_name}", *statements] if kind and not self._destination.replaces_changed_views else None
+        )
+        return _Change(f"View {view.name}", statements, drop)
 
     def write(self, changes: Iterable[_Change | str]) -> list[str]:
-        """Makes what is missing, each change as a whole or not at all; returns a sentence for each that failed."""
+        """Applies changes, each as a whole or not at all; returns a sentence for each that failed."""
         problems = [change for change in changes if isinstance(change, str)]
         for change in changes:
             if isinstance(change, _Change):
                 try:
-                    self._make(change)
+                    self._apply(change)
                 except Exception as error:
                     problems.append(f"{change.what} could not be created: {self._scrubbed(_line(error))}")
         for problem in problems:
             _log.warning("%s", problem)
         return problems
 
-    def _make(self, change: _Change) -> None:
+    def _apply(self, change: _Change) -> None:
         try:
             self._execute(change.statements)
         except Exception:
@@ -211,7 +213,7 @@ class _Catalog:
     def _execute(self, statements: list[str]) -> None:
         if self._destination.has_advisory_locks:
             schema = self._literal(f"coreviz_source {self._client.fully_qualified_dataset_name()}")
-            # one process at a time; and readers of a view are waited for, but hold up nobody for long
+            # one process at a time; a reader of a view delays the others by ten seconds at most
             statements = [
                 f"SELECT pg_advisory_xact_lock(hashtextextended({schema}, 0))",
                 "SET LOCAL lock_timeout = '10s'",

@@ -1,6 +1,6 @@
-"""The views: a file of SQL each, with its description at the top, written once and rendered for each warehouse.
+"""The views: one SQL file per view, with its description at the top, written once and rendered for each warehouse.
 
-The files are DuckDB's SQL and name tables as `tables.py` does. To add a view, add a file and its name to `NAMES`.
+The files are in DuckDB's SQL and name tables as `tables.py` does. To add a view, add a file and its name to `NAMES`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ NAMES = (
 
 @dataclass(frozen=True)
 class View:
-    """One view: its name, what a row is, its columns with their meaning, and the query in DuckDB's SQL.
+    """One view: its name, what one row is, its columns with their meaning, and the query in DuckDB's SQL.
 
-    The fingerprint is another one when the declaration, or the way in which it is rendered, has changed.
+    The fingerprint changes with the declaration and with the way in which it is rendered.
     """
 
     name: str
@@ -66,12 +66,12 @@ def tables_of(sql: str) -> set[str]:
 
 
 def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None) -> str:
-    """A query in DuckDB's SQL, as another warehouse understands it.
+    """Renders a query in DuckDB's SQL for another warehouse.
 
     Args:
         sql: The query.
         dialect: The warehouse.
-        path: Gives the full name of a table as its parts: catalog, schema, table. Default: as the query names it.
+        path: Returns the full name of a table as its parts: catalog, schema, table. Default: as the query names it.
     """
     import sqlglot
     from sqlglot import exp
