@@ -318,3 +318,12 @@ def test_a_duckdb_file_that_is_open_here_with_other_settings_is_called_so(tmp_pa
         assert "credentials" not in report.to_json()
         assert run_sync(pipeline, studio).exit_code == 0
         assert_equal_to(pipeline, studio)
+
+
+def test_a_destination_that_is_given_to_run_alone_is_locked_like_any_other(tmp_path, caplog):
+    pipeline = dlt.pipeline("coreviz_test", dataset_name="coreviz", pipelines_dir=str(tmp_path / "pipelines"))
+    with Studio(frozen(10)) as studio:
+        to = dlt.destinations.duckdb(str(tmp_path / "library.duckdb"))
+        pipeline.run(coreviz(**arguments(studio, {})), destination=to)
+        assert_equal_to(pipeline, studio)
+    assert "no locks" not in caplog.text

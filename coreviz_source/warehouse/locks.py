@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
-from coreviz_source.warehouse.destination import prepare
+from coreviz_source.warehouse.destination import Destination, prepare
 from coreviz_source.warehouse.failures import HOLDER, cause_of, connection_error
 
 #: Seconds that a run waits to begin while another one has a lock that it needs.
@@ -54,15 +54,11 @@ class Locks:
     """The locks of one run; a context manager that releases all of them at its end.
 
     Args:
-        pipeline: The pipeline that runs.
-
-    Raises:
-        ConfigurationError: Its destination is not supported.
+        pipeline: The pipeline that runs. Its destination may be set later.
     """
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
-        self._destination = prepare(pipeline)
         self._file = FileLock(f"{pipeline.working_dir}.lock", is_singleton=True)
         #: Who has the lock. It is a second file, because Windows lets nobody read or write a file that is locked.
         self._owner = Path(f"{pipeline.working_dir}.owner")
@@ -206,6 +202,10 @@ class Locks:
             self._sql("SELECT set_config('application_name', %s, false)", f"coreviz-source, {_myself()}"[:63])
             self._sql(_NO_IDLE_TIMEOUT)
             threading.Thread(target=self._keep_alive, name="coreviz-locks", daemon=True).start()
+
+    @property
+    def _destination(self) -> Destination:
+        return prepare(self._pipeline)
 
     @property
     def _sql_client(self) -> Any:

@@ -60,16 +60,17 @@ class _PlainRuns:
 
     def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
         """Locks the working directory, and the load if an earlier run left packages."""
-        destination = find_destination(pipeline)
-        if destination is None:
-            # the source refuses it when it is extracted
-            return
         locks = Locks(pipeline)
         if locks.holds_working_directory:
             # sync() has locked it, or a run around this one
             return
         self._running[self._key(pipeline)] = locks
         locks.take_working_directory(patience=float("inf"))
+        # `run` may set it later; the source refuses what is not supported
+        destination = find_destination(pipeline)
+        if destination is None:
+            return
+        destination.prepare(pipeline)
         if destination.is_file:
             # dlt reads it before it extracts; if the file stays in use, dlt's own error names the process
             with suppress(DestinationError):
