@@ -36,7 +36,7 @@ from coreviz_source.warehouse.catalog import ensure_catalog
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
 from coreviz_source.warehouse.duckdb import Tuning
-from coreviz_source.warehouse.failures import cause_of, connection_error
+from coreviz_source.warehouse.failures import cause_of, connection_error, scrub
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
 from coreviz_source.warehouse.ownership import load_error
@@ -295,7 +295,7 @@ def _drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
             pipeline.abort_packages()
         except Exception as error:
             raise DestinationError(
-                f"What an earlier run left can neither be loaded nor given up: {error}",
+                f"What an earlier run left can neither be loaded nor given up: {scrub(str(error), pipeline)}",
                 remedy=f"Delete the working directory {pipeline.working_dir}; nothing is lost by that.",
             ) from error
 
@@ -315,7 +315,7 @@ def _step(run: Callable[[], Any], pipeline: dlt.Pipeline) -> None:
             raise OutOfMemoryError("There was too little memory for the rows.", **where) from error
         step = error.step if isinstance(error, PipelineStepFailed) else ""
         if step in ("extract", "normalize"):
-            raise CorevizError(f"dlt could not {step} the rows: {error}") from error
+            raise CorevizError(f"dlt could not {step} the rows: {scrub(str(error), pipeline)}") from error
         if job is None:
             raise connection_error(error, "loaded into", pipeline) from cause_of(error, pipeline)
         failure = load_error(job.client_exception, pipeline, job.job_id.partition(".")[0])

@@ -159,7 +159,7 @@ def test_a_command_that_waits_for_another_run_says_so_and_leaves_with_code_7(com
     lock = Path("dlt/pipelines/coreviz_library.lock")
     lock.parent.mkdir(parents=True)
     with FileLock(lock), Studio(frozen(12)) as studio:
-        lock.write_text("process 7 on another.example")
+        lock.with_suffix(".owner").write_text("process 7 on another.example")
         done = command(studio, *line.split())
     assert done.exit_code == 7
     assert "in use by process 7 on another.example; waited 0 s." in done.stderr

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dlt
 import pytest
 
+from coreviz_source.errors import BusyError
 from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse.locks import Locks
 from tests.postgres import Postgres
@@ -342,3 +345,33 @@ def test_a_run_that_lost_its_locks_to_another_one_writes_nothing(
             assert run_sync(postgres, studio).exit_code == 0
             assert_equal_to(postgres, studio)
         assert len(runs(postgres)) == 1
+
+
+def test_a_lock_file_that_nobody_may_read_or_write_while_it_is_locked_still_names_its_owner(new_pipeline, monkeypatch):
+    """As on Windows."""
+
+    def refused(usual: Any) -> Any:
+        def guarded(self: Path, *arguments: Any, **named: Any) -> Any:
+            if self.suffix == ".lock":
+                raise PermissionError(13, "Permission denied", str(self))
+            return usual(self, *arguments, **named)
+
+        return guarded
+
+    for name in ("read_text", "write_text"):
+        monkeypatch.setattr(Path, name, refused(getattr(Path, name)))
+    pipeline, left = new_pipeline(), []
+
+    def second() -> None:
+        with Locks(pipeline) as locks, pytest.raises(BusyError) as failure:
+            locks.take_working_directory(patience=0)
+        left.append(str(failure.value))
+
+    for _ in range(2):
+        with Locks(pipeline) as locks:
+            locks.take_working_directory()
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+    assert len(left) == 2
+    assert all(f"in use by process {os.getpid()} on" in message for message in left)
