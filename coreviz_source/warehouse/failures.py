@@ -20,7 +20,7 @@ from coreviz_source.errors import BusyError, DestinationError, OutOfMemoryError,
 #: DuckDB's error when another process has the file open.
 HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
 
-_SECRET_NAME = re.compile("pass|secret|token|key", re.IGNORECASE)
+_SECRET_NAME = re.compile("pass|secret|token$|(?<!ssl)key$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@]*?:(.*)@", re.DOTALL)
 
 
@@ -71,7 +71,7 @@ FAILURES = (
     Failure(
         "database missing",
         "Create the database, or correct its name in `{setting}`.",
-        r'database ".*" does not exist',
+        r'database ".*" does not exist|Not found: Project',
         ("3D000",),
     ),
     Failure(
@@ -166,7 +166,7 @@ def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -
             **where,
         )
     undefined = find_kind(error, DestinationUndefinedEntity)
-    if undefined is not None:
+    if undefined is not None and failure_of(error) is None:
         return DestinationError(
             f"A table or column is not what this release expects: {scrub(str(undefined), pipeline)}",
             remedy="The next run of `sync` creates what is missing, and fills it.",
