@@ -86,7 +86,7 @@ class Locks:
         self._resources.close()
 
     @property
-    def holds_working_directory(self) -> bool:
+    def has_working_directory(self) -> bool:
         """Whether this thread has locked the working directory, through whatever object."""
         return self._file.is_locked
 

@@ -61,7 +61,7 @@ class _PlainRuns:
     def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
         """Locks the working directory, and the load if an earlier run left packages."""
         locks = Locks(pipeline)
-        if locks.holds_working_directory:
+        if locks.has_working_directory:
             # sync() has locked it, or a run around this one
             return
         self._running[self._key(pipeline)] = locks
