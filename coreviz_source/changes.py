@@ -22,11 +22,11 @@ from coreviz_source.evidence import count_replaced
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
-from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash
+from coreviz_source.warehouse.state import LastRuns, StoredHashes, StoredState
 
 Mode = Literal["complete", "window", "slice", "sample"]
 
@@ -139,7 +139,7 @@ class Changes:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: StoredState,
         dataset_id: str,
         listing: Listing,
         mode: Mode,
@@ -164,8 +164,8 @@ class Changes:
         #: The hashes of the ids of what the listing showed as deleted.
         self._shown_deleted = array("Q")
         self._example = b""
-        self.media = Known()
-        self.folders = Known()
+        self.media = StoredHashes()
+        self.folders = StoredHashes()
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
         self.known_media = self.changed_media = 0
         #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
@@ -176,10 +176,10 @@ class Changes:
             self.folders = memory.folders(dataset_id)
 
     def _load_known(self) -> None:
-        stored = self._memory.held_media(self._dataset_id, self._window.oldest)
+        stored = self._memory.stored_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = Known(chain(((i, 0) for i in self._doubtful), stored))
+        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), stored))
 
     def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
         """The media and the folders of a batch that have to be written.
@@ -199,12 +199,14 @@ class Changes:
         for item in items:
             content_hash = self._fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                stored = self.folders.listed(item.id)
+                stored = self.folders.hash_of(item.id)
+                self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                stored = self.media.listed(item.id)
+                stored = self.media.hash_of(item.id)
+                self.media.mark_listed(item.id)
                 if stored is None:
                     stored = outside.get(item.id)
                 self.known_media += stored is not None
@@ -255,7 +257,7 @@ class Changes:
         if self._remembers:
             self._load_known()
             for item_id in self._in_window:
-                self.media.listed(item_id)
+                self.media.mark_listed(item_id)
         self._in_window.clear()
 
     @property
@@ -281,13 +283,13 @@ class Changes:
         self.check_frames()
         if self._mode == "sample" or not self._listing.proof.complete:
             return Deletions()
-        media = self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._window.contains)
+        media = self._memory.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
         self._check_brake(media, max_deletes)
         orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
-            orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_gone(i))
-            folders = self._memory.gone(self.folders, "folders", self._dataset_id, lambda _: True)
+            orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
+            folders = self._memory.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
         shown = set(self._shown_deleted)
         return Deletions(media, orphans, folders, [i for i in (*media, *orphans) if text_hash(i) not in shown])
 
@@ -327,7 +329,7 @@ class Changes:
             return
         if self.media.unlisted == len(self.media):
             return
-        if self._memory.holds_frames_of(self._dataset_id, self.media.was_listed):
+        if self._memory.has_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
                 "No media item in the API's response has `frames`, but frames of them are stored in the warehouse.",
                 remedy=(
@@ -340,4 +342,4 @@ class Changes:
     @cached_property
     def needs_tombstones(self) -> bool:
         """Whether a media item whose child list is empty may have stored children."""
-        return any(child.name in self._selected for child in CHILDREN) and self._memory.holds_anything(self._dataset_id)
+        return any(child.name in self._selected for child in CHILDREN) and self._memory.has_rows(self._dataset_id)

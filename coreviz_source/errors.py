@@ -1,34 +1,42 @@
-"""What can go wrong, what to do about it, and which exit code says so.
+"""The errors of this package, the remedy for each, and the exit codes.
 
-Every error carries the same four things: what happened, where (dataset, endpoint, offset, status), what the
-server said, and the remedy. The API key is never part of any of them.
+Every error has four parts: what happened, where (dataset, endpoint, offset, status), the server's message, and the
+remedy. No secret is part of an error: neither the API key nor a password of the destination.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 _Kind = TypeVar("_Kind")
 
 EXIT_OK = 0
-#: From worst to mildest: the exit code of a run with several failures is the first of these that occurred.
-SEVERITY = (1, 7, 3, 2, 5, 4, 6)
+#: The meaning of each exit code of a failure, from worst to mildest. A run with several failures has the first of these
+#: codes that occurred.
+EXIT_CODES = {
+    1: "unexpected",
+    7: "destination",
+    3: "key or access",
+    2: "settings",
+    5: "API unavailable",
+    4: "dataset not found",
+    6: "safety",
+}
 
 
 class CorevizError(Exception):
     """Base of all errors of this package.
 
     Args:
-        message: What happened, in one sentence. Defaults to the first line of the class docstring.
-        remedy: What to do about it. Defaults to the class' own remedy.
+        message: What happened, in one sentence. Default: the first line of the class docstring.
+        remedy: What to do about it. Default: the remedy of the class.
         context: Where it happened: `dataset`, `endpoint`, `offset`, `status`, `server_message`, `table`, `id`, …;
             empty values are left out.
     """
 
     exit_code: ClassVar[int] = 1
-    remedy: str = "Please report this with the full output; the key is never part of it."
+    remedy: str = "Please report this with the full output; it contains no key and no password."
 
     def __init__(self, message: str | None = None, *, remedy: str | None = None, **context: Any) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -53,7 +61,7 @@ class BadRequestError(CorevizError):
     """The API refused the request's parameters."""
 
     exit_code = 2
-    remedy = "Check the dataset id's form and `page_size`; the server's message says which parameter it refuses."
+    remedy = "Check the form of the dataset id and `page_size`; the server's message names the parameter."
 
 
 class AuthenticationError(CorevizError):
@@ -81,7 +89,7 @@ class ApiUnavailableError(CorevizError):
 
 
 class SafetyError(CorevizError):
-    """Refused to delete on evidence that is not good enough."""
+    """Deletions were refused, because the evidence for them is not sufficient."""
 
     exit_code = 6
     remedy = "Nothing was changed."
@@ -110,56 +118,19 @@ class OutOfMemoryError(DestinationError):
     """There was too little memory."""
 
     remedy = (
-        "Nothing is lost: run again with more memory, or hold less at once, by a smaller `page_size`, "
+        "Nothing is lost: run again with more memory, or use less at once with a smaller `page_size`, "
         "`parallel_requests = 1`, or a lower `memory_limit` of DuckDB."
     )
 
 
-#: DuckDB's error when another process has the file.
-HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
-
-
-def unreachable(error: BaseException, doing: str, destination: str, schema: str) -> DestinationError:
-    """The error of a warehouse that could not be opened, read or prepared.
-
-    It is told in dlt's words, but for credentials that are missing and a file that another process has open: there
-    dlt's words are many, and do not say what to do.
-    """
-    from dlt.common.configuration.exceptions import ConfigFieldMissingException
-
-    where = {"destination": destination, "schema": schema}
-    if is_out_of_memory(error):
-        return OutOfMemoryError(f"There was too little memory when the warehouse was {doing}.", **where)
-    holder = HOLDER.search(str(error))
-    if holder is not None:
-        return BusyError(f"The DuckDB file {holder['file']} is open in process {holder['pid']}.", **where)
-    missing = find_kind(error, ConfigFieldMissingException)
-    if missing is not None:
-        return DestinationError(
-            f"Credentials for {destination} are missing: {', '.join(dict.fromkeys(_fields(missing.traces)))}.",
-            remedy=(
-                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
-                f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
-            ),
-            **where,
-        )
-    return DestinationError(f"The warehouse could not be {doing}: {type(error).__name__}: {error}", **where)
-
-
-def _fields(traces: Any) -> Iterator[str]:
-    """The names of the fields that dlt looked for in vain, those inside of others instead of these."""
-    for name, found in traces.items():
-        inner = [trace.traces for trace in found if hasattr(trace, "traces")]
-        yield from (field for each in inner for field in _fields(each)) if inner else (name,)
-
-
-def worst(codes: Iterable[int]) -> int:
-    """The exit code that stands for several: the most severe one, 0 when there is none."""
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The most severe of several exit codes; 0 if there is none."""
     found = set(codes) - {EXIT_OK}
-    return next((code for code in SEVERITY if code in found), max(found, default=EXIT_OK))
+    return next((code for code in EXIT_CODES if code in found), max(found, default=EXIT_OK))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was caused by, or that dlt wrapped in it."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -169,15 +140,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def find_kind(error: BaseException, kind: type[_Kind]) -> _Kind | None:
-    """The first error of a kind inside an exception that was wrapped, perhaps several times."""
-    return next((e for e in _chain(error) if isinstance(e, kind)), None)
+    """The first error of a class inside an exception that was wrapped, perhaps several times."""
+    return next((e for e in chain(error) if isinstance(e, kind)), None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, arrow's, or DuckDB's, which dlt wraps, so that only its words tell."""
-    return any(isinstance(e, MemoryError) or str(e).startswith("Out of Memory Error") for e in _chain(error))
+    """Whether memory ran out: that of Python, arrow or DuckDB, whose error dlt wraps, so that only its words remain."""
+    return any(isinstance(e, MemoryError) or str(e).startswith("Out of Memory Error") for e in chain(error))
 
 
 def find(error: BaseException) -> CorevizError | None:
-    """The error of ours inside an exception that dlt wrapped, if there is one."""
+    """The error of this package inside an exception that dlt wrapped; None if there is none."""
     return find_kind(error, CorevizError)

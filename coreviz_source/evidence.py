@@ -15,8 +15,8 @@ from typing import Any
 from coreviz_source.api.http import Calls
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import CorevizError
-from coreviz_source.memory import Memory
 from coreviz_source.values import canonical_id
+from coreviz_source.warehouse.state import StoredState
 
 #: Media items that are asked for at most, in one run and dataset.
 MOST_ASKED = 50
@@ -95,7 +95,7 @@ def _is_in(dataset_id: str, media: Mapping[str, Any]) -> bool:
 
 
 def count_replaced(
-    stored: Memory,
+    stored: StoredState,
     dataset_id: str,
     missing: Sequence[str],
     new_sources: Mapping[str, str],

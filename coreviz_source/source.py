@@ -13,12 +13,16 @@ from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
 from coreviz_source.loading.configuration import SourceSettings
-from coreviz_source.locks import Locks, plain_runs
-from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
 from coreviz_source.resources import selected_tables, table_resources
 from coreviz_source.settings import Settings
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import destination_of
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.plain_runs import plain_runs
+from coreviz_source.warehouse.state import StoredState
 
 _log = logging.getLogger(__name__)
 
@@ -120,18 +124,19 @@ def coreviz(
     return table_resources(lambda: _library(given))
 
 
-def _library(given: SourceSettings) -> tuple[Locks, Memory, Iterator[Batch]]:
+def _library(given: SourceSettings) -> tuple[Locks, StoredState, Iterator[Batch]]:
     """The warehouse, held against other runs, and all that this one has to write to it."""
     pipeline = dlt.current.pipeline()
     settings = given.of(pipeline.pipeline_name)
+    destination_of(pipeline)
     locks = plain_runs.locks(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    memory, selected = Memory(pipeline), selected_tables()
-    memory.mend(selected, locks.load)
+    memory, selected = StoredState(Connection(pipeline)), selected_tables()
+    ensure_schema(memory, selected, locks.load)
     return locks, memory, _batches(settings, memory, selected)
 
 
-def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:
+def _batches(settings: Settings, memory: StoredState, selected: frozenset[str]) -> Iterator[Batch]:
     with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
         datasets = mirror.datasets()
         for warning in mirror.warnings:

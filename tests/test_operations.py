@@ -17,7 +17,8 @@ import duckdb
 import pytest
 import yaml
 
-from coreviz_source.errors import SEVERITY
+from coreviz_source.cli import EPILOG
+from coreviz_source.errors import EXIT_CODES
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 from tests.docs import ROOT, blocks
@@ -138,5 +139,12 @@ def test_the_workflow_is_one_and_its_variables_are_ours():
 
 def test_the_page_says_who_has_to_act_on_every_exit_code():
     codes = {int(code) for cell in re.findall(r"^\| ([\d, ]+) \|", TEXT, re.MULTILINE) for code in cell.split(",")}
-    assert codes == {0, 130, 143, *SEVERITY}
-    assert f"the first of {', '.join(map(str, SEVERITY))}" in TEXT
+    assert codes == {0, 130, 143, *EXIT_CODES}
+    assert f"the first of {', '.join(map(str, EXIT_CODES))}" in TEXT
+
+
+def test_an_exit_code_means_the_same_in_the_readme_in_help_and_in_the_code():
+    readme = (ROOT / "README.md").read_text()
+    for code, meaning in {0: "done", **EXIT_CODES}.items():
+        assert re.search(rf"\b{code} {meaning}\b", readme), meaning
+        assert re.search(rf"\b{code}  {meaning}\b", EPILOG), meaning

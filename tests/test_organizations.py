@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from coreviz_source.commands.forget import Subject, find_rows, forget
 from starlette.responses import Response
 
 from coreviz_source.api.studio import Account, Organization
 from coreviz_source.cli import main
+from coreviz_source.commands.forget import Subject, find_rows, forget
 from coreviz_source.commands.status import read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.values import canonical_id

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dlt
 import pytest
 
+from coreviz_source.errors import BusyError
 from coreviz_source.local_studio import Studio
-from coreviz_source.locks import Locks
+from coreviz_source.warehouse.locks import Locks
+from tests.postgres import Postgres
 from tests.processes import Worker
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
@@ -158,7 +163,7 @@ def test_slices_of_a_dataset_run_side_by_side_even_where_they_overlap_and_a_whol
 
 def run_sync_impatiently(pipeline: dlt.Pipeline, studio: Studio) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("coreviz_source.locks.PATIENCE", 0.1)
+        patch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.1)
         return run_sync(pipeline, studio)
 
 
@@ -242,3 +247,131 @@ def test_a_plain_run_of_which_dlt_tells_nothing_warns_and_loads_all_the_same(new
             run(pipeline, studio, reconcile_every="0")
             assert_equal_to(pipeline, studio)
     assert "enable_runtime_trace" in caplog.text
+
+
+@pytest.fixture
+def impatient_server(server, database, tmp_path) -> Iterator[dlt.Pipeline]:
+    """A pipeline of a role whose sessions the server ends when they wait for a second."""
+    name = database.rpartition("/")[2]
+    admin(server, f"CREATE ROLE idle_{name} LOGIN SUPERUSER", f"ALTER ROLE idle_{name} SET idle_session_timeout = '1s'")
+    yield dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.postgres(database.replace("loader:", f"idle_{name}:")),
+        dataset_name="coreviz",
+        pipelines_dir=str(tmp_path / "idle"),
+    )
+
+
+def admin(server: Postgres, *statements: str) -> list[tuple[Any, ...]]:
+    import psycopg2
+
+    connection = psycopg2.connect(server.url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        found = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("how", ["sync", "run"])
+def test_a_server_that_ends_idle_sessions_ends_no_run_whose_listing_takes_longer(impatient_server, how):
+    library = frozen(60)
+    with Studio(library) as studio:
+        for _ in range(2):
+            slow = iter([1.5])
+            studio.before = lambda request, slow=slow: time.sleep(next(slow, 0))
+            if how == "sync":
+                report = run_sync(impatient_server, studio, reconcile_every="0")
+                assert report.exit_code == 0, report.errors
+            else:
+                run(impatient_server, studio, reconcile_every="0")
+            studio.before = None
+            assert_equal_to(impatient_server, studio)
+            change(studio)
+
+
+def cut(server: Postgres, database: str) -> None:
+    """Ends all sessions in a database, as a proxy does with those that wait."""
+    name = database.rpartition("/")[2]
+    admin(server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+def test_a_run_whose_sessions_are_cut_while_it_lists_takes_its_locks_again(
+    workers, server, database, postgres, tmp_path
+):
+    library = frozen(60)
+    with Studio(library) as studio:
+        for _ in range(2):
+            with gate(studio) as held:
+                workers[0].start(
+                    "postgres", database, tmp_path / "a", arguments(studio, {"reconcile_every": "0"}), "sync"
+                )
+                held.reached()
+                cut(server, database)
+                held.open()
+                done = workers[0].until("done")
+                assert done["exit_code"] == 0, done["errors"]
+            assert_equal_to(postgres, studio)
+            change(studio)
+
+
+@pytest.mark.parametrize("still_there", [True, False])
+def test_a_run_that_lost_its_locks_to_another_one_writes_nothing(
+    workers, server, database, postgres, tmp_path, still_there
+):
+    library = frozen(60)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        with gate(studio) as held:
+            workers[0].start("postgres", database, tmp_path / "a", arguments(studio, {}), "sync")
+            held.reached()
+            cut(server, database)
+            if still_there:
+                with Locks(postgres) as somebody:
+                    somebody.take_datasets([dataset])
+                    held.open()
+                    done = workers[0].until("done")
+            else:
+                with Studio(library) as another:
+                    assert run_sync(postgres, another).exit_code == 0
+                    held.open()
+                    done = workers[0].until("done")
+                    assert_equal_to(postgres, another)
+        assert done["exit_code"] == 7
+        assert ("in use by" in done["errors"][0]) is still_there
+        if still_there:
+            assert run_sync(postgres, studio).exit_code == 0
+            assert_equal_to(postgres, studio)
+        assert len(runs(postgres)) == 1
+
+
+def test_a_lock_file_that_nobody_may_read_or_write_while_it_is_locked_still_names_its_owner(new_pipeline, monkeypatch):
+    """As on Windows."""
+
+    def refused(usual: Any) -> Any:
+        def guarded(self: Path, *arguments: Any, **named: Any) -> Any:
+            if self.suffix == ".lock":
+                raise PermissionError(13, "Permission denied", str(self))
+            return usual(self, *arguments, **named)
+
+        return guarded
+
+    for name in ("read_text", "write_text"):
+        monkeypatch.setattr(Path, name, refused(getattr(Path, name)))
+    pipeline, left = new_pipeline(), []
+
+    def second() -> None:
+        with Locks(pipeline) as locks, pytest.raises(BusyError) as failure:
+            locks.take_working_directory(patience=0)
+        left.append(str(failure.value))
+
+    for _ in range(2):
+        with Locks(pipeline) as locks:
+            locks.take_working_directory()
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+    assert len(left) == 2
+    assert all(f"in use by process {os.getpid()} on" in message for message in left)

@@ -22,7 +22,7 @@ def command(pipeline_name: str | None, **arguments: Any) -> None:
     """Check the key and the datasets, with one request each, and print what was found."""
     from coreviz_source.api.http import Calls
     from coreviz_source.api.studio import CorevizClient
-    from coreviz_source.errors import CorevizError, worst
+    from coreviz_source.errors import CorevizError, worst_exit_code
     from coreviz_source.loading.configuration import pipeline_name_of, resolve
     from coreviz_source.values import canonical_id
 
@@ -43,7 +43,7 @@ def command(pipeline_name: str | None, **arguments: Any) -> None:
     if resolved.dataset_ids:
         for dataset_id in resolved.dataset_ids:
             show(dataset_id)
-        sys.exit(worst(codes))
+        sys.exit(worst_exit_code(codes))
     account = client.account()
     click.echo(
         f"{resolved.base_url} accepts the key; the account has {_count(account.organizations, 'organization')} "
@@ -60,7 +60,7 @@ def command(pipeline_name: str | None, **arguments: Any) -> None:
             show(info["id"], f" ({info['name']})" if info.get("name") else "", "  ")
     for warning in account.warnings:
         click.echo(warning, err=True)
-    sys.exit(worst(codes))
+    sys.exit(worst_exit_code(codes))
 
 
 def _count(things: Any, noun: str) -> str:

@@ -12,20 +12,13 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
-from coreviz_source.locks import Locks
-from coreviz_source.memory import Memory
 from coreviz_source.tables import DATASETS, MEDIA, ORGANIZATIONS, TABLES, Table
 from coreviz_source.values import canonical_id
-
-#: What remains after the rows are deleted, per destination.
-REMAINS = {
-    "duckdb": (
-        "The DuckDB file does not shrink, and may contain the bytes until later loads overwrite them. To remove them, "
-        "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
-    ),
-    "postgres": "Postgres frees the space with its next VACUUM. Backups and replicas keep what they have.",
-    "bigquery": "BigQuery keeps deleted rows for its time travel and fail-safe windows, up to 14 days by default.",
-}
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import destination_of
+from coreviz_source.warehouse.failures import cause_of, remedy_for, scrub
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.state import StoredState
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
 
 
 def _tables_there(pipeline: dlt.Pipeline) -> bool:
-    memory = Memory(pipeline, make=False)
+    memory = StoredState(Connection(pipeline), create=False)
     memory.close()
     return bool(memory.tables)
 
@@ -107,14 +100,20 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
         tidy(pipeline, pending=True)
     try:
         if _tables_there(pipeline):
-            with pipeline.destination_client() as client:
+            opened: Any = pipeline.destination_client()
+            with opened as client:
                 _erase(client, subject, done, erase)
+                if erase and destination_of(pipeline).is_file:
+                    # else the rows would stay in the write-ahead log
+                    client.sql_client.execute_sql("CHECKPOINT")
     except Exception as error:
         if find(error):
             raise
         raise DestinationError(
-            f"The rows could not be erased: {error}", destination=pipeline.destination.destination_name
-        ) from error
+            f"The rows could not be erased: {scrub(str(error), pipeline)}",
+            remedy=remedy_for(error, pipeline),
+            destination=pipeline.destination.destination_name,
+        ) from cause_of(error, pipeline)
     return done
 
 
@@ -129,9 +128,6 @@ def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
         with client.with_staging_dataset():
             if client.is_storage_initialized():
                 done.staging = _tables(client, subject, organizations, erase)
-    if erase and client.config.destination_type == "duckdb":
-        # otherwise the rows would stay in the write-ahead log
-        sql.execute_sql("CHECKPOINT")
 
 
 def _existing(client: SqlJobClientBase) -> set[str]:

@@ -20,6 +20,8 @@ from sqlglot import exp
 
 from coreviz_source.errors import CorevizError, DestinationError, find
 from coreviz_source.tables import BY_NAME, MEDIA, Table
+from coreviz_source.warehouse.destination import prepare
+from coreviz_source.warehouse.failures import cause_of, connection_error
 
 #: The dialect that the queries are written in: the strictest of the three, and the one without a server for the tests.
 WRITTEN = "bigquery"
@@ -54,6 +56,7 @@ class Warehouse:
     """
 
     def __init__(self, pipeline: dlt.Pipeline, address: tuple[str, str] | None = None) -> None:
+        prepare(pipeline)
         self._pipeline = pipeline
         self._found: frozenset[str] = frozenset()
         self.address = address
@@ -78,7 +81,7 @@ class Warehouse:
         except Exception as error:
             if find(error):
                 raise
-            raise self._explained(error) from error
+            raise self._explained(error) from cause_of(error, self._pipeline)
 
     @contextmanager
     def _client(self) -> Iterator[SqlJobClientBase]:
@@ -92,7 +95,7 @@ class Warehouse:
             except Exception as error:
                 explained = self._explained(error)
                 if not isinstance(explained, BusyError) or time.monotonic() > until:
-                    raise explained from error
+                    raise explained from cause_of(error, self._pipeline)
                 time.sleep(0.1)
         try:
             yield client
@@ -105,11 +108,7 @@ class Warehouse:
             return NothingLoadedError()
         if "Could not set lock on file" in text or "different configuration" in text:
             return BusyError()
-        return DestinationError(
-            f"The warehouse could not be read: {type(error).__name__}: {error}",
-            destination=self._pipeline.destination.destination_name,
-            schema=self._pipeline.dataset_name,
-        )
+        return connection_error(error, "read", self._pipeline)
 
 
 class Reader:

@@ -1,6 +1,6 @@
-"""The views: a file of SQL each, with its description at the top, written once and rendered for each warehouse.
+"""The views: one SQL file per view, with its description at the top, written once and rendered for each warehouse.
 
-The files are DuckDB's SQL and name tables as `tables.py` does. To add a view, add a file and its name to `NAMES`.
+The files are in DuckDB's SQL and name tables as `tables.py` does. To add a view, add a file and its name to `NAMES`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from xxhash import xxh3_64_hexdigest
 
-Dialect = Literal["duckdb", "postgres", "bigquery"]
+from coreviz_source.warehouse.destination import by_dialect
 
 NAMES = (
     "caption_search",
@@ -26,19 +25,12 @@ NAMES = (
     "freshness",
 )
 
-#: What sqlglot renders in a way that loses something: `DATE_DIFF('microsecond', start, end)` of two timestamps.
-#: Its own casts them to local time for Postgres, and truncates them to dates for BigQuery.
-_MICROSECONDS: dict[Dialect, str] = {
-    "postgres": "CAST(EXTRACT(EPOCH FROM {end} - {start}) * 1000000 AS BIGINT)",
-    "bigquery": "TIMESTAMP_DIFF({end}, {start}, MICROSECOND)",
-}
-
 
 @dataclass(frozen=True)
 class View:
-    """One view: its name, what a row is, its columns with their meaning, and the query in DuckDB's SQL.
+    """One view: its name, what one row is, its columns with their meaning, and the query in DuckDB's SQL.
 
-    The fingerprint is another one when the declaration, or the way in which it is rendered, has changed.
+    The fingerprint changes with the declaration and with the way in which it is rendered.
     """
 
     name: str
@@ -73,13 +65,13 @@ def tables_of(sql: str) -> set[str]:
     return {table.name for table in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Table)}
 
 
-def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None = None) -> str:
-    """A query in DuckDB's SQL, as another warehouse understands it.
+def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None) -> str:
+    """Renders a query in DuckDB's SQL for another warehouse.
 
     Args:
         sql: The query.
         dialect: The warehouse.
-        path: Gives the full name of a table as its parts: catalog, schema, table. Default: as the query names it.
+        path: Returns the full name of a table as its parts: catalog, schema, table. Default: as the query names it.
     """
     import sqlglot
     from sqlglot import exp
@@ -89,8 +81,9 @@ def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None =
         parts = [exp.to_identifier(part, quoted=True) for part in path(table.name)]  # type: ignore[misc]
         for key, part in zip(("this", "db", "catalog"), reversed(parts), strict=False):
             table.set(key, part)
+    # `DATE_DIFF('microsecond', start, end)` of two timestamps
     for span in list(tree.find_all(exp.DateDiff)):
-        template = _MICROSECONDS.get(dialect)
+        template = by_dialect(dialect).microseconds
         if template and span.text("unit").upper() == "MICROSECOND":
             start, end = span.expression.sql(dialect), span.this.sql(dialect)
             span.replace(sqlglot.parse_one(template.format(start=start, end=end), read=dialect))

@@ -1,0 +1,257 @@
+"""Why a warehouse could not be used, and what to do about it, by class of the error; secrets are removed from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+import dlt
+from dlt.common.configuration.exceptions import ConfigFieldMissingException
+from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+
+from coreviz_source.errors import BusyError, DestinationError, OutOfMemoryError, chain, find_kind, is_out_of_memory
+
+#: DuckDB's error when another process has the file open.
+HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
+
+_SECRET_NAME = re.compile("pass|secret|token$|(?<!ssl)key$", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/@]*?:(.*)@", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A class of errors: how its errors are recognized, and what to do about them.
+
+    Args:
+        name: What the class is called.
+        remedy: What to do; `{setting}` stands for the name of the setting with the credentials.
+        words: The words of the database or its driver.
+        states: SQLSTATE codes; a code of two characters stands for all that begin with it.
+    """
+
+    name: str
+    remedy: str
+    words: str
+    states: tuple[str, ...] = ()
+
+    def matches(self, error: BaseException) -> bool:
+        """Whether an error, or one that it was caused by, is of this class."""
+        for each in chain(error):
+            state = getattr(each, "pgcode", None) or getattr(each, "sqlstate", None) or ""
+            if isinstance(state, str) and state[:5] and any(state.startswith(known) for known in self.states):
+                return True
+            if re.search(self.words, str(each), re.IGNORECASE):
+                return True
+        return False
+
+
+CONNECTION_LOST = Failure(
+    "connection lost",
+    "Nothing is lost: run again. If it happens often, look for a proxy or a setting of the server that ends idle "
+    "sessions.",
+    r"server closed the connection|terminating connection|connection already closed"
+    r"|SSL connection has been closed|connection reset|cursor already closed|no connection to the server",
+    ("08", "57P"),
+)
+
+#: From the most specific to the most general: the first class that matches counts.
+FAILURES = (
+    Failure(
+        "disk full",
+        "Free some space where the warehouse is; nothing is lost, the next run continues.",
+        r"No space left on device|could not extend file|disk full|quota exceeded",
+        ("53100",),
+    ),
+    Failure(
+        "database missing",
+        "Create the database, or correct its name in `{setting}`.",
+        r'database ".*" does not exist|Not found: Project',
+        ("3D000",),
+    ),
+    Failure(
+        "lock timeout",
+        "Another session locks the table. Wait until it is done, or end it; then run again.",
+        r"lock timeout|deadlock detected",
+        ("55P03", "40P01"),
+    ),
+    Failure(
+        "authentication",
+        "Check user and password, or the key, in `{setting}`.",
+        r"password authentication failed|authentication failed|no password supplied|no pg_hba\.conf entry"
+        r'|role ".*" does not exist|Invalid JWT|invalid_grant|RefreshError|DefaultCredentialsError',
+        ("28",),
+    ),
+    Failure(
+        "permission",
+        "Grant what is missing to the account in `{setting}`, or permission to write to the file.",
+        r"permission denied|access denied|must be owner|read-only|not have .*permission|Forbidden|\b403\b",
+        ("42501", "25006"),
+    ),
+    Failure(
+        "unreachable",
+        "Check the address in `{setting}`, the network, and whether the server runs; then run again.",
+        r"connection refused|could not translate host name|timeout expired|timed out|could not connect"
+        r"|no route to host|network is unreachable|connection to server .* failed|name or service not known",
+        ("08001", "08004"),
+    ),
+    CONNECTION_LOST,
+    Failure(
+        "path",
+        "Check the path of the DuckDB file in `{setting}` and the permissions of its folder.",
+        r"Cannot open file|not a valid DuckDB database|No such file or directory|Cannot open database",
+    ),
+)
+
+#: What Postgres, DuckDB and BigQuery report if a table is not as it was declared.
+CHANGED = Failure(
+    "changed table",
+    "",
+    r"Conversion Error|Binder Error|Constraint Error|datatype mismatch|is of type .* but expression is of type"
+    r"|invalid input syntax|does not exist|violates .* constraint|Catalog Error|no such field"
+    r"|provided schema does not match|unsupported|cannot cast|cannot be cast|type mismatch|could not convert",
+    ("42804", "42703", "42P01", "22", "23", "42846"),
+)
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """The class of an error; None if it is of none."""
+    return next((failure for failure in FAILURES if failure.matches(error)), None)
+
+
+def remedy_for(error: BaseException, pipeline: dlt.Pipeline) -> str:
+    """What to do about an error of the warehouse."""
+    setting = f"destination.{pipeline.destination.destination_name}.credentials"
+    failure = failure_of(error)
+    if failure is None:
+        return f"Check `{setting}` in .dlt/secrets.toml, what they permit, and the space that is left."
+    return failure.remedy.format(setting=setting)
+
+
+def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -> DestinationError:
+    """The error of a warehouse that could not be opened, read or prepared.
+
+    It quotes dlt, except for credentials that are missing and a file that is open elsewhere: there dlt says much, but
+    not what to do.
+    """
+    destination = pipeline.destination.destination_name
+    where = {"destination": destination, "schema": pipeline.dataset_name}
+    if is_out_of_memory(error):
+        return OutOfMemoryError(f"There was too little memory when the warehouse was {doing}.", **where)
+    holder = HOLDER.search(str(error))
+    if holder is not None:
+        return BusyError(f"The DuckDB file {holder['file']} is open in process {holder['pid']}.", **where)
+    if "different configuration" in str(error):
+        return DestinationError(
+            "The DuckDB file is open in this process already, with other settings.",
+            remedy=(
+                "Close that connection first, or open it with the same settings as dlt does (not read-only, and with "
+                "the same `config`)."
+            ),
+            **where,
+        )
+    missing = find_kind(error, ConfigFieldMissingException)
+    if missing is not None:
+        return DestinationError(
+            f"Credentials for {destination} are missing: {', '.join(dict.fromkeys(_fields(missing.traces)))}.",
+            remedy=(
+                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
+                f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
+            ),
+            **where,
+        )
+    undefined = find_kind(error, DestinationUndefinedEntity)
+    if undefined is not None and failure_of(error) is None:
+        return DestinationError(
+            f"A table or column is not what this release expects: {scrub(str(undefined), pipeline)}",
+            remedy="The next run of `sync` creates what is missing, and fills it.",
+            **where,
+        )
+    said = scrub(f"{type(error).__name__}: {error}", pipeline)
+    return DestinationError(f"The warehouse could not be {doing}: {said}", remedy=remedy_for(error, pipeline), **where)
+
+
+def _fields(traces: Any) -> Iterator[str]:
+    """The names of the fields that dlt did not find; the fields of a configuration in place of its own name."""
+    for name, found in traces.items():
+        inner = [trace.traces for trace in found if hasattr(trace, "traces")]
+        yield from (field for each in inner for field in _fields(each)) if inner else (name,)
+
+
+def cause_of(error: BaseException, pipeline: dlt.Pipeline) -> BaseException | None:
+    """The error itself, to be chained as a cause; None if it or one of its causes quotes a secret.
+
+    Its frames are removed: a traceback with the values of all variables would show the connection string.
+    """
+    causes = list(chain(error))
+    said = [f"{each} {each.args!r}" for each in causes]
+    if any(scrub(text, pipeline) != text for text in said):
+        return None
+    for each in causes:
+        each.__traceback__ = None
+    return error
+
+
+def scrub(text: str, pipeline: dlt.Pipeline) -> str:
+    """A text without the secrets of the pipeline's destination, in whatever form they stand in it."""
+    for form in sorted({form for secret in secrets_of(pipeline) for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    escaped = secret.replace("\\", "\\\\").replace("'", "\\'")
+    for form in (
+        secret,
+        secret.strip(),
+        escaped,
+        secret.replace("'", "''"),
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe=""),
+        quote(secret, safe=" +"),
+        quote(secret),
+        quote_plus(secret),
+        unquote(secret),
+    ):
+        # a shorter one would be found in any text
+        yield form if len(form) > 2 else f":{form}@"
+    yield from (line for line in secret.splitlines() if len(line) > 15)
+
+
+def secrets_of(pipeline: dlt.Pipeline) -> set[str]:
+    """Every secret value in the credentials of a pipeline's destination, resolved or as they were given."""
+    destination: Any = pipeline.destination
+    found = set(_secrets_in(destination.config_params.get("credentials")))
+    # what cannot be resolved has no value that somebody could quote
+    with suppress(Exception):
+        found.update(_secrets_in(destination.configuration(destination.spec(), accept_partial=True)))
+    with suppress(Exception):
+        found.update(_secrets_in(dlt.secrets.get(f"destination.{destination.destination_name}.credentials")))
+    return {secret for secret in found if secret.strip()}
+
+
+def _secrets_in(value: Any, is_secret: bool = False) -> Iterator[str]:
+    if isinstance(value, BaseConfiguration):
+        for name, hint in value.get_resolvable_fields().items():
+            field = getattr(value, name, None)
+            yield from _secrets_in(field, _SECRET_NAME.search(name) is not None or is_secret_hint(hint))
+    elif isinstance(value, Mapping):
+        for name, field in value.items():
+            yield from _secrets_in(field, _SECRET_NAME.search(str(name)) is not None)
+    elif isinstance(value, str):
+        password = _PASSWORD.search(value)
+        if password:
+            yield password[1]
+            yield unquote(password[1])
+        elif value.lstrip().startswith("{"):
+            with suppress(ValueError):
+                yield from _secrets_in(json.loads(value))
+        elif is_secret:
+            yield value

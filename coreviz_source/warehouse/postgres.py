@@ -1,0 +1,80 @@
+"""How Postgres is connected to: every connection sends and receives UTF-8, with any character in the password.
+
+dlt hands one connection string to psycopg2 and to ADBC. ADBC takes what it receives for UTF-8, whatever the client
+encoding is, and libpq accepts only a string in which every part is percent-encoded. `spec`, through which dlt resolves
+a destination's configuration, is where both are set.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import dlt
+from dlt.common.configuration import configspec
+from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration, PostgresCredentials
+from dlt.destinations.sql_client import SqlClientBase
+
+from coreviz_source.errors import ConfigurationError
+
+
+@configspec(init=False)
+class Utf8Credentials(PostgresCredentials):
+    """Credentials whose connection string is valid for libpq and asks for UTF-8.
+
+    A parameter of the connection has precedence over the settings of the role and of the database, and over the
+    variable PGCLIENTENCODING.
+    """
+
+    def get_query(self) -> dict[str, Any]:
+        """The parameters of the connection."""
+        return {**super().get_query(), "client_encoding": "UTF8"}
+
+    def to_native_representation(self) -> str:
+        """The connection string."""
+        user = quote(self.username or "", safe="")
+        password = "" if self.password is None else f":{quote(self.password, safe='')}"
+        host = self.host or ""
+        place = f"[{host}]" if ":" in host else quote(host, safe=",")
+        port = f":{self.port}" if self.port else ""
+        query = urlencode({name: str(value) for name, value in self.get_query().items()}, quote_via=quote)
+        return f"postgresql://{user}{password}@{place}{port}/{quote(self.database or '', safe='')}?{query}"
+
+
+@configspec
+class Utf8Configuration(PostgresClientConfiguration):
+    """The configuration of dlt's Postgres destination, with these credentials."""
+
+    credentials: Utf8Credentials = None  # type: ignore[assignment]
+
+
+def use_utf8(pipeline: dlt.Pipeline) -> None:
+    """Makes a pipeline resolve its credentials as `Utf8Credentials`; other pipelines keep theirs."""
+    if "spec" in vars(pipeline.destination):
+        return
+    destination: Any = copy.copy(pipeline.destination)
+    destination.spec = Utf8Configuration
+    destination.config_params = dict(destination.config_params)
+    given = destination.config_params.get("credentials")
+    if isinstance(given, PostgresCredentials):
+        credentials = Utf8Credentials()
+        credentials.update(given)
+        credentials.__is_resolved__ = given.is_resolved()
+        destination.config_params["credentials"] = credentials
+    pipeline.destination = destination
+
+
+def check_encoding(client: SqlClientBase[Any]) -> None:
+    """Checks that the database can store every character.
+
+    Raises:
+        ConfigurationError: Its encoding is not UTF-8.
+    """
+    found = client.execute_sql("SHOW server_encoding")
+    encoding = found[0][0] if found else ""
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The encoding of the Postgres database is {encoding}, which cannot store every character.",
+            remedy="Load into a database made by CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
+        )
