@@ -14,21 +14,11 @@ from typing import Any
 import msgspec
 from msgspec import MsgspecError, Raw, Struct
 
-from coreviz_source.tables import CAPTIONS, FOLDERS, FRAMES, MEDIA, OBJECTS, Table
+from coreviz_source.tables import FOLDERS, MEDIA, Table
 from coreviz_source.values import decode_json, encode_json
 
 #: Fields without a column that the decoder of a table learns; an item with more of them is always read the slow way.
 MOST_LEARNED = 50
-
-#: Fields that become something other than a column of their own.
-_EXPRESSED = {
-    FOLDERS.name: ("id", "type", "datasetId"),
-    MEDIA.name: ("id", "datasetId"),
-    FRAMES.name: ("id", "mediaId", "timestamp", "endTimestamp"),
-    CAPTIONS.name: ("id", "mediaId", "frameId"),
-    OBJECTS.name: ("id", "mediaId", "frameId"),
-}
-
 
 #: The key of what fits nowhere. An item that has it as a field of its own is always read the slow way.
 _LEFT = "(what fits nowhere)"
@@ -39,22 +29,19 @@ class _Leftovers(dict[str, Any]):
 
 
 class Shape:
-    """What an object of one table looks like: its fields, and the tables of the lists in it.
+    """What an object of one table looks like: its fields, and the shapes of the lists in it, as `tables.py` declares.
 
     Args:
         table: The table that such objects are rows of.
-        children: The shape of what stands in a list, by the list's API key.
     """
 
-    def __init__(self, table: Table, children: Mapping[str, Shape] | None = None) -> None:
+    def __init__(self, table: Table) -> None:
         self.table = table
-        self.children = children or {}
-        columns = [column for column in table.columns if column.api]
-        self.json = {c.api for c in columns if c.kind == "json"}
+        #: The shape of the objects in a list, by the list's API key.
+        self.children = {str(child.api): Shape(child) for child in table.children}
+        self.json = {c.api for c in table.columns if c.kind == "json" and c.api}
         #: API keys of the declared fields, the first of `keys`.
-        self.declared = tuple(
-            dict.fromkeys([*_EXPRESSED[table.name], *((c.api or "").partition(".")[0] for c in columns)])
-        )
+        self.declared = table.api_fields
         self.learned: tuple[str, ...] = ()
         self._met: set[str] = set()
         self._make()
@@ -147,9 +134,7 @@ class Decoder(threading.local):
 
 
 #: One for all datasets: what was learned of one holds for the next.
-MEDIA_DECODER = Decoder(
-    lambda: Shape(MEDIA, {"frames": Shape(FRAMES, {"captions": Shape(CAPTIONS), "objects": Shape(OBJECTS)})})
-)
+MEDIA_DECODER = Decoder(lambda: Shape(MEDIA))
 FOLDER_DECODER = Decoder(lambda: Shape(FOLDERS))
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from itertools import chain
 from typing import Any, TypeVar, cast
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
@@ -24,7 +26,6 @@ from coreviz_source.decode import FOLDER_DECODER, MEDIA_DECODER, Decoder, Shape,
 from coreviz_source.tables import (
     ARROW_TYPES,
     CHILDREN,
-    FRAMES,
     GONE,
     MEDIA_TAGS,
     MODERATION_CATEGORIES,
@@ -36,6 +37,7 @@ from coreviz_source.values import (
     clean_text,
     decode_json,
     encode_json,
+    holder_id,
     in_range,
     parse_timestamp,
     shallow,
@@ -43,7 +45,7 @@ from coreviz_source.values import (
 )
 
 #: Raised whenever the same item becomes other rows than before, so that everything is built again.
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 
 _NONE = type(None)
 _IDS = {str, int, _NONE}
@@ -113,19 +115,17 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
     """
     rows = Rows()
     media = _Level.of_sources(MEDIA_DECODER, dataset_id, sources, rows)
-    frames = media.children("frames")
-    captions = frames.children("captions")
-    objects = frames.children("objects")
-    frames.columns |= _moments(frames)
+    levels = [media, *media.below()]
     tags = [
         (media_id, group, tag)
         for media_id, groups in zip(media.ids, media.reach("metadata", "tags"), strict=True)
         if groups
         for group, tag in _tags(groups)
     ]
-    categories: list[tuple[str, str | None, str]] = [(media_id, None, c) for media_id, _, c in media.categories()]
-    categories += frames.categories()
-    for level in (media, frames, captions, objects):
+    categories: list[tuple[str, str | None, str]] = []
+    for level in levels:
+        if "moderation_status" in level.table.by_name:
+            categories += level.categories()
         level.build()
     rows.tables[MEDIA_TAGS.name] = _plain(MEDIA_TAGS, dataset_id, tags, ("media_id", "tag_group", "tag"))
     rows.tables[MODERATION_CATEGORIES.name] = _plain(
@@ -143,9 +143,6 @@ def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
     folders = _Level.of_sources(FOLDER_DECODER, dataset_id, sources, rows)
-    folders.columns["parent_path"] = [
-        path.rpartition(".")[0] if isinstance(path, str) and "." in path else None for path in folders.fields["path"]
-    ]
     folders.build()
     return rows
 
@@ -206,11 +203,15 @@ class _Level:
         self.rows = rows
         self.ids: list[str] = []
         self.media_ids: list[str] = []
+        #: The ids of the items that each item was found in, by table: canonical, and as sent.
+        self.above: dict[Table, tuple[list[str], list[Any]]] = {}
         self.columns: dict[str, Any] = {}
         self.extras: dict[int, dict[str, Any]] = {}
         self.json: dict[str, Sequence[bytes | None]] = {}
         self.objects: dict[str, Sequence[Any]] = {}
         self.fields = transposed(shape, items)
+        for key, implied in self.table.implied:
+            self.keep(key, {n: v for n, v in enumerate(self.fields[key]) if v is not None and v != implied})
         for key in shape.learned:
             self.keep(key, {index: value for index, value in enumerate(self.fields[key]) if value is not None})
         for index, left in enumerate(self.fields[""]):
@@ -225,7 +226,6 @@ class _Level:
         """The topmost level."""
         level = cls(decoder.shape, dataset_id, decoder.read([source.raw for source in sources]), rows)
         level.ids = level.media_ids = [source.id for source in sources]
-        level.check_reference("datasetId", [dataset_id] * len(sources), [dataset_id] * len(sources))
         level.columns["content_hash"] = [source.content_hash for source in sources]
         return level
 
@@ -245,17 +245,21 @@ class _Level:
         level = _Level(self.shape.children[key], self.dataset_id, items, self.rows)
         level.ids = ids
         level.media_ids = [self.media_ids[index] for index in above]
-        level.check_reference("mediaId", level.media_ids, level.media_ids)
-        if self.table is FRAMES:
-            parents = level.columns["frame_id"] = [self.ids[index] for index in above]
-            given = self.fields["id"]
-            level.check_reference("frameId", parents, [given[index] for index in above])
+        for table, (canonical, sent) in {**self.above, self.table: (self.ids, self.fields["id"])}.items():
+            level.above[table] = [canonical[n] for n in above], [sent[n] for n in above]
         return level
+
+    def below(self) -> Iterator[_Level]:
+        """The levels of all lists in the items, and in theirs."""
+        for key in self.shape.children:
+            level = self.children(key)
+            yield level
+            yield from level.below()
 
     def check_reference(self, key: str, parents: list[str], as_sent: list[Any]) -> None:
         """Keeps a reference to a parent where it is not the parent that the item was found in."""
         found = self.fields[key]
-        if list(found) == as_sent:
+        if list(found) == as_sent or found.count(None) == len(found):
             return
         for index, given in enumerate(found):
             if given is None or given == as_sent[index]:
@@ -287,10 +291,11 @@ class _Level:
             self.objects[key] = [decoded[text] for text in texts]
         return self.objects[key]
 
-    def categories(self) -> Iterator[tuple[str, str, str]]:
-        """The moderation categories of each item, behind the ids of its media and of itself."""
+    def categories(self) -> Iterator[tuple[str, str | None, str]]:
+        """The moderation categories of each item, behind the id of its media item and of its frame."""
         found = self.reach("metadata", "moderation", "categories")
-        for media_id, item_id, categories in zip(self.media_ids, self.ids, found, strict=True):
+        frames = self.ids if self.above else [None] * self.size
+        for media_id, item_id, categories in zip(self.media_ids, frames, found, strict=True):
             if categories not in _NOTHING:
                 for category in _texts(categories):
                     yield media_id, item_id, category
@@ -305,8 +310,15 @@ class _Level:
     def build(self) -> None:
         """Makes the arrow table."""
         columns = self.columns
-        columns |= {"id": self.ids, "media_id": self.media_ids}
+        columns["id"] = self.ids
         columns["dataset_id"] = pa.repeat(pa.scalar(self.dataset_id, pa.string()), self.size)
+        self.check_reference("datasetId", [self.dataset_id] * self.size, [self.dataset_id] * self.size)
+        for table, (canonical, sent) in self.above.items():
+            if (column := self.table.reference_to(table)) is not None:
+                columns[column.name] = canonical
+                self.check_reference(str(column.made_from), canonical, sent)
+        if (make := _MADE.get(self.table.name)) is not None:
+            columns |= make(self)
         for column in self.table.columns:
             if column.api is None:
                 continue
@@ -385,6 +397,51 @@ def _moments(frames: _Level) -> dict[str, Any]:
         "timestamp_seconds": [_seconds(text) for text in texts],
         "end_timestamp_seconds": ends,
     }
+
+
+def _folder_of(column: str) -> Callable[[_Level], dict[str, Any]]:
+    def folders(items: _Level) -> dict[str, Any]:
+        holders = [
+            holder_id(path, own, items.dataset_id) if type(path) is str else None
+            for path, own in zip(items.fields["path"], items.ids, strict=True)
+        ]
+        return {column: holders}
+
+    return folders
+
+
+class _Point(Struct, gc=False):
+    x: float
+    y: float
+
+
+_POLYGON = msgspec.json.Decoder(list[_Point])
+
+
+def _boxes(objects: _Level) -> dict[str, Any]:
+    """The edges of each polygon; nulls where it is not a list of points."""
+    edges: list[tuple[float | None, ...]] = []
+    for text in objects.texts("polygon"):
+        points = []
+        if text is not None:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                points = _POLYGON.decode(text)
+        if points:
+            xs, ys = [point.x for point in points], [point.y for point in points]
+            edges.append((min(xs), min(ys), max(xs), max(ys)))
+        else:
+            edges.append((None, None, None, None))
+    names = ("x_min", "y_min", "x_max", "y_max")
+    return dict(zip(names, zip(*edges, strict=True), strict=True)) if edges else {}
+
+
+#: What makes the columns that hold no API field as it is.
+_MADE: dict[str, Callable[[_Level], dict[str, Any]]] = {
+    "folders": _folder_of("parent_id"),
+    "media": _folder_of("folder_id"),
+    "frames": _moments,
+    "objects": _boxes,
+}
 
 
 def _seconds(value: Any) -> float | None:

@@ -132,7 +132,7 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
         return found.setdefault(dataset_id, DatasetStatus(dataset_id))
 
     for table in TABLES:
-        if table.name in memory.tables and table is not RUNS:
+        if table.name in memory.tables and table is not RUNS and "dataset_id" in table.by_name:
             sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
             for dataset_id, count in memory.ask(sql):
                 dataset(dataset_id).rows[table.name] = count

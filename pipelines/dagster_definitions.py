@@ -141,10 +141,11 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
     written = done.pop("rows")
     with pipeline.sql_client() as client:
         for table in TABLES:
-            counted = client.execute_sql(
-                f"SELECT COUNT(*) FROM {client.make_qualified_table_name(table.name)} WHERE dataset_id = %s",
-                canonical_id(dataset_id),
-            )
+            sql = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(table.name)}"
+            if "dataset_id" in table.by_name:
+                counted = client.execute_sql(f"{sql} WHERE dataset_id = %s", canonical_id(dataset_id))
+            else:
+                counted = client.execute_sql(sql)
             metadata = {"dagster/partition_row_count": counted[0][0], "rows_written": written.get(table.name, 0)}
             yield dg.MaterializeResult(_key(table.name), metadata | (done if table is RUNS else {}))
 

@@ -53,11 +53,7 @@ def test_media_in_folders_three_deep_are_found_once_and_folders_have_a_table(pip
         assert_mirror(pipeline, truth_of(studio))
     rows = read(pipeline, "folders", "media")
     assert [r["id"] for r in rows["media"]] == [media]
-    assert {r["name"]: (r["parent_path"] or "").count(".") for r in rows["folders"]} == {
-        "outer": 0,
-        "middle": 1,
-        "inner": 2,
-    }
+    assert {r["name"]: r["parent_id"] for r in rows["folders"]} == {"outer": None, "middle": outer, "inner": middle}
 
 
 def test_all_tables_and_columns_exist_after_a_run_over_an_empty_dataset(pipeline):
