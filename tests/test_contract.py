@@ -11,6 +11,7 @@ import pytest
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import AuthenticationError, BadRequestError, DatasetNotFoundError
 from coreviz_source.local_studio import Library, Studio
+from coreviz_source.local_studio.library import Form
 from coreviz_source.settings import resolve
 from tests.record import CASSETTES, LIVE, UNKNOWN, load, recorder, refused
 from tests.scenario import run
@@ -103,7 +104,7 @@ def test_the_recorded_listing_is_loaded_whole(tmp_path):
         dataset_name="coreviz",
         pipelines_dir=str(tmp_path),
     )
-    text = json.dumps(library.snapshot(dataset, 2025)).replace('"/blob/', f'"{LIVE}/blob/')
+    text = json.dumps(library.snapshot(dataset, Form(2025))).replace('"/blob/', f'"{LIVE}/blob/')
     assert_mirror(pipeline, {dataset: json.loads(text)})
     assert query(pipeline, "SELECT name FROM datasets") == [(None,)]
 

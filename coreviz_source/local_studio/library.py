@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from coreviz_source.local_studio.pictures import polygon
 from coreviz_source.local_studio.vocabulary import (
     CAMERAS,
     COLOURS,
@@ -50,8 +51,22 @@ _IDS = frozenset(
 )
 _ONLY_2025 = frozenset(("entityId",))
 _ONLY_2026 = frozenset(
-    ("path", "datasetId", "sourceMediaId", "versionNumber", "thumbnailBlob", "pageNumber", "endTimestamp", "text")
+    (
+        *("path", "datasetId", "sourceMediaId", "versionNumber", "thumbnailBlob", "pageNumber", "endTimestamp", "text"),
+        "polygon",
+    )
 )
+
+
+class Form(NamedTuple):
+    """How a server shows an item: the generation of the API, and readings of it that the documents leave open."""
+
+    #: 2025 or 2026.
+    generation: int = 2026
+    #: `own`: the path of a media item ends in its own id. `holder`: in the id of its folder or dataset.
+    paths: str = "own"
+    #: Whether detected objects carry `polygon`.
+    polygons: bool = True
 
 
 def stamp(moment: datetime) -> str:
@@ -97,7 +112,7 @@ class Library:
         }
         self.datasets: dict[str, Dataset] = {}
         self.pictures: dict[str, tuple[Item, Item | None]] = {}
-        self._encoded: dict[tuple[str, int], bytes] = {}
+        self._encoded: dict[str, dict[Form, bytes]] = {}
         self._entity = self._id()
 
     @classmethod
@@ -145,23 +160,26 @@ class Library:
                 )
             return dataset.order
 
-    def snapshot(self, dataset_id: str, generation: int = 2026) -> list[Item]:
+    def snapshot(self, dataset_id: str, form: Form | None = None) -> list[Item]:
         """What a complete listing of a dataset returns now, folders included: what a mirror has to equal."""
+        form = form or Form()
         with self.lock:
-            shown = [i for i in self.listing(dataset_id) if generation == 2026 or i.get("type") != "folder"]
-            return [msgspec.json.decode(self.encoded(item, generation)) for item in shown]
+            shown = [i for i in self.listing(dataset_id) if form.generation == 2026 or i.get("type") != "folder"]
+            return [msgspec.json.decode(self.encoded(item, form)) for item in shown]
 
-    def encoded(self, item: Item, generation: int) -> bytes:
-        """An item as a server of a generation sends it, as JSON."""
+    def encoded(self, item: Item, form: Form) -> bytes:
+        """An item as a server sends it in this form, as JSON."""
         with self.lock:
-            key = (str(item["id"]), generation)
-            known = self._encoded.get(key)
+            forms = self._encoded.setdefault(str(item["id"]), {})
+            known = forms.get(form)
             if known is None:
                 now = stamp(self.clock())
-                shown, whole = _shown(item, generation, now)
+                shown, whole = _shown(item, form, now)
+                if form.paths == "holder" and "path" in shown:
+                    shown["path"] = _holder(item)
                 known = msgspec.json.encode(shown)
                 if whole:
-                    self._encoded[key] = known
+                    forms[form] = known
             return known
 
     def dataset(self, dataset_id: str) -> Dataset:
@@ -196,8 +214,7 @@ class Library:
         with self.lock:
             dataset, item = self._find(media_id)
             dataset.order = None
-            for generation in (2025, 2026):
-                self._encoded.pop((str(item["id"]), generation), None)
+            self._encoded.pop(str(item["id"]), None)
 
     @contextmanager
     def changing(self, media_id: str) -> Iterator[Item]:
@@ -297,7 +314,7 @@ class Library:
                 "type": kind,
                 "blob": f"/blob/{media_id}",
                 "entityId": self._entity,
-                "path": path,
+                "path": f"{path}.{_label(media_id)}",
                 "datasetId": dataset.id,
                 "width": 1280 if kind == "video" else 2000,
                 "height": 720 if kind == "video" else 1250,
@@ -334,7 +351,7 @@ class Library:
             item = copy.deepcopy(self.media(media_id))
             self.delete(media_id)
             dataset = self.dataset(dataset_id)
-            item |= {"datasetId": dataset.id, "path": _label(dataset.id)}
+            item |= {"datasetId": dataset.id, "path": f"{_label(dataset.id)}.{_label(str(item['id']))}"}
             self.put(dataset.id, item)
 
     def add_frame(self, media_id: str) -> str:
@@ -467,23 +484,23 @@ class Library:
         if random.random() > 0.06:
             later = shown + timedelta(seconds=CAPTION_DELAY - FRAME_DELAY if processing else 0)
             frame["captions"].append(self._caption(frame, caption(random, theme, seen), later))
-        for colour, thing in seen:
+        for colour, noun in seen:
             object_id = self._id()
-            frame["objects"].append(
-                {
-                    "id": object_id,
-                    "type": "object",
-                    "label": f"{colour} {thing}",
-                    "blob": f"/blob/{object_id}",
-                    "status": "active",
-                    "boundingBox": {
-                        "x": round(random.uniform(0.05, 0.6), 3),
-                        "y": round(random.uniform(0.2, 0.5), 3),
-                        "width": round(random.uniform(0.15, 0.35), 3),
-                        "height": round(random.uniform(0.2, 0.45), 3),
-                    },
-                }
-            )
+            thing: Item = {
+                "id": object_id,
+                "type": "object",
+                "label": f"{colour} {noun}",
+                "blob": f"/blob/{object_id}",
+                "status": "active",
+                "boundingBox": {
+                    "x": round(random.uniform(0.05, 0.6), 3),
+                    "y": round(random.uniform(0.2, 0.5), 3),
+                    "width": round(random.uniform(0.15, 0.35), 3),
+                    "height": round(random.uniform(0.2, 0.45), 3),
+                },
+            }
+            thing["polygon"] = polygon(thing, frame["width"], frame["height"])
+            frame["objects"].append(thing)
         return frame
 
     def _caption(self, frame: Item, text: str, created: datetime) -> Item:
@@ -506,8 +523,17 @@ def _label(item_id: str) -> str:
     return item_id.replace("-", "")
 
 
-def _shown(value: Any, generation: int, now: str) -> tuple[Any, bool]:
-    """A value as a generation shows it now, and whether nothing of it was held back until later."""
+def _holder(item: Item) -> Any:
+    """The path of the folder or dataset that holds a media item; a folder's path stays as it is."""
+    path = item["path"]
+    if item.get("type") == "folder" or not isinstance(path, str):
+        return path
+    above, _, last = path.rpartition(".")
+    return above if last == _label(str(item["id"])) else path
+
+
+def _shown(value: Any, form: Form, now: str) -> tuple[Any, bool]:
+    """A value as it is shown in this form now, and whether nothing of it was held back until later."""
     if isinstance(value, list):
         whole = True
         kept = []
@@ -515,24 +541,24 @@ def _shown(value: Any, generation: int, now: str) -> tuple[Any, bool]:
             if isinstance(element, dict) and isinstance(element.get("createdAt"), str) and element["createdAt"] > now:
                 whole = False
                 continue
-            shown, all_of_it = _shown(element, generation, now)
+            shown, all_of_it = _shown(element, form, now)
             kept.append(shown)
             whole = whole and all_of_it
         return kept, whole
     if not isinstance(value, dict):
         return value, True
-    hidden = _ONLY_2026 if generation == 2025 else _ONLY_2025
+    hidden = _ONLY_2026 if form.generation == 2025 else _ONLY_2025
     result: Item = {}
     whole = True
     for key, element in value.items():
         if key in ("exif", "metadata") or (key == "text" and "frameId" in value):
             result[key] = element
-        elif key in hidden:
+        elif key in hidden or (key == "polygon" and not form.polygons):
             continue
-        elif key in _IDS and isinstance(element, str) and generation == 2026 and canonical_id(element) == element:
+        elif key in _IDS and isinstance(element, str) and form.generation == 2026 and canonical_id(element) == element:
             result[key] = _label(element)
         elif key in ("frames", "captions", "objects"):
-            result[key], all_of_it = _shown(element, generation, now)
+            result[key], all_of_it = _shown(element, form, now)
             whole = whole and all_of_it
         else:
             result[key] = element

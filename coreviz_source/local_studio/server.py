@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coreviz_source.local_studio.faults import Faults, WireProtocol
-from coreviz_source.local_studio.library import Dataset, Item, Library
+from coreviz_source.local_studio.library import Dataset, Form, Item, Library
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.values import canonical_id
 
@@ -70,6 +70,9 @@ class Studio:
         limit_cap: The most media it sends in one answer, whatever `limit` asks for, without saying so.
         limit_floor: The fewest media it sends in one answer, as far as there are so many, whatever `limit` asks for.
         latency: Seconds that every answer takes longer.
+        paths: `own`: the path of a media item ends in its own id, as in every document. `holder`: it ends in the id of
+            the folder or dataset that holds the item, as an older row might have it.
+        polygons: Whether detected objects carry `polygon`; the answer for one media item is documented without.
         before: Called with each API request before it is answered; may change the library, or return the answer.
         after: Called with each listing request and its answer; may return another one. Either may return a JSON
             value, raw bytes, or a Starlette response.
@@ -87,6 +90,8 @@ class Studio:
         limit_cap: int | None = None,
         limit_floor: int = 0,
         latency: float = 0.0,
+        paths: str = "own",
+        polygons: bool = True,
         before: Callable[[Request], Any] | None = None,
         after: Callable[[Request, Item], Any] | None = None,
         faults: Faults | None = None,
@@ -98,6 +103,8 @@ class Studio:
         self.limit_cap = limit_cap
         self.limit_floor = limit_floor
         self.latency = latency
+        self.paths = paths
+        self.polygons = polygons
         self.before = before
         self.after = after
         self.faults = faults
@@ -125,6 +132,11 @@ class Studio:
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True, name="local-studio"
         )
+
+    @property
+    def form(self) -> Form:
+        """How it shows items now."""
+        return Form(self.generation, self.paths, self.polygons)
 
     def __enter__(self) -> Studio:
         self._thread.start()
@@ -238,7 +250,7 @@ class Studio:
             raise _Refused(404, "Dataset not found") from None
 
     def _shown(self, item: Item) -> Item:
-        shown: Item = msgspec.json.decode(self.library.encoded(item, self.generation))
+        shown: Item = msgspec.json.decode(self.library.encoded(item, self.form))
         return shown
 
     def _single(self, request: Request, media_id: str, body: bytes) -> Item:
@@ -268,7 +280,7 @@ class Studio:
                 "offset": wanted.offset,
                 "hasMore": wanted.offset + len(page) < len(items),
             }
-            encoded = [self._with_addresses(self.library.encoded(item, self.generation)) for item in page]
+            encoded = [self._with_addresses(self.library.encoded(item, self.form)) for item in page]
         if wanted.query:
             encoded = [msgspec.json.encode({**msgspec.json.decode(e), "_score": 1.0}) for e in encoded]
         body = b'{"media":[' + b",".join(encoded) + b'],"pagination":' + msgspec.json.encode(pagination) + b"}"
@@ -297,7 +309,7 @@ class Studio:
             shown = [
                 i for i in self.library.listing(dataset_id) if self.generation == 2026 or i.get("type") != "folder"
             ]
-            return [msgspec.json.decode(self._with_addresses(self.library.encoded(i, self.generation))) for i in shown]
+            return [msgspec.json.decode(self._with_addresses(self.library.encoded(i, self.form))) for i in shown]
 
 
 @dataclass(frozen=True)
@@ -362,7 +374,8 @@ class _Wanted:
 
 def _in_folder(item: Item, path: str, below: bool) -> bool:
     own = str(item.get("path") or path)
-    holder = own.rpartition(".")[0] if item.get("type") == "folder" else own
+    above, _, last = own.rpartition(".")
+    holder = above if item.get("type") == "folder" or last == str(item["id"]).replace("-", "") else own
     return holder == path or (below and holder.startswith(path + "."))
 
 
