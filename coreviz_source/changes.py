@@ -17,7 +17,8 @@ from typing import Literal
 from xxhash import xxh3_64_intdigest
 
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing import Item, Listing, Span
+from coreviz_source.listing.listing import Listing, Span
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION, Source
 from coreviz_source.settings import Settings
@@ -149,19 +150,19 @@ class Changes:
             self._doubtful = self._memory.doubtful(self._dataset_id)
         self.media = Known(chain(((i, 0) for i in self._doubtful), held))
 
-    def compare(self, items: list[Item]) -> tuple[list[Source], list[Source]]:
+    def compare(self, items: list[RawItem]) -> tuple[list[Source], list[Source]]:
         """The media and the folders of a batch that have to be written."""
         if self._mode == "window" and self._listing.span.everything:
             self._become_complete()
         if self._mode in ("slice", "sample"):
-            items = [item for item in items if self._span.holds(item.created)]
-        older = [i.id for i in items if not i.folder and self._beyond(i.created)]
+            items = [item for item in items if self._span.holds(item.created_at)]
+        older = [i.id for i in items if not i.is_folder and self._beyond(i.created_at)]
         beyond = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
         media: list[Source] = []
         folders: list[Source] = []
         for item in items:
             content_hash = self._fingerprint(item.raw)
-            if item.folder:
+            if item.is_folder:
                 held = self.folders.listed(item.id)
             else:
                 self.listed_media += 1
@@ -182,9 +183,9 @@ class Changes:
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
-                if held and not item.folder:
+                if held and not item.is_folder:
                     self._note_changed(source)
-            (folders if item.folder else media).append(source)
+            (folders if item.is_folder else media).append(source)
         return media, folders
 
     def _note_changed(self, source: Source) -> None:

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from coreviz_source.changes import Changes, plan
 from coreviz_source.client import Calls, CorevizClient
-from coreviz_source.listing import Item, Listing
+from coreviz_source.listing.listing import Listing
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
@@ -175,12 +176,12 @@ class Mirror:
                 report.replaced += without_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
-    def _sampled(self, items: list[Item], already: int) -> list[Item]:
+    def _sampled(self, items: list[RawItem], already: int) -> list[RawItem]:
         """As many of the items as `max_media` leaves room for."""
         most = self._settings.max_media
         if most is None:
             return items
-        room = islice((index for index, item in enumerate(items) if not item.folder), max(0, most - already), None)
+        room = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, most - already), None)
         return items[: next(room, len(items))]
 
     def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:

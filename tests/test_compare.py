@@ -12,7 +12,8 @@ import pytest
 
 from coreviz_source.changes import Changes, Fingerprint, Mode, plan
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing import Item, Span
+from coreviz_source.listing.listing import Span
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import Known, LastRuns
 from coreviz_source.settings import Settings, resolve
 from coreviz_source.tables import TABLES
@@ -30,13 +31,15 @@ def settings(**given: Any) -> Settings:
     return replace(resolve(keyless=True), **given)
 
 
-def item(item_id: str, created: datetime | None = NOW, **fields: Any) -> Item:
+def item(item_id: str, created: datetime | None = NOW, **fields: Any) -> RawItem:
     sent = {"id": item_id, "frames": [], **fields}
-    return Item(json.dumps({**sent, "createdAt": created.isoformat()} if created else sent).encode())
+    return RawItem.from_json(json.dumps({**sent, "createdAt": created.isoformat()} if created else sent).encode())
 
 
-def folder(item_id: str, **fields: Any) -> Item:
-    return Item(json.dumps({"id": item_id, "type": "folder", "createdAt": NOW.isoformat(), **fields}).encode())
+def folder(item_id: str, **fields: Any) -> RawItem:
+    return RawItem.from_json(
+        json.dumps({"id": item_id, "type": "folder", "createdAt": NOW.isoformat(), **fields}).encode()
+    )
 
 
 @dataclass
@@ -94,15 +97,15 @@ class Held:
         return bool(self.media)
 
 
-def holding(*items: Item, selected: frozenset[str] = ALL) -> Held:
+def holding(*items: RawItem, selected: frozenset[str] = ALL) -> Held:
     """A warehouse that was loaded with some items."""
     fingerprint = Fingerprint(selected)
     held = Held()
     for one in items:
-        if one.folder:
+        if one.is_folder:
             held.held_folders[one.id] = fingerprint(one.raw)
         else:
-            held.media[one.id] = (fingerprint(one.raw), one.created)
+            held.media[one.id] = (fingerprint(one.raw), one.created_at)
     return held
 
 
@@ -296,9 +299,9 @@ def test_the_brake_holds_from_the_first_media_too_many(held, gone, max_deletes, 
     )
 
 
-def bare(item_id: str) -> Item:
+def bare(item_id: str) -> RawItem:
     """A media as an API sends it that has stopped to send frames."""
-    return Item(json.dumps({"id": item_id, "createdAt": NOW.isoformat()}).encode())
+    return RawItem.from_json(json.dumps({"id": item_id, "createdAt": NOW.isoformat()}).encode())
 
 
 def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
@@ -325,8 +328,8 @@ def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
         ([bare("a")], {"b"}, ALL, False),
         ([bare("new")], {"a"}, ALL, False),
         ([], {"a"}, ALL, False),
-        ([Item(b'{"id": "a", "frames" : null}')], {"a"}, ALL, False),
-        ([Item(b'{"id": "a", "frames"\\n:[]}'.replace(b"\\n", b"\n"))], {"a"}, ALL, False),
+        ([RawItem.from_json(b'{"id": "a", "frames" : null}')], {"a"}, ALL, False),
+        ([RawItem.from_json(b'{"id": "a", "frames"\\n:[]}'.replace(b"\\n", b"\n"))], {"a"}, ALL, False),
     ],
 )
 def test_it_is_no_error_that_some_have_no_frames(sent, framed, selected, resync):

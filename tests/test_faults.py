@@ -14,7 +14,7 @@ import pytest
 import coreviz_source.client
 from coreviz_source.client import ATTEMPTS, LONGEST_WAIT, Calls, CorevizClient, _Reply, _retry_after
 from coreviz_source.errors import ApiUnavailableError, CorevizError
-from coreviz_source.listing import Listing
+from coreviz_source.listing.listing import Listing
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
 from coreviz_source.rows import Source, media_rows

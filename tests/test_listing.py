@@ -14,7 +14,8 @@ import pytest
 
 from coreviz_source.client import Calls, Page
 from coreviz_source.errors import BadRequestError
-from coreviz_source.listing import BUFFERED, LARGEST_PAGE, Item, Listing, Span
+from coreviz_source.listing.listing import BUFFERED, LARGEST_PAGE, Listing, Span
+from coreviz_source.listing.raw_item import RawItem
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -528,13 +529,33 @@ def test_the_edges_of_a_span_belong_to_it_at_the_old_end_only():
     ],
 )
 def test_an_item_is_known_by_its_id_its_time_and_whether_it_is_a_folder(sent, item_id, created, folder):
-    item = Item(sent.encode())
-    assert (item.id, item.created, item.folder, item.raw) == (item_id, created, folder, sent.encode())
+    item = RawItem.from_json(sent.encode())
+    assert (item.id, item.created_at, item.is_folder, item.raw) == (item_id, created, folder, sent.encode())
 
 
 @pytest.mark.parametrize("sent", ['{"id": null}', '{"id": ""}', '{"id": true}', '{"id": 1.5}', "{}", "[]", "7"])
 def test_an_item_without_a_usable_id_gets_one_of_its_content(sent):
-    one, same, other = Item(sent.encode()), Item(sent.encode()), Item(sent.encode() + b" ")
+    one, same, other = (RawItem.from_json(sent.encode() + more) for more in (b"", b"", b" "))
     assert one.id == same.id != other.id
     assert one.key == same.key != other.key
     assert len(one.id) == len("without-id-") + 16
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted"),
+    [
+        ('"deleted"', True),
+        ('"active"', False),
+        ('"Deleted"', False),
+        ('["deleted"]', False),
+        ('{"deleted": true}', False),
+        ("true", False),
+        ("null", False),
+    ],
+)
+def test_an_item_is_deleted_by_that_one_status_alone_however_it_is_read(status, deleted):
+    for item_id in ('"a"', "7"):  # the second is read leniently
+        item = RawItem.from_json(f'{{"id": {item_id}, "status": {status}}}'.encode())
+        assert item.is_deleted is deleted
+        assert item.content_hash == ""
+    assert not RawItem.from_json(b'{"id": "a"}').is_deleted

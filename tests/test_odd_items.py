@@ -17,7 +17,7 @@ import pytest
 
 from coreviz_source import rows as rows_module
 from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
-from coreviz_source.listing import Item
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
 from coreviz_source.values import DEEPEST, shallow
@@ -383,8 +383,8 @@ def test_json_that_no_warehouse_takes_becomes_json_that_all_take():
 
 
 def test_a_lone_surrogate_in_a_time_fails_no_listing():
-    item = Item(json.dumps({"id": "a", "createdAt": "2026-01-01T00:00:00\ud800"}).encode())
-    assert (item.id, item.created) == ("a", None)
+    item = RawItem.from_json(json.dumps({"id": "a", "createdAt": "2026-01-01T00:00:00\ud800"}).encode())
+    assert (item.id, item.created_at) == ("a", None)
 
 
 def test_bytes_that_are_no_utf_8_are_read_all_the_same():

@@ -12,7 +12,7 @@ from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.listing import Item
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.rows import Source, folder_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
@@ -209,7 +209,7 @@ def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
     raw = json.dumps(
         {"id": "a\0", "name": "b\0", "c\0": "\0", "frames": [{"id": "d\0", "text": "\\u0000 \0"}]}
     ).encode()
-    source = Source(Item(raw).id, raw, "0" * 16)
+    source = Source(RawItem.from_json(raw).id, raw, "0" * 16)
     assert without_nul([source]) == 1
     rows = media_rows(DATASET, [source], False)
     assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")

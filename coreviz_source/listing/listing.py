@@ -17,16 +17,13 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import pairwise
 from typing import Literal
 
-import msgspec
-from xxhash import xxh3_64_intdigest
-
 from coreviz_source.client import Calls, CorevizClient, Page
 from coreviz_source.errors import BadRequestError
-from coreviz_source.values import canonical_id, decode_json, parse_timestamp, plain_text, text_hash
+from coreviz_source.listing.raw_item import RawItem
 
 #: Passes over the list at most; more than two only while each still finds something.
 MOST_PASSES = 12
@@ -59,68 +56,25 @@ class Span:
         return (self.oldest is None or created >= self.oldest) and (self.newest is None or created < self.newest)
 
 
-class Item:
-    """One item of a listing: its canonical id, its creation time, whether it is a folder, and its raw JSON."""
-
-    __slots__ = ("created", "folder", "id", "key", "raw")
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        created: datetime | None
-        given: object
-        try:
-            head = _HEAD.decode(raw)
-            given, created, kind = head.id, head.createdAt, head.type
-            if created is not None and created.tzinfo is None:
-                created = created.replace(tzinfo=timezone.utc)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            loose = decode_json(raw)
-            loose = loose if isinstance(loose, dict) else {}
-            given, created, kind = loose.get("id"), parse_timestamp(loose.get("createdAt")), loose.get("type")
-        self.created = created
-        self.folder = kind == "folder"
-        self.id = _item_id(given, raw)
-        #: The id's hash: what is remembered of a seen item.
-        self.key = text_hash(self.id)
-
-
-def _item_id(given: object, raw: bytes) -> str:
-    """The id of an item: canonical; where it has none that can be used, one made from its content."""
-    if isinstance(given, str) and given:
-        return canonical_id(plain_text(given))
-    if type(given) is int:
-        return str(given)
-    return f"without-id-{xxh3_64_intdigest(raw):016x}"
-
-
-class _Head(msgspec.Struct):
-    id: str
-    createdAt: datetime | None = None
-    type: str | None = None
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-
-
 class _View:
     """One answer: a view of a stretch of the list at one moment."""
 
     def __init__(self, offset: int, page: Page) -> None:
         self.offset = offset
         self.page = page
-        self.items = [Item(raw) for raw in page.items]
+        self.items = [RawItem.from_json(raw) for raw in page.items]
         self.end = offset + len(self.items)
-        times = [item.created for item in self.items]
+        times = [item.created_at for item in self.items]
         #: Whether every item has a time and none is newer than the one before it.
         self.sorted = None not in times and all(a >= b for a, b in pairwise(times))  # type: ignore[operator]
 
     @property
     def first(self) -> datetime | None:
-        return self.items[0].created if self.items else None
+        return self.items[0].created_at if self.items else None
 
     @property
     def last(self) -> datetime | None:
-        return self.items[-1].created if self.items else None
+        return self.items[-1].created_at if self.items else None
 
 
 class _OutOfOrder(Exception):
@@ -175,7 +129,7 @@ class Listing:
         self._expected = self.total
         return self._head.page.time
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[list[RawItem]]:
         """The distinct items in batches as they arrive, those beyond the span on the same page included."""
         try:
             if not self.span.everything:
@@ -189,7 +143,7 @@ class Listing:
         finally:
             self._forget_in_flight()
 
-    def _part(self) -> Iterator[list[Item]]:
+    def _part(self) -> Iterator[list[RawItem]]:
         start = self._position_of(self.span.newest) if self.span.newest else 0
         # one ahead, then two, then four: a short window should not cost requests beyond its edge
         self._reach = 1
@@ -221,7 +175,7 @@ class Listing:
                 high = middle
         return max(0, low - 1)
 
-    def _whole(self) -> Iterator[list[Item]]:
+    def _whole(self) -> Iterator[list[RawItem]]:
         chained = False
         for number in range(MOST_PASSES):
             before = len(self._seen)
@@ -260,7 +214,7 @@ class Listing:
             return {len(self._seen)} == self._totals
         return len(self._seen) >= totals[-1]
 
-    def _fresh(self, view: _View) -> list[Item]:
+    def _fresh(self, view: _View) -> list[RawItem]:
         fresh = []
         for item in view.items:
             key = item.key
@@ -375,12 +329,12 @@ class _Chain:
         before = self._reached
         if view.last is not None and (before is None or view.last < before):
             self._reached, self._ties = view.last, 0
-        self._ties += sum(item.created == self._reached for item in fresh)
+        self._ties += sum(item.created_at == self._reached for item in fresh)
         if self._listing._must_count and view.page.total is not None:
             return further
         return self._reached != before if self._by_time else bool(fresh)
 
-    def _remember(self, items: list[Item]) -> None:
+    def _remember(self, items: list[RawItem]) -> None:
         self._recent.extend(item.id for item in items)
         self._known.update(item.id for item in items)
         while len(self._recent) > 2 * self._listing._largest:
