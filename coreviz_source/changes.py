@@ -20,7 +20,7 @@ from coreviz_source.errors import SafetyError
 from coreviz_source.listing.listing import Listing, Span
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import Known, LastRuns, Memory
-from coreviz_source.rows import ROWS_VERSION, Source
+from coreviz_source.rows.build import ROWS_VERSION
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import decode_json, encode_json, text_hash
@@ -138,7 +138,7 @@ class Changes:
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
         self.known_media = self.changed_media = 0
         #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
-        self.samples: list[Source] = []
+        self.samples: list[RawItem] = []
         if self._remembers:
             self._load_known()
         if "folders" in selected:
@@ -150,7 +150,7 @@ class Changes:
             self._doubtful = self._memory.doubtful(self._dataset_id)
         self.media = Known(chain(((i, 0) for i in self._doubtful), held))
 
-    def compare(self, items: list[RawItem]) -> tuple[list[Source], list[Source]]:
+    def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
         """The media and the folders of a batch that have to be written."""
         if self._mode == "window" and self._listing.span.everything:
             self._become_complete()
@@ -158,8 +158,8 @@ class Changes:
             items = [item for item in items if self._span.holds(item.created_at)]
         older = [i.id for i in items if not i.is_folder and self._beyond(i.created_at)]
         beyond = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
-        media: list[Source] = []
-        folders: list[Source] = []
+        media: list[RawItem] = []
+        folders: list[RawItem] = []
         for item in items:
             content_hash = self._fingerprint(item.raw)
             if item.is_folder:
@@ -177,21 +177,21 @@ class Changes:
             if held == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
-            source = Source(item.id, item.raw, f"{content_hash:016x}")
+            item.content_hash = f"{content_hash:016x}"
             if held is None:
                 self.new += 1
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
                 if held and not item.is_folder:
-                    self._note_changed(source)
-            (folders if item.is_folder else media).append(source)
+                    self._note_changed(item)
+            (folders if item.is_folder else media).append(item)
         return media, folders
 
-    def _note_changed(self, source: Source) -> None:
+    def _note_changed(self, item: RawItem) -> None:
         self.changed_media += 1
         if self.changed_media & (self.changed_media - 1) == 0:
-            self.samples.append(source)
+            self.samples.append(item)
 
     @property
     def most_changed(self) -> bool:

@@ -20,7 +20,7 @@ from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
-from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
+from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
@@ -150,9 +150,9 @@ class Mirror:
             report.seconds = time.perf_counter() - began
 
     def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
-        media: list[Source] = []
+        media: list[RawItem] = []
         size = 0
-        folders: list[Source] = []
+        folders: list[RawItem] = []
         for items in listing:
             more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
             media += more_media
@@ -173,7 +173,7 @@ class Mirror:
             yield self._media(dataset, media, changes, report)
         if folders:
             if not self._memory.holds_nul:
-                report.replaced += without_nul(folders)
+                report.replaced += replace_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
     def _sampled(self, items: list[RawItem], already: int) -> list[RawItem]:
@@ -184,13 +184,13 @@ class Mirror:
         room = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, most - already), None)
         return items[: next(room, len(items))]
 
-    def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
+    def _media(self, dataset: Dataset, media: list[RawItem], changes: Changes, report: DatasetReport) -> Batch:
         if changes.needs_tombstones:
             # at the end it would be too late where checkpoints, or a sample, are loaded
             changes.check_frames()
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
-            replaced = 0 if self._memory.holds_nul else without_nul(media)
+            replaced = 0 if self._memory.holds_nul else replace_nul(media)
             rows = media_rows(dataset.id, media, changes.needs_tombstones)
         report.replaced += replaced
         return self._batch(rows, report, len(media))
@@ -212,10 +212,10 @@ class Mirror:
         if gone.media and self._settings.deletes == "soft":
             tables[MEDIA.name] = self._softly_deleted(dataset, gone.media, report)
         else:
-            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, gone.media)
+            tables[MEDIA.name] = tombstones(MEDIA, dataset.id, gone.media)
             gone.orphans += gone.media
-        tables |= {child.name: gone_rows(child, dataset.id, gone.orphans) for child in CHILDREN}
-        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, gone.folders)
+        tables |= {child.name: tombstones(child, dataset.id, gone.orphans) for child in CHILDREN}
+        tables[FOLDERS.name] = tombstones(FOLDERS, dataset.id, gone.folders)
         if DATASETS.name in self._selected:
             tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
         notes = self._unstable(dataset, changes)
@@ -252,7 +252,7 @@ class Mirror:
         rows = self._memory.rows(MEDIA, dataset.id, ids)
         columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
         columns["deleted_at"] = [report.started_at] * len(rows)
-        return full(MEDIA, columns, len(rows))
+        return as_table(MEDIA, columns, len(rows))
 
     def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
         info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
@@ -266,6 +266,6 @@ class Mirror:
             values["organization_id"] = canonical_id(values["organization_id"])
         content_hash = text_hash(encode_json(values))
         if self._dataset_hashes.get(dataset.id) == content_hash:
-            return full(DATASETS, {}, 0)
+            return as_table(DATASETS, {}, 0)
         values["content_hash"] = f"{content_hash:016x}"
-        return full(DATASETS, {name: [value] for name, value in values.items()}, 1)
+        return as_table(DATASETS, {name: [value] for name, value in values.items()}, 1)

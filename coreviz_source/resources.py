@@ -21,7 +21,7 @@ from coreviz_source.files import RowFile, RowFiles
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
-from coreviz_source.rows import records
+from coreviz_source.rows.build import to_dicts
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
 
 #: Folder in the pipeline's working directory where rows are on their way to dlt.
@@ -148,7 +148,7 @@ def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:
 def _as_records(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
     """Rows as plain dictionaries, which dlt gives its load id."""
     for batch in batches:
-        yield {name: records(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
+        yield {name: to_dicts(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
 
 
 def _load_id() -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from coreviz_source import decode
-from coreviz_source.decode import MOST_LEARNED, Decoder, Shape, transposed
+from coreviz_source.rows import decode
+from coreviz_source.rows.decode import MOST_LEARNED, Decoder, Shape, transposed
 from coreviz_source.tables import FOLDERS, MEDIA
 
 
