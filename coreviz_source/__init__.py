@@ -9,9 +9,10 @@ pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 ```
 
 `sync()` is the same for a timer. How an item travels: `client` asks the API, `listing` makes a complete list of its
-pages, `changes` compares it with what the warehouse holds (`memory`), `decode` and `rows` flatten what is new into the
+pages, `changes` compares it with what is stored (`warehouse`), `decode` and `rows` flatten what is new into the
 tables that `tables` declares, `mirror` does that for a dataset, `resources` hands it to dlt, and `source` is all of it
-as a dlt source. `views` are for analysts; `catalog` brings them, comments and indexes to the warehouse.
+as a dlt source. `warehouse` also has the views for analysts, and
+brings them, comments and indexes up to date.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coreviz_source.catalog import create_views
     from coreviz_source.report import DatasetReport, Report
     from coreviz_source.runner import sync
     from coreviz_source.source import coreviz
+    from coreviz_source.warehouse.catalog import create_views
 
 __all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
 
@@ -31,7 +32,7 @@ _HOMES = {
     "DatasetReport": "report",
     "Report": "report",
     "coreviz": "source",
-    "create_views": "catalog",
+    "create_views": "warehouse.catalog",
     "sync": "runner",
 }
 

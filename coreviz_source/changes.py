@@ -19,18 +19,18 @@ from xxhash import xxh3_64_intdigest
 from coreviz_source.errors import SafetyError
 from coreviz_source.listing.listing import Listing, Span
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows.build import ROWS_VERSION
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import decode_json, encode_json, text_hash
+from coreviz_source.warehouse.state import LastRuns, StoredHashes, StoredState
 
 Mode = Literal["complete", "window", "slice", "sample"]
 
 #: Media that may always go, however small the dataset is.
 ALWAYS_DELETABLE = 10
 
-#: Known media of a listing below which it is nothing special that most of them changed.
+#: StoredHashes media of a listing below which it is nothing special that most of them changed.
 MANY = 20
 
 _FRAMES_KEY = re.compile(rb'"frames"\s*:')
@@ -114,7 +114,7 @@ class Changes:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: StoredState,
         dataset_id: str,
         listing: Listing,
         mode: Mode,
@@ -133,8 +133,8 @@ class Changes:
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
         self._frames_key_seen = False
-        self.media = Known()
-        self.folders = Known()
+        self.media = StoredHashes()
+        self.folders = StoredHashes()
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
         self.known_media = self.changed_media = 0
         #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
@@ -145,10 +145,10 @@ class Changes:
             self.folders = memory.folders(dataset_id)
 
     def _load_known(self) -> None:
-        held = self._memory.held_media(self._dataset_id, self._span.oldest)
+        held = self._memory.stored_media(self._dataset_id, self._span.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = Known(chain(((i, 0) for i in self._doubtful), held))
+        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), held))
 
     def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
         """The media and the folders of a batch that have to be written."""
@@ -163,11 +163,13 @@ class Changes:
         for item in items:
             content_hash = self._fingerprint(item.raw)
             if item.is_folder:
-                held = self.folders.listed(item.id)
+                held = self.folders.hash_of(item.id)
+                self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                held = self.media.listed(item.id)
+                held = self.media.hash_of(item.id)
+                self.media.mark_listed(item.id)
                 if held is None:
                     held = beyond.get(item.id)
                 self.known_media += held is not None
@@ -208,7 +210,7 @@ class Changes:
         if self._remembers:
             self._load_known()
             for item_id in self._in_window:
-                self.media.listed(item_id)
+                self.media.mark_listed(item_id)
         self._in_window.clear()
 
     @property
@@ -227,12 +229,12 @@ class Changes:
         self.check_frames()
         if self._mode == "sample" or not self._listing.proven:
             return Gone()
-        gone = Gone(media=self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._span.holds))
+        gone = Gone(media=self._memory.missing_ids(self.media, MEDIA.name, self._dataset_id, self._span.holds))
         self._check_brake(len(gone.media), max_deletes)
         if self._mode == "complete":
             going = set(gone.media)
-            gone.orphans = sorted(i for i in self._doubtful if i not in going and self.media.is_gone(i))
-            gone.folders = self._memory.gone(self.folders, "folders", self._dataset_id, lambda _: True)
+            gone.orphans = sorted(i for i in self._doubtful if i not in going and self.media.is_missing(i))
+            gone.folders = self._memory.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
         return gone
 
     def _check_brake(self, gone: int, max_deletes: float) -> None:
@@ -260,7 +262,7 @@ class Changes:
             return
         if self.media.unlisted == len(self.media):
             return
-        if self._memory.holds_frames_of(self._dataset_id, self.media.was_listed):
+        if self._memory.has_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
                 "No media in the API's answer has `frames`, but the warehouse holds frames of them.",
                 remedy=(
@@ -273,4 +275,4 @@ class Changes:
     @cached_property
     def needs_tombstones(self) -> bool:
         """Whether a media whose child list is empty may have had children in the warehouse."""
-        return any(child.name in self._selected for child in CHILDREN) and self._memory.holds_anything(self._dataset_id)
+        return any(child.name in self._selected for child in CHILDREN) and self._memory.has_rows(self._dataset_id)

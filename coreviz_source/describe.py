@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from coreviz_source.tables import GONE, TABLES, Column, Table
-from coreviz_source.views import View, views
+from coreviz_source.warehouse.views import View, views
 
 
 def _type(column: Column) -> str:
@@ -46,7 +46,7 @@ def markdown() -> str:
     """The page docs/tables.md."""
     return (
         "# Tables\n\n"
-        "Made from `coreviz_source/tables.py` and `coreviz_source/views` by `make docs`; a test holds them\n"
+        "Made from `coreviz_source/tables.py` and `coreviz_source/warehouse/views` by `make docs`; a test holds them\n"
         "together.\n\n"
         f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES) + "\n## Views\n\n"
         "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media\n"

@@ -6,7 +6,6 @@ server said, and the remedy. The API key is never part of any of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -115,45 +114,7 @@ class OutOfMemoryError(DestinationError):
     )
 
 
-#: DuckDB's error when another process has the file.
-HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
-
-
-def unreachable(error: BaseException, doing: str, destination: str, schema: str) -> DestinationError:
-    """The error of a warehouse that could not be opened, read or prepared.
-
-    It is told in dlt's words, but for credentials that are missing and a file that another process has open: there
-    dlt's words are many, and do not say what to do.
-    """
-    from dlt.common.configuration.exceptions import ConfigFieldMissingException
-
-    where = {"destination": destination, "schema": schema}
-    if is_out_of_memory(error):
-        return OutOfMemoryError(f"There was too little memory when the warehouse was {doing}.", **where)
-    holder = HOLDER.search(str(error))
-    if holder is not None:
-        return BusyError(f"The DuckDB file {holder['file']} is open in process {holder['pid']}.", **where)
-    missing = find_kind(error, ConfigFieldMissingException)
-    if missing is not None:
-        return DestinationError(
-            f"Credentials for {destination} are missing: {', '.join(dict.fromkeys(_fields(missing.traces)))}.",
-            remedy=(
-                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
-                f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
-            ),
-            **where,
-        )
-    return DestinationError(f"The warehouse could not be {doing}: {type(error).__name__}: {error}", **where)
-
-
-def _fields(traces: Any) -> Iterator[str]:
-    """The names of the fields that dlt looked for in vain, those inside of others instead of these."""
-    for name, found in traces.items():
-        inner = [trace.traces for trace in found if hasattr(trace, "traces")]
-        yield from (field for each in inner for field in _fields(each)) if inner else (name,)
-
-
-def worst(codes: Iterable[int]) -> int:
+def worst_exit_code(codes: Iterable[int]) -> int:
     """The exit code that stands for several: the most severe one, 0 when there is none."""
     found = set(codes) - {EXIT_OK}
     return next((code for code in SEVERITY if code in found), max(found, default=EXIT_OK))

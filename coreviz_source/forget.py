@@ -12,20 +12,12 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
-from coreviz_source.locks import Locks
-from coreviz_source.memory import Memory
 from coreviz_source.tables import MEDIA, TABLES, Table
 from coreviz_source.values import canonical_id
-
-#: What is not in our hands after the rows are deleted, a destination each.
-REMAINS = {
-    "duckdb": (
-        "The DuckDB file does not shrink, and may hold the bytes until later loads write over them. To be rid of them, "
-        "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
-    ),
-    "postgres": "Postgres frees the space with its next VACUUM; backups and replicas have their own life.",
-    "bigquery": "BigQuery keeps deleted rows for its time travel and fail-safe windows, up to 14 days by default.",
-}
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import destination_of
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.state import StoredState
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
 
 
 def _tables_there(pipeline: dlt.Pipeline) -> bool:
-    memory = Memory(pipeline, make=False)
+    memory = StoredState(Connection(pipeline), create=False)
     memory.close()
     return bool(memory.tables)
 
@@ -101,8 +93,12 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
         tidy(pipeline, pending=True)
     try:
         if _tables_there(pipeline):
-            with pipeline.destination_client() as client:
+            opened: Any = pipeline.destination_client()
+            with opened as client:
                 _erase(client, subject, done, erase)
+                if erase and destination_of(pipeline).is_file:
+                    # else the rows would stay in the write-ahead log
+                    client.sql_client.execute_sql("CHECKPOINT")
     except Exception as error:
         if find(error):
             raise
@@ -122,9 +118,6 @@ def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
         with client.with_staging_dataset():
             if client.is_storage_initialized():
                 done.staging = _tables(client, subject, erase)
-    if erase and client.config.destination_type == "duckdb":
-        # else the rows would stay in the write-ahead log
-        sql.execute_sql("CHECKPOINT")
 
 
 def _tables(client: SqlJobClientBase, subject: Subject, erase: bool) -> dict[str, int]:

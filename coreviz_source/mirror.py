@@ -18,13 +18,13 @@ from coreviz_source.changes import Changes, plan
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
+from coreviz_source.warehouse.state import LastRuns, StoredState
 
 #: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
 BATCH = 1000
@@ -89,7 +89,7 @@ class Mirror:
     def __init__(
         self,
         settings: Settings,
-        memory: Memory,
+        memory: StoredState,
         selected: frozenset[str],
         run: str,
         progress: Callable[[DatasetReport], None] | None = None,
@@ -172,7 +172,7 @@ class Mirror:
         if media:
             yield self._media(dataset, media, changes, report)
         if folders:
-            if not self._memory.holds_nul:
+            if not self._memory.can_store_nul:
                 report.replaced += replace_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
@@ -190,7 +190,7 @@ class Mirror:
             changes.check_frames()
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
-            replaced = 0 if self._memory.holds_nul else replace_nul(media)
+            replaced = 0 if self._memory.can_store_nul else replace_nul(media)
             rows = media_rows(dataset.id, media, changes.needs_tombstones)
         report.replaced += replaced
         return self._batch(rows, report, len(media))
@@ -257,7 +257,7 @@ class Mirror:
     def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
         info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
         values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
-        storable = clean_text if self._memory.holds_nul else plain_text
+        storable = clean_text if self._memory.can_store_nul else plain_text
         for column in DATASETS.api_columns:
             value = info.get(column.api or "")
             values[column.name] = storable(value) if isinstance(value, str) else None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from coreviz_source.errors import CorevizError, worst
+from coreviz_source.errors import CorevizError, worst_exit_code
 from coreviz_source.rows.build import as_table
 from coreviz_source.tables import RUNS
 from coreviz_source.values import canonical_id
@@ -103,7 +103,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 if all went well, else the code of the worst failure."""
-        return worst([d.exit_code for d in self.datasets.values()] + [e.exit_code for e in self.errors])
+        return worst_exit_code([d.exit_code for d in self.datasets.values()] + [e.exit_code for e in self.errors])
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""

@@ -18,17 +18,19 @@ from dlt.destinations.impl.bigquery.bigquery_adapter import (
 from dlt.extract import DltResource, DltSource
 
 from coreviz_source.files import RowFile, RowFiles
-from coreviz_source.locks import Locks
-from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
 from coreviz_source.rows.build import to_dicts
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
+from coreviz_source.warehouse.destination import Destination, destination_of
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.migrate import create_tables
+from coreviz_source.warehouse.state import StoredState
 
 #: Folder in the pipeline's working directory where rows are on their way to dlt.
 ROWS_FOLDER = "coreviz_rows"
 
 
-def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]) -> list[DltResource]:
+def table_resources(library: Callable[[], tuple[Locks, StoredState, Iterable[Batch]]]) -> list[DltResource]:
     """A resource for each table, all fed by one iteration over the batches.
 
     The rows of all tables are built before they part, because dlt hands the same batch to every resource.
@@ -39,9 +41,9 @@ def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]
 
     def batches() -> Iterator[Any]:
         locks, memory, found = library()
-        by_file = takes_files(_destination())
-        _prepare(dlt.current.source(), locks, memory, by_file)
-        yield from _as_files(found) if by_file else _as_records(found)
+        destination = destination_of(dlt.current.pipeline())
+        _prepare(dlt.current.source(), locks, memory, destination)
+        yield from _as_files(found) if destination.file_format == "parquet" else _as_records(found)
         # until the package is loaded
         locks.take_load()
 
@@ -83,23 +85,16 @@ class _AlwaysSelected(DltResource):
         pass
 
 
-def _destination() -> str:
-    return str(dlt.current.pipeline().destination.destination_type)
-
-
-def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> None:
+def _prepare(source: DltSource, locks: Locks, memory: StoredState, destination: Destination) -> None:
     """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
-    if by_file or _destination().endswith("postgres"):
-        # dlt's own choice for Postgres, csv, would turn empty texts into nulls
-        for resource in source.resources.values():
-            resource.apply_hints(file_format="parquet" if by_file else "insert_values")
-    bigquery = _destination().endswith("bigquery")
+    for resource in source.resources.values():
+        resource.apply_hints(file_format=destination.file_format)
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource = source.resources[name]
-        if bigquery:
+        if destination.has_layout:
             _lay_out(resource, BY_NAME[name])
-        if not by_file:
+        if destination.file_format != "parquet":
             # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
             resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
         if BY_NAME[name].replaces:
@@ -112,7 +107,7 @@ def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> 
             schema.update_table(resource.compute_table_schema())
     if schema.data_table_names(seen_data_only=False):
         with locks.load():
-            memory.make(schema)
+            create_tables(memory, schema)
 
 
 def _lay_out(resource: DltResource, table: Table) -> None:
@@ -126,8 +121,7 @@ def _lay_out(resource: DltResource, table: Table) -> None:
         layout[PARTITION_HINT] = {table.partitioned_by: "TIMESTAMP_TRUNC({column_name}, MONTH)"}
     if table.clustered_by:
         layout[CLUSTER_COLUMNS_HINT] = list(table.clustered_by)
-    # by parquet, dlt's choice where files are staged, there would be no JSON
-    resource.apply_hints(file_format="jsonl", additional_table_hints=layout)
+    resource.apply_hints(additional_table_hints=layout)
 
 
 def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:

@@ -18,7 +18,6 @@ import dlt
 from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from coreviz_source.catalog import publish
 from coreviz_source.disk import suit, tidy
 from coreviz_source.errors import (
     CorevizError,
@@ -28,13 +27,18 @@ from coreviz_source.errors import (
     find_kind,
     is_out_of_memory,
 )
-from coreviz_source.locks import Locks
-from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
 from coreviz_source.resources import table_resources
 from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
+from coreviz_source.warehouse.catalog import ensure_catalog
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import destination_of
+from coreviz_source.warehouse.duckdb import Tuning
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.state import StoredState
 
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
 #: costs a quarter of a second by itself, and loading so many media some ten.
@@ -82,6 +86,7 @@ def sync(
     say = progress or (lambda _: None)
     try:
         settings = resolve(**arguments)
+        destination_of(pipeline)
         with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
                 locks.take_working_directory()
@@ -93,15 +98,18 @@ def sync(
             if not dry_run:
                 suit(pipeline)
                 _drain(pipeline, locks)
-            memory = Memory(pipeline, make=not dry_run)
+            memory = StoredState(Connection(pipeline), create=not dry_run)
+            tuning = Tuning(memory.connection)
             if not dry_run:
-                memory.mend(frozenset(BY_NAME), locks.load)
-            write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
-            prepared = nullcontext() if dry_run else memory.loading()
+                ensure_schema(memory, frozenset(BY_NAME), locks.load)
+            write: Callable[[Iterable[Batch]], None] = (
+                _count if dry_run else partial(load, pipeline, locks, memory, tuning)
+            )
+            prepared = nullcontext() if dry_run else tuning.loading(appending=memory.fresh)
             with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror, prepared:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
                 if not dry_run:
-                    report.warnings = publish(memory, locks.load, views)
+                    report.warnings = ensure_catalog(memory.connection, locks.load, views)
     except CorevizError as error:
         _log.error("%s", error)
         report.errors.append(error)
@@ -120,7 +128,7 @@ class _Loads:
     def __init__(
         self,
         write: Callable[[Iterable[Batch]], None],
-        memory: Memory,
+        memory: StoredState,
         mirror: Mirror,
         report: Report,
         progress: Callable[[DatasetReport], None],
@@ -233,7 +241,7 @@ def _take(batches: Iterator[Batch]) -> Iterator[Batch] | None:
     return some()
 
 
-def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable[Batch]) -> None:
+def load(pipeline: dlt.Pipeline, locks: Locks, memory: StoredState, tuning: Tuning, batches: Iterable[Batch]) -> None:
     """Loads batches as one package.
 
     Raises:
@@ -249,11 +257,11 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
         try:
             _step(lambda: pipeline.run(package()), pipeline)
         except OutOfMemoryError:
-            if not (pipeline.has_pending_data and memory.lift_limit()):
+            if not (pipeline.has_pending_data and tuning.lift_limit()):
                 raise
             _log.warning("DuckDB needed more memory than a first load is given; it is loaded again with what it takes.")
             _step(lambda: pipeline.run(), pipeline)
-        memory.settle()
+        tuning.checkpoint()
     finally:
         locks.release_load()
 
@@ -279,7 +287,7 @@ def _drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
             failure = error
         if failure is None:
             return
-        Memory(pipeline).close()
+        StoredState(Connection(pipeline)).close()
         _log.warning("What an earlier run left cannot be loaded and is given up; everything is compared: %s", failure)
         try:
             pipeline.abort_packages()

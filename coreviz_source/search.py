@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import dlt
 
-from coreviz_source.catalog import SEARCH_INDEX, SEARCH_VECTOR, nothing_loaded
 from coreviz_source.errors import ConfigurationError
-from coreviz_source.memory import Memory
+from coreviz_source.warehouse.catalog import SEARCH_INDEX, no_tables_error
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import SEARCH_VECTOR
+from coreviz_source.warehouse.state import StoredState
 
 _SQL = """
 SELECT c.dataset_id, d.name, c.media_id, m.name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
@@ -63,12 +65,12 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
     """
     if not text.strip() or limit < 1:
         raise ConfigurationError("There is nothing to look for.", remedy="Give a text, and a limit above 0.")
-    with closing(Memory(pipeline, make=False)) as memory:
+    with closing(StoredState(Connection(pipeline), create=False)) as memory:
         if not memory.tables.issuperset(_TABLES):
-            raise nothing_loaded(pipeline)
-        with memory.sql_client() as client:
+            raise no_tables_error(pipeline)
+        with memory.connection.sql_client() as client:
             matches = _SUBSTRING
-            if client.capabilities.sqlglot_dialect == "postgres" and client.execute_sql(
+            if memory.connection.destination.search_vector and client.execute_sql(
                 "SELECT 1 FROM pg_indexes WHERE schemaname = %s AND indexname = %s",
                 client.fully_qualified_dataset_name(quote=False),
                 SEARCH_INDEX,

@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
-from importlib.util import find_spec
 from typing import Any, Literal, Optional
 from urllib.parse import urlsplit
 
@@ -81,10 +80,6 @@ class Settings:
         return self.date_from is not None or self.date_to is not None
 
 
-#: What a destination's extra brings, by which it is known to be installed.
-_DRIVERS = {"postgres": "psycopg2", "bigquery": "google.cloud.bigquery"}
-
-
 @configspec
 class WarehouseConfiguration(BaseConfiguration):
     """Where the command line loads to and reads from; also under `sources.coreviz`."""
@@ -105,11 +100,13 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
     Raises:
         ConfigurationError: There is no such destination.
     """
+    from coreviz_source.warehouse.destination import DESTINATIONS
+
     explicit = {name: value for name, value in given.items() if value is not None}
     _check_names()
     try:
         found = resolve_configuration(WarehouseConfiguration(), sections=("sources",), explicit_value=explicit)
-        if not _is_installed(_DRIVERS.get(found.destination, "dlt")):
+        if found.destination in DESTINATIONS and not DESTINATIONS[found.destination].is_installed:
             extra = f"coreviz-source[{found.destination}]"
             raise ConfigurationError(
                 f"The destination {found.destination} needs an extra.",
@@ -142,13 +139,6 @@ def _check_names() -> None:
             raise ConfigurationError(
                 f"Unknown setting {place}.", remedy=f"Did you mean {meant[0]}? Nothing was requested yet."
             )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 ARGUMENTS = tuple(f.name for f in fields(Settings))

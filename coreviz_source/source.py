@@ -12,12 +12,16 @@ import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
-from coreviz_source.locks import Locks, plain_runs
-from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
 from coreviz_source.resources import selected_tables, table_resources
 from coreviz_source.settings import Settings, resolve
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import destination_of
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.plain_runs import plain_runs
+from coreviz_source.warehouse.state import StoredState
 
 _log = logging.getLogger(__name__)
 
@@ -92,17 +96,18 @@ def coreviz(
     return table_resources(lambda: _library(settings))
 
 
-def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
+def _library(settings: Settings) -> tuple[Locks, StoredState, Iterator[Batch]]:
     """The warehouse, held against other runs, and all that this one has to write to it."""
     pipeline = dlt.current.pipeline()
+    destination_of(pipeline)
     locks = plain_runs.locks(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    memory, selected = Memory(pipeline), selected_tables()
-    memory.mend(selected, locks.load)
+    memory, selected = StoredState(Connection(pipeline)), selected_tables()
+    ensure_schema(memory, selected, locks.load)
     return locks, memory, _batches(settings, memory, selected)
 
 
-def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:
+def _batches(settings: Settings, memory: StoredState, selected: frozenset[str]) -> Iterator[Batch]:
     with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
         for dataset in mirror.datasets():
             report = DatasetReport(dataset.id)

@@ -13,10 +13,11 @@ from coreviz_source.changes import plan
 from coreviz_source.client import CorevizClient
 from coreviz_source.disk import pending_packages
 from coreviz_source.errors import CorevizError
-from coreviz_source.memory import LastRuns, Memory, utc
 from coreviz_source.settings import Settings, resolve
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, RUNS, TABLES
 from coreviz_source.values import canonical_id
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.state import LastRuns, StoredState, utc
 
 #: How often a request is tried: people wait for the answer, and it is not needed.
 ATTEMPTS = 2
@@ -100,7 +101,7 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         DestinationError: The warehouse could not be read.
     """
     settings = resolve(keyless=True, **arguments)
-    memory = Memory(pipeline, make=False)
+    memory = StoredState(Connection(pipeline), create=False)
     try:
         found = _held(memory)
         last = memory.last_runs()
@@ -125,7 +126,7 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
     return status
 
 
-def _held(memory: Memory) -> dict[str, DatasetStatus]:
+def _held(memory: StoredState) -> dict[str, DatasetStatus]:
     found: dict[str, DatasetStatus] = {}
 
     def dataset(dataset_id: str) -> DatasetStatus:
@@ -134,18 +135,18 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
     for table in TABLES:
         if table.name in memory.tables and table is not RUNS and "dataset_id" in table.by_name:
             sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
-            for dataset_id, count in memory.ask(sql):
+            for dataset_id, count in memory.query(sql):
                 dataset(dataset_id).rows[table.name] = count
     if DATASETS.name in memory.tables:
-        for dataset_id, name in memory.ask("SELECT id, name FROM {datasets}"):
+        for dataset_id, name in memory.query("SELECT id, name FROM {datasets}"):
             dataset(dataset_id).name = name
     if MEDIA.name in memory.tables:
-        for dataset_id, count in memory.ask(
+        for dataset_id, count in memory.query(
             "SELECT dataset_id, COUNT(*) FROM {media} WHERE deleted_at IS NULL GROUP BY dataset_id"
         ):
             dataset(dataset_id).media = count
     if {MEDIA.name, CAPTIONS.name} <= memory.tables:
-        for dataset_id, count in memory.ask(
+        for dataset_id, count in memory.query(
             "SELECT m.dataset_id, COUNT(*) FROM {media} m "
             "LEFT JOIN (SELECT DISTINCT dataset_id, media_id FROM {captions}) c "
             "ON c.dataset_id = m.dataset_id AND c.media_id = m.id "
@@ -153,7 +154,7 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
         ):
             dataset(dataset_id).without_caption = count
     if RUNS.name in memory.tables:
-        for dataset_id, began, outcome, message in memory.ask(
+        for dataset_id, began, outcome, message in memory.query(
             "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, "
             "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, r.message, "
             "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.memory import Memory, utc
 from coreviz_source.rows.build import media_rows
 from coreviz_source.tables import CAPTIONS, FRAMES, GONE, MEDIA, OBJECTS, Column, Table
 from coreviz_source.values import decode_json
+from coreviz_source.warehouse.state import StoredState, utc
 
 #: The tables that hold fields of an item, and where in the item they are.
 _WHERE = ((MEDIA, ""), (FRAMES, "frames."), (CAPTIONS, "frames.captions."), (OBJECTS, "frames.objects."))
 
 
-def unstable_fields(memory: Memory, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
+def unstable_fields(memory: StoredState, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
     """The fields that differ from the warehouse in most of some changed media.
 
     Args:

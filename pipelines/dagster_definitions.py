@@ -17,10 +17,11 @@ import dlt
 
 from coreviz_source import sync
 from coreviz_source.client import CorevizClient
-from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.settings import resolve
 from coreviz_source.tables import GONE, RUNS, TABLES, Column, Table
 from coreviz_source.values import canonical_id
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.state import LastRuns, StoredState
 
 #: Everything that asks the API is in this pool: the pool's limit bounds how many processes do at once.
 API_POOL = "coreviz_api"
@@ -153,7 +154,7 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
 @dg.asset_check(asset=_key(RUNS.name), description=f"Every dataset was listed completely in the last {MAX_AGE}.")
 def fresh(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """Asks the warehouse itself, so that it fails too when nothing runs any more."""
-    memory = Memory(warehouse.pipeline("freshness"))
+    memory = StoredState(Connection(warehouse.pipeline("freshness")))
     last = memory.last_runs()
     memory.close()
     began = {

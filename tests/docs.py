@@ -14,7 +14,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from coreviz_source.views import render
+from coreviz_source.warehouse.views import render
 
 ROOT = Path(__file__).parents[1]
 README, QUESTIONS, BIGQUERY = ROOT / "README.md", ROOT / "docs" / "sql.md", ROOT / "docs" / "sql_bigquery.sql"

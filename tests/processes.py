@@ -16,7 +16,7 @@ WORKER = textwrap.dedent(
     """
     import json, logging, sys
     import dlt
-    import coreviz_source.locks
+    import coreviz_source.warehouse.locks
     from coreviz_source import coreviz, sync
 
     class Said(logging.Handler):
@@ -30,7 +30,7 @@ WORKER = textwrap.dedent(
     say("ready", None)
     for line in sys.stdin:
         task = json.loads(line)
-        coreviz_source.locks.PATIENCE = task["patience"]
+        coreviz_source.warehouse.locks.PATIENCE = task["patience"]
         destination = getattr(dlt.destinations, task["destination"])(task["warehouse"])
         pipeline = dlt.pipeline(
             "coreviz_test", destination=destination, dataset_name="coreviz", pipelines_dir=task["directory"]

@@ -31,7 +31,7 @@ from coreviz_source import sync
 from coreviz_source.local_studio import Studio
 from coreviz_source.search import search
 from coreviz_source.tables import TABLES
-from coreviz_source.views import NAMES as NAMES_OF_VIEWS
+from coreviz_source.warehouse.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key
 from tests.bigquery_sql import GOLDEN, conversation
 from tests.docs import ROOT, for_bigquery, questions

@@ -155,7 +155,7 @@ def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monke
 
 @pytest.mark.parametrize("line", ["sync", "forget --media-ids ID --yes"])
 def test_a_command_that_waits_for_another_run_says_so_and_leaves_with_code_7(command, monkeypatch, line):
-    monkeypatch.setattr("coreviz_source.locks.PATIENCE", 0.2)
+    monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
     lock = Path("dlt/pipelines/coreviz_library.lock")
     lock.parent.mkdir(parents=True)
     with FileLock(lock), Studio(frozen(12)) as studio:

@@ -14,9 +14,9 @@ from coreviz_source.changes import Changes, Fingerprint, Mode, plan
 from coreviz_source.errors import SafetyError
 from coreviz_source.listing.listing import Span
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.memory import Known, LastRuns
 from coreviz_source.settings import Settings, resolve
 from coreviz_source.tables import TABLES
+from coreviz_source.warehouse.state import LastRuns, StoredHashes
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 DATASET = "dataset"
@@ -61,14 +61,14 @@ class Held:
     asked: list[str] = field(default_factory=list)
     read_since: list[datetime | None] = field(default_factory=list)
 
-    def held_media(self, dataset_id: str, since: datetime | None = None) -> list[tuple[str, int]]:
+    def stored_media(self, dataset_id: str, since: datetime | None = None) -> list[tuple[str, int]]:
         assert dataset_id == DATASET
         self.read_since.append(since)
         return [(i, h) for i, (h, at) in self.media.items() if since is None or (at is not None and at >= since)]
 
-    def folders(self, dataset_id: str) -> Known:
+    def folders(self, dataset_id: str) -> StoredHashes:
         assert dataset_id == DATASET
-        return Known(self.held_folders.items())
+        return StoredHashes(self.held_folders.items())
 
     def hashes(self, dataset_id: str, ids: list[str]) -> dict[str, int]:
         assert dataset_id == DATASET
@@ -79,20 +79,22 @@ class Held:
         assert dataset_id == DATASET
         return self.half
 
-    def gone(self, known: Known, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]) -> list[str]:
+    def missing_ids(
+        self, known: StoredHashes, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]
+    ) -> list[str]:
         assert dataset_id == DATASET
         rows = {"media": self.media, "folders": {i: (h, None) for i, h in self.held_folders.items()}}[table]
-        return [i for i, (_, created) in rows.items() if known.is_gone(i) and covered(created)]
+        return [i for i, (_, created) in rows.items() if known.is_missing(i) and covered(created)]
 
     def count(self, dataset_id: str) -> int:
         assert dataset_id == DATASET
         return len(self.media)
 
-    def holds_frames_of(self, dataset_id: str, is_listed: Callable[[str], bool]) -> bool:
+    def has_frames_of(self, dataset_id: str, is_listed: Callable[[str], bool]) -> bool:
         assert dataset_id == DATASET
         return any(map(is_listed, self.framed))
 
-    def holds_anything(self, dataset_id: str) -> bool:
+    def has_rows(self, dataset_id: str) -> bool:
         assert dataset_id == DATASET
         return bool(self.media)
 
@@ -159,7 +161,7 @@ def test_what_a_crash_left_half_written_is_written_again_and_is_no_sign_of_a_cha
     assert (changes.known_media, changes.changed_media, changes.samples) == (3, 0, [])
 
 
-def test_without_the_table_media_everything_is_written_and_nothing_is_gone():
+def test_without_the_table_media_everything_is_written_and_nothing_is_missing():
     selected = ALL - {"media", "folders"}
     held = holding(item("same"), item("gone"), folder("f"), selected=selected)
     changes = comparison(held, selected=selected)
@@ -249,7 +251,7 @@ def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
 @pytest.mark.parametrize(
     ("mode", "proven"), [("complete", False), ("window", False), ("slice", False), ("sample", True)]
 )
-def test_without_a_proof_nothing_is_gone(mode, proven):
+def test_without_a_proof_nothing_is_missing(mode, proven):
     held = holding(*(item(f"m{n}") for n in range(3)), folder("f"))
     held.half = {"orphan"}
     span = Span(oldest=ago(days=7)) if mode == "window" else Span()

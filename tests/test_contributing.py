@@ -35,7 +35,7 @@ def test_every_command_that_it_gives_is_there():
         assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
     for module in re.findall(r"python -m (tests\.\w+)", TEXT):
         assert importlib.util.find_spec(module), module
-    for name in ("takes_files", "CHILDREN", "ROWS_VERSION", "NAMES", "_ONLY_2026", "add_media"):
+    for name in ("DESTINATIONS", "CHILDREN", "ROWS_VERSION", "NAMES", "_ONLY_2026", "add_media"):
         assert f"`{name}`" in TEXT
         assert any(name in path.read_text() for path in (ROOT / "coreviz_source").rglob("*.py")), name
 

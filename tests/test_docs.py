@@ -20,7 +20,7 @@ from coreviz_source.describe import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES
-from coreviz_source.views import views
+from coreviz_source.warehouse.views import views
 from tests.docs import QUESTIONS, ROOT, blocks, filled
 from tests.scenario import frozen
 

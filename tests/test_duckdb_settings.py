@@ -5,8 +5,8 @@ from __future__ import annotations
 import dlt
 import pytest
 
-import coreviz_source.memory
 from coreviz_source.local_studio import Studio
+from coreviz_source.warehouse import duckdb as tuning
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 
 ASKED = ("threads", "wal_autocheckpoint_entries", "memory_limit")
@@ -17,14 +17,14 @@ def settings_of(connection):
 
 
 def test_a_first_load_that_needs_more_memory_than_it_was_given_is_whole_all_the_same(pipeline, monkeypatch):
-    usual, lifted = coreviz_source.memory.Memory.lift_limit, []
+    usual, lifted = tuning.Tuning.lift_limit, []
 
-    def lift(memory):
-        lifted.append(usual(memory))
+    def lift(self):
+        lifted.append(usual(self))
         return lifted[-1]
 
-    monkeypatch.setattr(coreviz_source.memory.Memory, "lift_limit", lift)
-    monkeypatch.setitem(coreviz_source.memory._APPENDING, "memory_limit", "12MB")
+    monkeypatch.setattr(tuning.Tuning, "lift_limit", lift)
+    monkeypatch.setitem(tuning.APPENDING, "memory_limit", "12MB")
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
     library = frozen(200)
     for number, media in enumerate(media_of(library, frames=1)[:4]):
@@ -59,13 +59,13 @@ def test_what_the_user_set_for_the_destination_is_not_changed(tmp_path, monkeypa
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
     seen = []
-    usual = coreviz_source.memory.Memory._set
+    usual = tuning.Tuning._set
 
-    def look(memory, settings):
-        usual(memory, settings)
-        seen.append([memory.ask(f"SELECT current_setting('{name}')")[0][0] for name in ASKED])
+    def look(self, settings):
+        usual(self, settings)
+        seen.append([self._current(name) for name in ASKED])
 
-    monkeypatch.setattr(coreviz_source.memory.Memory, "_set", look)
+    monkeypatch.setattr(tuning.Tuning, "_set", look)
     credentials = DuckDbCredentials(
         str(tmp_path / "library.duckdb"), global_config={"threads": 3, "memory_limit": "1GB"}
     )

@@ -163,7 +163,7 @@ def test_a_directory_that_cannot_be_written_to_is_exit_code_7(tmp_path):
 
 
 def test_a_database_that_another_process_holds_is_exit_code_7_and_says_so(new_pipeline, tmp_path, monkeypatch):
-    monkeypatch.setattr("coreviz_source.locks.PATIENCE", 0.2)
+    monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
     path = tmp_path / "library.duckdb"
     holding = subprocess.Popen(
         [

@@ -9,10 +9,10 @@ import dlt
 import sqlglot
 from sqlglot import exp
 
-from coreviz_source.catalog import SEARCH_VECTOR
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.tables import BY_NAME
-from coreviz_source.views import views
+from coreviz_source.warehouse.destination import SEARCH_VECTOR
+from coreviz_source.warehouse.views import views
 from tests.docs import BIGQUERY, QUESTIONS, bigquery_page, blocks, for_bigquery, questions
 from tests.postgres import Postgres
 from tests.scenario import media_of, run_sync, truth_of

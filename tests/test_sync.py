@@ -257,16 +257,18 @@ def test_an_unexpected_error_in_one_dataset_does_not_stop_the_others(pipeline, m
 def test_a_million_known_media_fit_into_far_less_than_200_megabytes():
     import tracemalloc
 
-    from coreviz_source.memory import Known
+    from coreviz_source.warehouse.state import StoredHashes
 
     media = 100_000
     ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(media)]
     tracemalloc.start()
-    known = Known((item_id, number + 1) for number, item_id in enumerate(ids))
+    known = StoredHashes((item_id, number + 1) for number, item_id in enumerate(ids))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / media < 120
-    assert [known.listed(i) for i in ids[:3]] == [1, 2, 3]
+    for item_id in ids[:3]:
+        known.mark_listed(item_id)
+    assert [known.hash_of(i) for i in ids[:3]] == [1, 2, 3]
     assert known.unlisted == media - 3
 
 

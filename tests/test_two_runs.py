@@ -12,7 +12,7 @@ import dlt
 import pytest
 
 from coreviz_source.local_studio import Studio
-from coreviz_source.locks import Locks
+from coreviz_source.warehouse.locks import Locks
 from tests.processes import Worker
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
@@ -158,7 +158,7 @@ def test_slices_of_a_dataset_run_side_by_side_even_where_they_overlap_and_a_whol
 
 def run_sync_impatiently(pipeline: dlt.Pipeline, studio: Studio) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("coreviz_source.locks.PATIENCE", 0.1)
+        patch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.1)
         return run_sync(pipeline, studio)
 
 

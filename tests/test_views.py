@@ -14,11 +14,12 @@ from dlt.destinations.sql_jobs import SqlMergeFollowupJob
 from sqlglot import exp
 
 from coreviz_source import coreviz, create_views
-from coreviz_source.catalog import SEARCH_INDEX, _Catalog
 from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import BY_NAME, GONE, TABLES
-from coreviz_source.views import NAMES, render, views
+from coreviz_source.warehouse.catalog import SEARCH_INDEX, _Catalog
+from coreviz_source.warehouse.destination import DESTINATIONS
+from coreviz_source.warehouse.views import NAMES, render, views
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync, truth_of
 from tests.test_changes import CHANGES
 from tests.truth import Row, canonical, truth
@@ -284,7 +285,7 @@ def test_two_processes_make_the_views_at_once(server, postgres, tmp_path):
                 pipelines_dir=str(tmp_path / f"pipelines{number}"),
             )
             with other.sql_client() as client:
-                catalog = _Catalog(client)
+                catalog = _Catalog(client, DESTINATIONS["postgres"])
                 changes = [*catalog.missing_indexes(), *catalog.missing_views()]
                 assert len(changes) == len(NAMES) + 1
                 start.wait()
@@ -373,7 +374,7 @@ class _BigQuery:
 def test_bigquery_is_told_views_that_it_can_parse_once():
     tables = [(name, "table", None) for name in BY_NAME]
     client = _BigQuery(tables)
-    catalog = _Catalog(client)
+    catalog = _Catalog(client, DESTINATIONS["bigquery"])
     assert catalog.missing_comments() == catalog.missing_indexes() == []
     assert catalog.write(catalog.missing_views()) == []
     assert len(client.told) == len(NAMES)
@@ -390,7 +391,7 @@ def test_bigquery_is_told_views_that_it_can_parse_once():
         assert not list(query.find_all(exp.Filter, exp.ILike, exp.DateDiff))
         made.append((view.name, "view", statement))
     again = _BigQuery([*tables, *made])
-    assert _Catalog(again).missing_views() == []
+    assert _Catalog(again, DESTINATIONS["bigquery"]).missing_views() == []
     sqlglot.parse_one(again.asked[0], read="bigquery")
 
 

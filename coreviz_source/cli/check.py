@@ -21,7 +21,7 @@ Examples:
 def command(**arguments: Any) -> None:
     """Verify the key and the datasets with one request each, and say what was found."""
     from coreviz_source.client import Calls, CorevizClient
-    from coreviz_source.errors import CorevizError, worst
+    from coreviz_source.errors import CorevizError, worst_exit_code
     from coreviz_source.settings import resolve
     from coreviz_source.values import canonical_id
 
@@ -42,4 +42,4 @@ def command(**arguments: Any) -> None:
         except CorevizError as error:
             codes.append(error.exit_code)
             click.echo(f"{dataset_id}: {error}", err=True)
-    sys.exit(worst(codes))
+    sys.exit(worst_exit_code(codes))

@@ -34,8 +34,9 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     also the lines of its runs. Asks the API nothing and changes nothing there: the next sync brings back what the API
     still has, so delete it in Studio first. Other machines that load into this warehouse keep their own packages.
     """
-    from coreviz_source.forget import REMAINS, Subject, find_rows, forget
+    from coreviz_source.forget import Subject, find_rows, forget
     from coreviz_source.status import location
+    from coreviz_source.warehouse.destination import destination_of
 
     subject = Subject(_ids(dataset_ids), _ids(media_ids))
     found = find_rows(pipeline, subject)
@@ -56,8 +57,7 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     else:
         click.echo(f"Erased from {where}: {_counted(erased.rows)}.")
         click.echo(f"Erased from staging: {_counted(erased.staging)}. No package of dlt is left on this machine.")
-    kind = pipeline.destination.destination_type.rpartition(".")[2]
-    click.echo(REMAINS.get(kind, ""), err=True)
+    click.echo(destination_of(pipeline).remains_after_forget, err=True)
     click.echo("The next sync brings back what the API still has.", err=True)
 
 

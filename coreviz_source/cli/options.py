@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from coreviz_source.warehouse.destination import DESTINATIONS
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 #: Options that are arguments of `coreviz()`: name, type, help.
@@ -31,7 +33,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
 
 #: Options that say where the tables are: name, type, help.
 WAREHOUSE: tuple[tuple[str, Any, str], ...] = (
-    ("destination", click.Choice(["duckdb", "postgres", "bigquery"]), "Where the tables are. Default: duckdb."),
+    ("destination", click.Choice(list(DESTINATIONS)), "Where the tables are. Default: duckdb."),
     ("dataset_name", str, "Schema of the tables there. Default: coreviz."),
     ("pipeline_name", str, "With duckdb also the file's name. Default: coreviz_library."),
 )

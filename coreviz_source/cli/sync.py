@@ -58,7 +58,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
     waits = logging.Handler()
     waits.emit = lambda record: display.tell(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("coreviz_source.locks").addHandler(waits)
+    logging.getLogger("coreviz_source.warehouse.locks").addHandler(waits)
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         with display:
@@ -67,7 +67,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
         _leave(interruption, display.reports, as_json)
     finally:
         signal.signal(signal.SIGTERM, usual)
-        logging.getLogger("coreviz_source.locks").removeHandler(waits)
+        logging.getLogger("coreviz_source.warehouse.locks").removeHandler(waits)
     if live:
         for dataset in report.datasets.values():
             # on a terminal the table stays, which says the rest

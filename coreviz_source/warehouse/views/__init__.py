@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from xxhash import xxh3_64_hexdigest
 
-Dialect = Literal["duckdb", "postgres", "bigquery"]
+from coreviz_source.warehouse.destination import by_dialect
 
 NAMES = (
     "caption_search",
@@ -25,13 +24,6 @@ NAMES = (
     "caption_backlog",
     "freshness",
 )
-
-#: What sqlglot renders in a way that loses something: `DATE_DIFF('microsecond', start, end)` of two timestamps.
-#: Its own casts them to local time for Postgres, and truncates them to dates for BigQuery.
-_MICROSECONDS: dict[Dialect, str] = {
-    "postgres": "CAST(EXTRACT(EPOCH FROM {end} - {start}) * 1000000 AS BIGINT)",
-    "bigquery": "TIMESTAMP_DIFF({end}, {start}, MICROSECOND)",
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ def tables_of(sql: str) -> set[str]:
     return {table.name for table in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Table)}
 
 
-def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None = None) -> str:
+def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None) -> str:
     """A query in DuckDB's SQL, as another warehouse understands it.
 
     Args:
@@ -89,8 +81,9 @@ def render(sql: str, dialect: Dialect, path: Callable[[str], list[str]] | None =
         parts = [exp.to_identifier(part, quoted=True) for part in path(table.name)]  # type: ignore[misc]
         for key, part in zip(("this", "db", "catalog"), reversed(parts), strict=False):
             table.set(key, part)
+    # `DATE_DIFF('microsecond', start, end)` of two timestamps
     for span in list(tree.find_all(exp.DateDiff)):
-        template = _MICROSECONDS.get(dialect)
+        template = by_dialect(dialect).microseconds
         if template and span.text("unit").upper() == "MICROSECOND":
             start, end = span.expression.sql(dialect), span.this.sql(dialect)
             span.replace(sqlglot.parse_one(template.format(start=start, end=end), read=dialect))

@@ -17,48 +17,14 @@ from dlt.destinations.sql_client import SqlClientBase
 from xxhash import xxh3_64_hexdigest
 
 from coreviz_source.errors import DestinationError
-from coreviz_source.memory import Memory
 from coreviz_source.tables import BY_NAME, CAPTIONS, TABLES
-from coreviz_source.views import Dialect, View, render, tables_of, views
+from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import Destination
+from coreviz_source.warehouse.views import View, render, tables_of, views
 
 _log = logging.getLogger(__name__)
 
-#: What Postgres indexes of a caption for full-text search: word stems of English. Postgres refuses texts whose words
-#: fill more than a megabyte, and would refuse the row: so only the beginning is indexed.
-SEARCH_VECTOR = "to_tsvector('english', left({text}, 100000))"
 SEARCH_INDEX = "coreviz_captions_text"
-
-#: Name, kind and comment of everything in a schema.
-_OBJECTS: dict[Dialect, str] = {
-    "duckdb": (
-        "SELECT table_name, 'table', comment FROM duckdb_tables() "
-        "WHERE database_name = current_database() AND schema_name = {schema} "
-        "UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() "
-        "WHERE database_name = current_database() AND schema_name = {schema}"
-    ),
-    "postgres": (
-        "SELECT c.relname, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'i' THEN 'index' ELSE 'table' END, "
-        "obj_description(c.oid, 'pg_class') "
-        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema}"
-    ),
-    "bigquery": (
-        "SELECT t.table_name, CASE WHEN t.table_type = 'VIEW' THEN 'view' ELSE 'table' END, o.option_value "
-        "FROM {dataset}.INFORMATION_SCHEMA.TABLES AS t LEFT JOIN {dataset}.INFORMATION_SCHEMA.TABLE_OPTIONS AS o "
-        "ON o.table_name = t.table_name AND o.option_name = 'description'"
-    ),
-}
-#: Table, name and comment of every column in a schema. BigQuery has its descriptions from dlt.
-_COLUMNS: dict[Dialect, str] = {
-    "duckdb": (
-        "SELECT table_name, column_name, comment FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name = {schema}"
-    ),
-    "postgres": (
-        "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) "
-        "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
-    ),
-}
 
 
 def create_views(pipeline: dlt.Pipeline) -> list[str]:
@@ -76,27 +42,29 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
     Raises:
         DestinationError: The warehouse cannot be reached, or holds no tables yet.
     """
-    with closing(Memory(pipeline)) as memory, memory.sql_client() as client:
-        catalog = _Catalog(client)
+    with closing(Connection(pipeline)) as connection, connection.sql_client() as client:
+        catalog = _Catalog(client, connection.destination)
         if not catalog.tables:
-            raise nothing_loaded(pipeline)
+            raise no_tables_error(pipeline)
         return catalog.write(catalog.missing_views())
 
 
-def publish(memory: Memory, hold: Callable[[], AbstractContextManager[Any]], with_views: bool = True) -> list[str]:
+def ensure_catalog(
+    connection: Connection, lock: Callable[[], AbstractContextManager[Any]], with_views: bool = True
+) -> list[str]:
     """Brings comments, indexes and views up to date; never raises, because the tables are good without them.
 
     Args:
-        memory: The warehouse.
-        hold: Holds other runs' loads for as long as a block lasts.
-        with_views: Whether views are among it.
+        connection: The warehouse.
+        lock: Keeps other runs from loading while a block runs.
+        with_views: Whether views are included.
 
     Returns:
-        A sentence for each thing that could not be made.
+        A sentence for each comment, index or view that could not be created.
     """
     try:
-        with hold(), memory.sql_client() as client:
-            catalog = _Catalog(client)
+        with lock(), connection.sql_client() as client:
+            catalog = _Catalog(client, connection.destination)
             missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
             return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)
     except DestinationError as error:
@@ -105,25 +73,13 @@ def publish(memory: Memory, hold: Callable[[], AbstractContextManager[Any]], wit
         return [problem]
 
 
-def nothing_loaded(pipeline: dlt.Pipeline) -> DestinationError:
-    """The error of a warehouse that holds no tables of ours."""
+def no_tables_error(pipeline: dlt.Pipeline) -> DestinationError:
+    """The error of a warehouse that has no tables of ours."""
     return DestinationError(
         f"There are no tables in {pipeline.dataset_name!r} yet.",
         remedy="Load first (coreviz-source sync), or name the destination and dataset that were loaded into.",
         destination=pipeline.destination.destination_name,
     )
-
-
-def dialect_of(client: SqlClientBase[Any]) -> Dialect:
-    """The SQL that a warehouse speaks.
-
-    Raises:
-        DestinationError: It is none that views are written for.
-    """
-    for dialect in _OBJECTS:
-        if client.capabilities.sqlglot_dialect == dialect:
-            return dialect
-    raise DestinationError("There are no views for this destination.", remedy="Use duckdb, postgres or bigquery.")
 
 
 @dataclass(frozen=True)
@@ -138,11 +94,11 @@ class _Change:
 class _Catalog:
     """What stands in a schema, and what is missing there."""
 
-    def __init__(self, client: SqlClientBase[Any]) -> None:
+    def __init__(self, client: SqlClientBase[Any], destination: Destination) -> None:
         self._client = client
-        self._dialect = dialect_of(client)
+        self._destination = destination
         self._literal: Callable[[str], str] = client.capabilities.escape_literal
-        self._objects = {name: (kind, comment or "") for name, kind, comment in self._ask(_OBJECTS[self._dialect])}
+        self._objects = {name: (kind, comment or "") for name, kind, comment in self._ask(destination.objects_sql)}
         #: Tables of ours that exist.
         self.tables = {name for name, (kind, _) in self._objects.items() if kind == "table"} & BY_NAME.keys()
 
@@ -153,9 +109,9 @@ class _Catalog:
 
     def missing_comments(self) -> list[_Change]:
         """Comments on tables and columns that differ from `tables.py`."""
-        if self._dialect not in _COLUMNS:
+        if not self._destination.columns_sql:
             return []
-        held = {(table, column): comment for table, column, comment in self._ask(_COLUMNS[self._dialect])}
+        stored = {(table, column): comment for table, column, comment in self._ask(self._destination.columns_sql)}
         statements = []
         for table in TABLES:
             if table.name in self.tables:
@@ -164,7 +120,7 @@ class _Catalog:
                 statements += [
                     self._column_comment(table.name, column.name, column.description)
                     for column in table.columns
-                    if held.get((table.name, column.name), column.description) != column.description
+                    if stored.get((table.name, column.name), column.description) != column.description
                 ]
         return [_Change("Comments on the tables", statements)] if statements else []
 
@@ -174,7 +130,7 @@ class _Catalog:
         Postgres alone has them: with 20,000 media, replacing one takes 0.2 ms a table instead of 7, and making them
         0.4 s after a first load of 7. DuckDB takes 2 ms a table with an index and without; BigQuery has none.
         """
-        if self._dialect != "postgres":
+        if not self._destination.has_indexes:
             return []
         wanted = {}
         for table in TABLES:
@@ -182,8 +138,9 @@ class _Catalog:
                 # the id first: it is what tells rows apart, and some join by it alone
                 columns = ", ".join(map(self._client.escape_column_name, reversed(table.replaces)))
                 wanted[f"coreviz_{table.name}_{table.replaces[-1]}"] = (table.name, f"({columns})")
-        if CAPTIONS.name in self.tables:
-            wanted[SEARCH_INDEX] = (CAPTIONS.name, f"USING gin ({SEARCH_VECTOR.format(text='text')})")
+        vector = self._destination.search_vector
+        if vector and CAPTIONS.name in self.tables:
+            wanted[SEARCH_INDEX] = (CAPTIONS.name, f"USING gin ({vector.format(text='text')})")
         return [
             _Change(f"Index {name}", [f"CREATE INDEX IF NOT EXISTS {name} ON {self._name(table)} {how}"])
             for name, (table, how) in wanted.items()
@@ -196,7 +153,8 @@ class _Catalog:
 
     def _missing(self, view: View) -> _Change | str | None:
         full_name = self._name(view.name)
-        mark = f"[coreviz_source {xxh3_64_hexdigest(f'{self._dialect} {full_name} {view.fingerprint}'.encode())}]"
+        rendered = f"{self._destination.dialect} {self._destination.microseconds} {full_name} {view.fingerprint}"
+        mark = f"[coreviz_source {xxh3_64_hexdigest(rendered.encode())}]"
         kind, comment = self._objects.get(view.name, ("", ""))
         if mark in comment:
             return None
@@ -204,9 +162,11 @@ class _Catalog:
             return f"View {view.name} was not made: a {kind} of this name stands there that is not ours."
         if absent := tables_of(view.sql) & BY_NAME.keys() - self.tables:
             return f"View {view.name} was not made: there is no table {', '.join(sorted(absent))} yet."
-        query = render(view.sql, self._dialect, lambda table: self._client.make_qualified_table_name_path(table, False))
+        query = render(
+            view.sql, self._destination.dialect, lambda table: self._client.make_qualified_table_name_path(table, False)
+        )
         description = f"{view.description} {mark}"
-        if self._dialect == "bigquery":
+        if not self._destination.columns_sql:
             columns = ", ".join(
                 f"{self._client.escape_column_name(name)} OPTIONS (description = {self._literal(meaning)})"
                 for name, meaning in view.columns.items()
@@ -219,8 +179,7 @@ class _Catalog:
                 self._comment("VIEW", view.name, description),
                 *(self._column_comment(view.name, name, meaning) for name, meaning in view.columns.items()),
             ]
-        # Postgres replaces a view only by one with the same columns, and perhaps more
-        drop = [f"DROP VIEW {full_name}", *made] if kind and self._dialect == "postgres" else None
+        drop = [f"DROP VIEW {full_name}", *made] if kind and not self._destination.replaces_changed_views else None
         return _Change(f"View {view.name}", made, drop)
 
     def write(self, changes: Iterable[_Change | str]) -> list[str]:
@@ -245,7 +204,7 @@ class _Catalog:
             self._execute(change.otherwise)
 
     def _execute(self, statements: list[str]) -> None:
-        if self._dialect == "postgres":
+        if self._destination.has_advisory_locks:
             schema = self._literal(f"coreviz_source {self._client.fully_qualified_dataset_name()}")
             # one process at a time; and readers of a view are waited for, but hold up nobody for long
             statements = [
@@ -253,7 +212,7 @@ class _Catalog:
                 "SET LOCAL lock_timeout = '10s'",
                 *statements,
             ]
-        with nullcontext() if self._dialect == "bigquery" else self._client.begin_transaction():
+        with self._client.begin_transaction() if self._destination.has_transactional_ddl else nullcontext():
             self._client.execute_many(statements)
 
     def _name(self, name: str) -> str:

@@ -1,0 +1,191 @@
+"""What each kind of warehouse can do: one `Destination` per kind, and no other module asks for its name.
+
+To support another one, add an entry to `DESTINATIONS` and an extra to `pyproject.toml`. This module imports no dlt,
+because the command line's `--help` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from coreviz_source.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import dlt
+
+#: How text is found in captions with Postgres: word stems of English. Postgres refuses texts whose words fill more
+#: than a megabyte, and would refuse the row, so only the beginning is indexed.
+SEARCH_VECTOR = "to_tsvector('english', left({text}, 100000))"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One kind of warehouse.
+
+    Args:
+        name: The name that dlt has for it.
+        dialect: The name that sqlglot has for its SQL.
+        objects_sql: Finds name, kind (table, view, index) and comment of everything in a schema.
+        remains_after_forget: Where erased rows may still be found.
+        module: The module that has to be importable; the extra of the same name as the destination installs it.
+        is_file: Whether it is a file on this machine, which opening it creates and one process at a time can open.
+        loads_parquet: Whether rows travel as parquet files with JSON in them, which dlt loads as they are.
+        rows_format: The file format for rows that travel as dictionaries.
+        can_store_nul: Whether its strings can have NUL characters.
+        has_advisory_locks: Whether runs can keep each other out by locks of the server.
+        has_transactional_ddl: Whether several statements that change the catalog take effect together.
+        has_indexes: Whether it has the indexes by which rows are replaced and joined.
+        search_vector: What the full-text index on captions has; empty: there is no such index.
+        has_layout: Whether tables have partitions, clusters and descriptions, which dlt declares.
+        json_as_text: Turns a JSON column into a string.
+        columns_sql: Finds table, name and comment of every column; empty: dlt writes the descriptions of columns.
+        microseconds: Microseconds between `start` and `end`, where sqlglot's rendering loses something.
+        replaces_changed_views: Whether a view can be replaced by one with other columns.
+        load_workers: How many load jobs dlt runs at once; None: dlt's default.
+    """
+
+    name: str
+    dialect: str
+    objects_sql: str
+    remains_after_forget: str
+    module: str = ""
+    is_file: bool = False
+    loads_parquet: Callable[[], bool] = field(default=lambda: True)
+    rows_format: Literal["insert_values", "jsonl"] = "insert_values"
+    can_store_nul: bool = True
+    has_advisory_locks: bool = False
+    has_transactional_ddl: bool = True
+    has_indexes: bool = False
+    search_vector: str = ""
+    has_layout: bool = False
+    json_as_text: str = "CAST({} AS VARCHAR)"
+    columns_sql: str = ""
+    microseconds: str = ""
+    replaces_changed_views: bool = True
+    load_workers: int | None = None
+
+    @property
+    def file_format(self) -> Literal["parquet", "insert_values", "jsonl"]:
+        """The file format that dlt is asked for."""
+        return "parquet" if self.loads_parquet() else self.rows_format
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its driver is installed."""
+        return not self.module or _is_importable(self.module)
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+_DUCKDB = Destination(
+    name="duckdb",
+    dialect="duckdb",
+    is_file=True,
+    # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
+    load_workers=1,
+    objects_sql=(
+        "SELECT table_name, 'table', comment FROM duckdb_tables() "
+        "WHERE database_name = current_database() AND schema_name = {schema} "
+        "UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() "
+        "WHERE database_name = current_database() AND schema_name = {schema}"
+    ),
+    columns_sql=(
+        "SELECT table_name, column_name, comment FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = {schema}"
+    ),
+    remains_after_forget=(
+        "The DuckDB file does not shrink, and may hold the bytes until later loads write over them. To be rid of them, "
+        "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
+    ),
+)
+
+_POSTGRES = Destination(
+    name="postgres",
+    dialect="postgres",
+    module="psycopg2",
+    # only ADBC loads parquet; dlt's own choice without it, csv, would turn empty strings into nulls
+    loads_parquet=lambda: _is_importable("adbc_driver_postgresql"),
+    can_store_nul=False,
+    has_advisory_locks=True,
+    has_indexes=True,
+    search_vector=SEARCH_VECTOR,
+    # only by one with the same columns, and perhaps more
+    replaces_changed_views=False,
+    # sqlglot's own casts them to local time
+    microseconds="CAST(EXTRACT(EPOCH FROM {end} - {start}) * 1000000 AS BIGINT)",
+    objects_sql=(
+        "SELECT c.relname, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'i' THEN 'index' ELSE 'table' END, "
+        "obj_description(c.oid, 'pg_class') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema}"
+    ),
+    columns_sql=(
+        "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) "
+        "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
+    ),
+    remains_after_forget="Postgres frees the space with its next VACUUM; backups and replicas have their own life.",
+)
+
+_BIGQUERY = Destination(
+    name="bigquery",
+    dialect="bigquery",
+    module="google.cloud.bigquery",
+    # its parquet has no JSON columns
+    loads_parquet=lambda: False,
+    rows_format="jsonl",
+    has_transactional_ddl=False,
+    has_layout=True,
+    json_as_text="TO_JSON_STRING({})",
+    # sqlglot's own truncates them to dates
+    microseconds="TIMESTAMP_DIFF({end}, {start}, MICROSECOND)",
+    objects_sql=(
+        "SELECT t.table_name, CASE WHEN t.table_type = 'VIEW' THEN 'view' ELSE 'table' END, o.option_value "
+        "FROM {dataset}.INFORMATION_SCHEMA.TABLES AS t LEFT JOIN {dataset}.INFORMATION_SCHEMA.TABLE_OPTIONS AS o "
+        "ON o.table_name = t.table_name AND o.option_name = 'description'"
+    ),
+    remains_after_forget=(
+        "BigQuery keeps deleted rows for its time travel and fail-safe windows, up to 14 days by default."
+    ),
+)
+
+#: Every kind of warehouse that is supported, by dlt's name.
+DESTINATIONS = {destination.name: destination for destination in (_DUCKDB, _POSTGRES, _BIGQUERY)}
+
+
+def destination_of(pipeline: dlt.Pipeline) -> Destination:
+    """The kind of warehouse that a pipeline loads into.
+
+    Raises:
+        ConfigurationError: It is not one of those that are supported.
+    """
+    found = find_destination(pipeline)
+    if found is None:
+        kind = _kind(pipeline)
+        raise ConfigurationError(
+            f"The destination {kind} is not supported." if kind else "The pipeline has no destination.",
+            remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
+        )
+    return found
+
+
+def find_destination(pipeline: dlt.Pipeline) -> Destination | None:
+    """The kind of warehouse that a pipeline loads into; None if it is not one of those that are supported."""
+    return DESTINATIONS.get(_kind(pipeline))
+
+
+def _kind(pipeline: dlt.Pipeline) -> str:
+    factory: Any = pipeline.destination
+    return "" if factory is None else str(factory.destination_type).rpartition(".")[2]
+
+
+def by_dialect(dialect: str) -> Destination:
+    """The kind of warehouse whose SQL is a dialect."""
+    return next(d for d in DESTINATIONS.values() if d.dialect == dialect)

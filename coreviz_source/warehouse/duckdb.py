@@ -1,0 +1,72 @@
+"""How DuckDB is set up while a run loads; other warehouses need nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from coreviz_source.errors import DestinationError
+from coreviz_source.warehouse.connection import Connection
+
+#: The settings of DuckDB for loads. One thread, because a package is too small to share, and a thread that waits for
+#: another keeps a core busy. Rows go into the file at once; dlt has them written into the log first, up to a gigabyte.
+LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
+#: The settings for loads that only append: little is kept of what was written. A merge may need more.
+APPENDING = {"memory_limit": "48MB"}
+
+
+class Tuning:
+    """Sets DuckDB up for loads, for all connections of this process. It changes nothing that the user has set.
+
+    Args:
+        connection: The warehouse; if it is not DuckDB, every method does nothing.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._active = connection.destination.is_file
+        #: The user's settings, where they differ while DuckDB loads.
+        self._usual: dict[str, Any] = {}
+
+    @contextmanager
+    def loading(self, appending: bool) -> Iterator[None]:
+        """Applies the settings while a block runs.
+
+        Args:
+            appending: Whether the loads only append: the first ones.
+        """
+        if not self._active:
+            yield
+            return
+        with self._connection.client() as client:
+            credentials: Any = client.config.credentials
+            settings = dict(LOADING, **APPENDING if appending else {})
+            ours = [name for name in settings if name not in (credentials.global_config or {})]
+            self._usual = {name: self._current(name) for name in ours}
+        try:
+            self._set({name: settings[name] for name in ours})
+            yield
+        finally:
+            # a database that a failure has closed has no settings either, and that failure is the one to report
+            with suppress(DestinationError):
+                self._set(self._usual)
+
+    def lift_limit(self) -> bool:
+        """Gives DuckDB as much memory as it takes by itself; returns whether it had less."""
+        limit = self._usual.pop("memory_limit", None)
+        if limit is not None:
+            self._set({"memory_limit": limit})
+        return limit is not None
+
+    def checkpoint(self) -> None:
+        """Makes DuckDB write into its file what a load left in memory, which it does otherwise when the run ends."""
+        if self._active:
+            self._connection.execute("CHECKPOINT")
+
+    def _current(self, name: str) -> Any:
+        return next(self._connection.query(f"SELECT current_setting('{name}')"))[0]
+
+    def _set(self, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            self._connection.execute(f"SET {name} = '{value}'")

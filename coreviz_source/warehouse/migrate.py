@@ -1,0 +1,87 @@
+"""Tables and columns that are missing in the warehouse are created before a run reads or writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dlt
+
+from coreviz_source.errors import DestinationError
+from coreviz_source.tables import RUNS, TABLES, Table
+from coreviz_source.warehouse.state import StoredState
+
+
+def ensure_schema(
+    state: StoredState, selected: frozenset[str], lock: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Creates columns that somebody dropped, or that an older release did not have.
+
+    Their values are lost, so every stored hash is cleared first: the rows are built again. Columns are created here,
+    because the run reads them; missing tables are created with the load.
+
+    Args:
+        state: The warehouse. Its `repaired` is set if something was missing.
+        selected: Names of the tables that are loaded.
+        lock: Keeps other runs from loading while a block runs.
+
+    Raises:
+        DestinationError: A column is not what it is declared to be; only dropping its table helps.
+    """
+    if state.fresh:
+        return
+    schema = dlt.Schema("coreviz")
+    missing = "_dlt_loads" not in state.tables
+    for table in TABLES:
+        stored = state.stored_columns.get(table.name, {})
+        if table.name not in selected and table is not RUNS:
+            continue
+        for name, hints in table.hints["columns"].items() if stored else ():
+            found = stored.get(name, {}).get("data_type")
+            if found != hints["data_type"] and (found or not hints["nullable"]):
+                raise _changed_by_hand(state, table, name, found, hints["data_type"])
+        if not table.hints["columns"].keys() <= stored.keys():
+            missing = True
+            if stored:
+                resource = dlt.resource([], **table.hints)
+                # the JSON type that Postgres gets depends on it
+                resource.apply_hints(file_format=state.connection.destination.file_format)
+                schema.update_table(resource.compute_table_schema())
+    if missing:
+        state.repaired = True
+        with lock():
+            for table in TABLES:
+                if "content_hash" in state.stored_columns.get(table.name, {}):
+                    state.connection.execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
+            create_tables(state, schema)
+
+
+def _changed_by_hand(
+    state: StoredState, table: Table, column: str, found: str | None, declared: str
+) -> DestinationError:
+    pipeline = state.connection.pipeline
+    with state.connection.sql_client() as client:
+        qualified = client.make_qualified_table_name(table.name)
+    return DestinationError(
+        f"The column {table.name}.{column} is {found or 'missing'} in the warehouse; it has to be {declared}.",
+        remedy=f"Run DROP TABLE {qualified}, with your views on it; the next run makes it again and fills it.",
+        destination=pipeline.destination.destination_name,
+        schema=pipeline.dataset_name,
+        table=table.name,
+    )
+
+
+def create_tables(state: StoredState, schema: dlt.Schema) -> None:
+    """Creates the tables of a schema, or the columns that they lack, and dlt's own tables."""
+    names = schema.data_table_names(seen_data_only=False)
+    with state.connection.client() as client:
+        # as if it came from storage: dlt does not apply a schema that was never saved
+        usual, client.schema = client.schema, dlt.Schema.from_dict(schema.to_dict())  # type: ignore[arg-type]
+        try:
+            if not client.is_storage_initialized():
+                client.initialize_storage()
+            client.update_stored_schema([*schema.dlt_table_names(), *names], force=True)
+        finally:
+            client.schema = usual
+    state.tables.update(names, ["_dlt_loads"])

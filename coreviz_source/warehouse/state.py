@@ -1,0 +1,326 @@
+"""What is stored in the warehouse: read once at the start of a run, and compared with the listing.
+
+A media item counts as loaded in a version only if dlt recorded the load that wrote it as complete. After a crash
+between two tables, the next listing therefore writes again what may be incomplete.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.values import text_hash
+from coreviz_source.warehouse.connection import Connection
+
+#: Ids per query.
+_IDS = 500
+
+
+class StoredHashes:
+    """Ids with the hash of the content that is stored of them, sorted: 17 bytes each.
+
+    The hash 0 means that the item may be stored incompletely: the listed item counts as changed, whatever it is.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, int]] = ()) -> None:
+        keys, hashes = array("Q"), array("Q")
+        for item_id, content_hash in rows:
+            keys.append(text_hash(item_id))
+            hashes.append(content_hash)
+        self._keys, self._hashes = array("Q"), array("Q")
+        for i in sorted(range(len(keys)), key=keys.__getitem__):
+            if self._keys and self._keys[-1] == keys[i]:
+                # stored twice, or incomplete
+                self._hashes[-1] = 0
+            else:
+                self._keys.append(keys[i])
+                self._hashes.append(hashes[i])
+        self._listed = bytearray(len(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _index(self, item_id: str) -> int | None:
+        key = text_hash(item_id)
+        index = bisect_left(self._keys, key)
+        return index if index < len(self._keys) and self._keys[index] == key else None
+
+    def hash_of(self, item_id: str) -> int | None:
+        """The stored hash of an item; None if the item is not stored."""
+        index = self._index(item_id)
+        return None if index is None else self._hashes[index]
+
+    def mark_listed(self, item_id: str) -> None:
+        """Records that the listing has the item."""
+        index = self._index(item_id)
+        if index is not None:
+            self._listed[index] = 1
+
+    def is_missing(self, item_id: str) -> bool:
+        """Whether the item is stored and not marked as listed."""
+        index = self._index(item_id)
+        return index is not None and not self._listed[index]
+
+    def was_listed(self, item_id: str) -> bool:
+        """Whether the item is stored and marked as listed."""
+        index = self._index(item_id)
+        return index is not None and bool(self._listed[index])
+
+    @property
+    def unlisted(self) -> int:
+        """The number of stored items that are not marked as listed."""
+        return len(self._listed) - sum(self._listed)
+
+
+@dataclass(frozen=True)
+class LastRuns:
+    """When the last listing of a dataset began, and the last complete one, by the server's clock."""
+
+    listed: datetime | None = None
+    complete: datetime | None = None
+
+
+class StoredState:
+    """Reads what is stored in the warehouse that a pipeline loads into.
+
+    Every method raises `DestinationError` (exit code 7) if the warehouse cannot be read; only a table that does
+    not exist counts as empty.
+
+    Args:
+        connection: The warehouse.
+        create: Whether a DuckDB file that does not exist may be created, which opening it does. If not, it counts as
+            empty.
+    """
+
+    def __init__(self, connection: Connection, create: bool = True) -> None:
+        self.connection = connection
+        #: Columns of the tables that existed when the run began, by table.
+        self.stored_columns: dict[str, TTableSchemaColumns] = {}
+        #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
+        self.repaired = False
+        if create or not connection.is_missing:
+            with connection.client() as client:
+                self._check_names(client)
+                names = [table.name for table in TABLES] + ["_dlt_loads"]
+                # BigQuery cannot be asked for the tables of a dataset that does not exist
+                stored = client.get_storage_tables(names) if client.is_storage_initialized() else ()
+                self.stored_columns = {name: columns for name, columns in stored if columns}
+        #: Names of the tables that exist.
+        self.tables = set(self.stored_columns)
+        #: Whether nothing had been loaded when the run began.
+        self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
+
+    def _check_names(self, client: SqlJobClientBase) -> None:
+        """DuckDB cannot tell a file `coreviz.duckdb` from a schema `coreviz`: dlt would fail after the extraction."""
+        if not self.connection.destination.is_file:
+            return
+        catalog = client.sql_client.execute_sql("SELECT current_database()")
+        if catalog and catalog[0][0] == client.sql_client.dataset_name:
+            raise ConfigurationError(
+                f"The DuckDB file and the dataset in it are both named {catalog[0][0]}, which DuckDB finds ambiguous.",
+                remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
+            )
+
+    @property
+    def can_store_nul(self) -> bool:
+        """Whether the warehouse's strings can have NUL characters."""
+        return self.connection.destination.can_store_nul
+
+    def last_runs(self, selected: str | None = None) -> dict[str, LastRuns]:
+        """When each dataset was last listed; slices, samples and unproven runs do not count.
+
+        Args:
+            selected: The tables that a run loads, as `_coreviz_runs` names them. Runs that loaded others do not count.
+        """
+        if RUNS.name not in self.tables or self.repaired:
+            return {}
+        listed: dict[str, LastRuns] = {}
+        rows = self.connection.query(
+            "SELECT r.dataset_id, MAX(r.started_at), "
+            "MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END) "
+            "FROM {_coreviz_runs} r JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
+            "WHERE r.outcome IN ('complete', 'window') AND (r.selected IS NULL OR r.selected = %s) "
+            "GROUP BY r.dataset_id",
+            selected or "",
+        )
+        for dataset_id, last, complete in rows:
+            listed[dataset_id] = LastRuns(utc(last), utc(complete))
+        return listed
+
+    def dataset_hashes(self) -> dict[str, int]:
+        """The content hash of each dataset; 0 where its row may be incomplete."""
+        found: dict[str, int] = {}
+        if "datasets" in self.tables:
+            for dataset_id, content_hash in self.connection.query(
+                _WHOLE.format(key="d.id", table="datasets", where="")
+            ):
+                found[dataset_id] = 0 if dataset_id in found else _number(content_hash)
+        return found
+
+    def folders(self, dataset_id: str) -> StoredHashes:
+        """The stored folders of a dataset."""
+        return StoredHashes(self._stored("folders", dataset_id))
+
+    def stored_media(self, dataset_id: str, since: datetime | None = None) -> Iterator[tuple[str, int]]:
+        """The stored media of a dataset with their hashes: those created at or after `since`, or all of them.
+
+        A softly deleted media item counts as not stored.
+        """
+        return self._stored(MEDIA.name, dataset_id, since)
+
+    def _stored(self, table: str, dataset_id: str, since: datetime | None = None) -> Iterator[tuple[str, int]]:
+        if table not in self.tables:
+            return
+        where, values = "WHERE d.dataset_id = %s", [dataset_id]
+        if table == MEDIA.name:
+            where += " AND d.deleted_at IS NULL"
+        if since is not None:
+            where += " AND d.created_at >= %s"
+        rows = self.connection.query(
+            _WHOLE.format(key="d.id", table=table, where=where), *values, *([] if since is None else [since])
+        )
+        for item_id, content_hash in rows:
+            yield item_id, _number(content_hash)
+
+    def hashes(self, dataset_id: str, ids: Sequence[str]) -> dict[str, int]:
+        """The stored hashes of some media of a dataset."""
+        if MEDIA.name not in self.tables:
+            return {}
+        return {
+            item_id: _number(content_hash)
+            for some in _chunks(ids)
+            for item_id, content_hash in self.connection.query(
+                _WHOLE.format(
+                    key="d.id",
+                    table=MEDIA.name,
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                ),
+                dataset_id,
+                *some,
+            )
+        }
+
+    def doubtful(self, dataset_id: str) -> set[str]:
+        """Media that a crash may have left partly written or partly deleted.
+
+        These are the media that only child tables name, those with children from a load that was never completed, and
+        those with a child that is stored twice.
+        """
+        found: set[str] = set()
+        for child in CHILDREN:
+            if child.name in self.tables:
+                media = "JOIN {media} m ON m.dataset_id = d.dataset_id AND m.id = d.media_id"
+                joined = f"LEFT {media}" if MEDIA.name in self.tables else ""
+                alone = "m.id IS NULL" if joined else "1 = 1"
+                incomplete = (
+                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d {joined} "
+                    "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
+                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)"
+                )
+                key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
+                twice = (
+                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
+                    f"GROUP BY {key} HAVING COUNT(*) > 1"
+                )
+                for sql in (incomplete, twice):
+                    found.update(media_id for (media_id,) in self.connection.query(sql, dataset_id))
+        if found and MEDIA.name in self.tables:
+            # softly deleted media keep their children: there is nothing to build them from again
+            deleted = "SELECT d.id FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NOT NULL"
+            found.difference_update(media_id for (media_id,) in self.connection.query(deleted, dataset_id))
+        return found
+
+    def has_rows(self, dataset_id: str) -> bool:
+        """Whether any table has a row of the dataset's media."""
+        return any(
+            self.query(f"SELECT 1 FROM {{{table.name}}} d WHERE d.dataset_id = %s LIMIT 1", dataset_id)
+            for table in (MEDIA, *CHILDREN)
+            if table.name in self.tables
+        )
+
+    def count(self, dataset_id: str) -> int:
+        """The number of stored media of a dataset, without softly deleted ones."""
+        sql = "SELECT COUNT(*) FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NULL"
+        return 0 if MEDIA.name not in self.tables else next(self.connection.query(sql, dataset_id))[0]
+
+    def has_frames_of(self, dataset_id: str, is_listed: Callable[[str], bool]) -> bool:
+        """Whether a frame is stored of any media item for which `is_listed` is true."""
+        if FRAMES.name not in self.tables:
+            return False
+        rows = self.connection.query("SELECT DISTINCT d.media_id FROM {frames} d WHERE d.dataset_id = %s", dataset_id)
+        return any(is_listed(media_id) for (media_id,) in rows)
+
+    def missing_ids(
+        self, stored: StoredHashes, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]
+    ) -> list[str]:
+        """The ids that are stored and were not listed, of those created in the range that the listing covered."""
+        if not stored.unlisted or table not in self.tables:
+            return []
+        alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
+        rows = self.connection.query(
+            f"SELECT d.id, d.created_at FROM {{{table}}} d WHERE d.dataset_id = %s{alive}", dataset_id
+        )
+        return list(dict.fromkeys(i for i, created in rows if stored.is_missing(i) and covered(utc(created))))
+
+    def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
+        """Whole rows, as they are stored, of a dataset, where the column `key` is one of some ids."""
+        names = [c.name for c in table.columns if c.name != GONE]
+        as_text = self.connection.destination.json_as_text
+        selected = ", ".join(
+            (as_text if table.by_name[name].kind == "json" else "{}").format(f"d.{{{{{name}}}}}") for name in names
+        )
+        return [
+            dict(zip(names, row, strict=True))
+            for some in _chunks(ids)
+            for row in self.connection.query(
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
+                dataset_id,
+                *some,
+            )
+        ]
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
+        return list(self.connection.query(sql, *values))
+
+    def close(self) -> None:
+        """Closes the connection; the next query opens another one."""
+        self.connection.close()
+
+
+#: Ids with their content hash, null where the load that wrote the row was never completed.
+_WHOLE = (
+    "SELECT {key}, CASE WHEN l.load_id IS NULL THEN NULL ELSE d.content_hash END FROM {{{table}}} d "
+    "LEFT JOIN {{_dlt_loads}} l ON l.load_id = d._dlt_load_id AND l.status = 0 {where}"
+)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
+
+
+def _marks(ids: Sequence[str]) -> str:
+    return ", ".join(["%s"] * len(ids))
+
+
+def _number(content_hash: str | None) -> int:
+    try:
+        return int(content_hash or "", 16)
+    except ValueError:
+        return 0
+
+
+def utc(value: Any) -> datetime | None:
+    """A moment as a driver gives it, in UTC; None for anything else."""
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
