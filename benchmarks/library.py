@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.local_studio.library import Form
+from coreviz_source.local_studio.form import Form
 from coreviz_source.local_studio.vocabulary import COLOURS, THEMES, caption
 
 GENERATION = 2025

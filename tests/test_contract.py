@@ -12,7 +12,7 @@ import pytest
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import AuthenticationError, BadRequestError, DatasetNotFoundError
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.local_studio.library import Form
+from coreviz_source.local_studio.form import Form
 from coreviz_source.settings import resolve
 from tests.record import CASSETTES, LIVE, UNKNOWN, load, recorder, refused
 from tests.scenario import run

@@ -1,4 +1,4 @@
-"""Small pictures of what the captions say, drawn as SVG: each object in its box, in its colour."""
+"""Small pictures of what the captions describe, drawn as SVG: each object in its box, in its colour."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ROUND = {"cone", "hat", "watch", "bird", "tree", "lamp", "dog", "person"}
 
 
 def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
-    """A frame's picture, or the part of it that one of its objects takes up.
+    """The picture of a frame, or the part of it that shows one of its objects.
 
     Args:
-        frame: With `objects` that have `label` ("red shoe") and `boundingBox` in shares of the picture.
-        crop: The object to show alone.
+        frame: A frame; its `objects` have a `label` ("red shoe") and a `boundingBox` in shares of the picture.
+        crop: The object to show; None shows the whole frame.
     """
     seed = sum(frame["id"].encode())
     sky, ground = _BACKGROUNDS[seed % len(_BACKGROUNDS)]
