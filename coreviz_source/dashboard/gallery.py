@@ -12,11 +12,12 @@ import streamlit as st
 
 from coreviz_source.dashboard import media
 from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
+from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.queries import Filters, Place, Row
 
 #: The fields' names, also in the page's address.
-FIELDS = ("q", "dataset", "type", "tag", "label", "moderation", "from", "to")
-#: Pictures that one page shows at most; who wants older ones narrows the filters.
+FIELDS = ("q", "dataset", "folder", "type", "tag", "label", "moderation", "from", "to")
+#: Maximum of pictures on one page. Filters lead to older ones.
 MOST = 960
 
 _cards = st.components.v2.component(
@@ -36,7 +37,7 @@ def gallery() -> None:
     matches = answer("count", filters)
     if not shown:
         if filters == Filters():
-            note("There is no media yet.", "Load some with `coreviz-source sync`.")
+            note("There are no media items yet.", "Load some with `coreviz-source sync`.")
         else:
             note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
         return
@@ -63,6 +64,10 @@ def _chosen() -> Filters:
     """The filters as the fields have them; what is chosen also stands in the page's address, to be kept or sent."""
     choices, names = answer("choices"), dataset_names()
     tags = {f"{row['tag_group']}: {row['tag']}": (row["tag_group"], row["tag"]) for row in choices["tag"]}
+    folders = folder_tree(answer("folders"))
+    folder_names = {key: folder.full_name for key, folder in folders.items()}
+    if len({folder.dataset_id for folder in folders.values()}) > 1:
+        folder_names = {key: f"{name} · {names.get(folders[key].dataset_id)}" for key, name in folder_names.items()}
     _begin("q", str)
     text = st.text_input(
         "Search",
@@ -74,6 +79,7 @@ def _chosen() -> Filters:
     )
     with st.sidebar:
         dataset = _choice("Dataset", "dataset", list(names), names.__getitem__)
+        folder = _choice("Folder", "folder", list(folders), folder_names.__getitem__)
         kind = _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
         tag = _choice("Tag", "tag", list(tags))
         label = _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
@@ -88,6 +94,8 @@ def _chosen() -> Filters:
     return Filters(
         words=tuple((text or "").split()[:8]),
         dataset=dataset,
+        folder_dataset=folders[folder].dataset_id if folder else None,
+        folders=folders[folder].ids if folder else (),
         kind=kind,
         moderation=moderation,
         tag=tags.get(tag or ""),
