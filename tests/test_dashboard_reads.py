@@ -261,7 +261,7 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
             values = dict.fromkeys(("n", "media"), 1) | dict.fromkeys(("newest", "oldest"), datetime.now(timezone.utc))
             return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
 
-    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today())
+    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"))
     arguments = {"filters": everything, "dataset": "x", "dataset_id": "x", "media_id": "y"}
     for name, question in inspect.getmembers(queries, inspect.isfunction):
         if question.__module__ == queries.__name__ and not name.startswith("_"):
