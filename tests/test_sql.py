@@ -108,7 +108,9 @@ def assert_true(found: dict[str, list[tuple[Any, ...]]], tables: dict[str, list[
     for label, objects, percent in found["What share of the picture does a thing fill?"]:
         assert len(shares[label]) == objects > 2
         assert abs(100 * sum(shares[label]) / objects - percent) < 0.06
-    assert {(label, other): times for label, other, times in found["What stands left of what?"]}.items() <= pairs.items()
+    assert {
+        (label, other): times for label, other, times in found["What stands left of what?"]
+    }.items() <= pairs.items()
     assert max(pairs.values()) == found["What stands left of what?"][0][2]
     folders = {f["id"]: f for f in tables["folders"]}
     below: dict[tuple[str, str], int] = {}

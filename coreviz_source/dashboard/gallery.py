@@ -12,7 +12,7 @@ import streamlit as st
 
 from coreviz_source.dashboard import media
 from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
-from coreviz_source.dashboard.folders import folder_tree
+from coreviz_source.dashboard.folders import Folder, folder_tree
 from coreviz_source.dashboard.queries import Filters, Place, Row
 
 #: The fields' names, also in the page's address.
@@ -41,7 +41,7 @@ def gallery() -> None:
         else:
             note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
         return
-    st.caption(f"{matches:,} media" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
+    st.caption(f"{matches:,} media items" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
     words = list(filters.words)
     clicked = _cards(
         data={"cards": [_card(row, names) for row in shown], "words": words},
@@ -64,10 +64,6 @@ def _chosen() -> Filters:
     """The filters as the fields have them; what is chosen also stands in the page's address, to be kept or sent."""
     choices, names = answer("choices"), dataset_names()
     tags = {f"{row['tag_group']}: {row['tag']}": (row["tag_group"], row["tag"]) for row in choices["tag"]}
-    folders = folder_tree(answer("folders"))
-    folder_names = {key: folder.full_name for key, folder in folders.items()}
-    if len({folder.dataset_id for folder in folders.values()}) > 1:
-        folder_names = {key: f"{name} · {names.get(folders[key].dataset_id)}" for key, name in folder_names.items()}
     _begin("q", str)
     text = st.text_input(
         "Search",
@@ -79,7 +75,8 @@ def _chosen() -> Filters:
     )
     with st.sidebar:
         dataset = _choice("Dataset", "dataset", list(names), names.__getitem__)
-        folder = _choice("Folder", "folder", list(folders), folder_names.__getitem__)
+        folders = _folders(dataset, names)
+        folder = _choice("Folder", "folder", list(folders), lambda key: _folder_name(folders[key], dataset, names))
         kind = _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
         tag = _choice("Tag", "tag", list(tags))
         label = _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
@@ -103,6 +100,22 @@ def _chosen() -> Filters:
         since=since,
         until=until + timedelta(days=1) if until and until < date.max else None,
     )
+
+
+def _folders(dataset: str | None, names: dict[str, str]) -> dict[str, Folder]:
+    """The folders that can be chosen, those of a dataset together; a choice that is none of them is taken back."""
+    tree = folder_tree(answer("folders"))
+    keys = [key for key, folder in tree.items() if dataset in (None, folder.dataset_id)]
+    keys.sort(key=lambda key: names.get(tree[key].dataset_id, ""))
+    if st.session_state.get("folder") not in (None, *keys):
+        st.session_state["folder"] = None
+    return {key: tree[key] for key in keys}
+
+
+def _folder_name(folder: Folder, dataset: str | None, names: dict[str, str]) -> str:
+    if dataset or len(names) < 2:
+        return folder.full_name
+    return f"{folder.full_name} · {names.get(folder.dataset_id, folder.dataset_id[:8])}"
 
 
 def _begin(key: str, read: Callable[[str], Any]) -> None:
