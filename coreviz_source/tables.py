@@ -102,6 +102,16 @@ class Table:
         """The tables whose items stand in lists of this table's items."""
         return tuple(table for table in TABLES if table.parent is self)
 
+    @property
+    def descendants(self) -> tuple[Table, ...]:
+        """The tables nested in this one at any depth, each before those nested in it."""
+        return tuple(table for child in self.children for table in (child, *child.descendants))
+
+    @property
+    def api_path(self) -> tuple[str, ...]:
+        """The API's names of the lists that lead from a listed item to an item of this table."""
+        return (*self.parent.api_path, str(self.api)) if self.parent else ()
+
     @cached_property
     def api_fields(self) -> tuple[str, ...]:
         """The API fields of an item that this table declares, each once; lists of child items are not among them."""
