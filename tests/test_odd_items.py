@@ -265,6 +265,23 @@ def test_ids_that_are_all_canonical_but_one_are_all_canonical():
         check([{"id": "m", "frames": [{"id": one} for one in [odd, *ids[:3]]]}])
 
 
+def test_ids_without_hyphens_but_one_are_all_canonical():
+    ids = [f"{n:08x}00004000800000000000000a" for n in range(4)]
+    check([{"id": "m", "frames": [{"id": one} for one in ids]}])
+    for odd in [
+        ids[3].upper(),
+        canonical(ids[3]),
+        "x",
+        "y" + ids[3],
+        ids[3] + "y",
+        f"{ids[3]}\n",
+        "\u00e9" * 32,
+        ids[0],
+    ]:
+        check([{"id": "m", "frames": [{"id": one} for one in [*ids[:3], odd]]}])
+        check([{"id": "m", "frames": [{"id": one} for one in [odd, *ids[:3]]]}])
+
+
 def test_an_id_that_is_missing_beside_canonical_ones_is_made_of_its_place():
     ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(3)]
     for place, odd in (0, None), (1, None), (3, None), (2, ""), (2, 7):

@@ -43,6 +43,8 @@ _IDS = {str, int, _NONE}
 _NOTHING: tuple[Any, ...] = (None, [])
 _JSON_NULL = b"null"
 _CANONICAL_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_STRIPPED_ID = "^[0-9a-f]{32}$"
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _INT64 = 2**63
 _LONG_NUMBER = re.compile(r"\d{19}")
 #: The escape of a NUL, behind an even number of backslashes.
@@ -379,8 +381,13 @@ def _child_ids(given: list[Any], parents: Sequence[str], above: list[int], kind:
     """The canonical ids of child items. One without a usable id gets an id made from its place."""
     try:
         texts = pa.array(given, pa.string())
-        if texts.null_count == 0 and pc.all(pc.match_substring_regex(texts, _CANONICAL_ID)).as_py():
-            return given
+        if texts.null_count == 0:
+            if pc.all(pc.match_substring_regex(texts, _CANONICAL_ID)).as_py():
+                return given
+            if pc.all(pc.match_substring_regex(texts, _STRIPPED_ID)).as_py():
+                groups = [pc.utf8_slice_codeunits(texts, begin, end) for begin, end in _GROUPS]
+                hyphenated: list[str] = pc.binary_join_element_wise(*groups, "-").to_pylist()
+                return hyphenated
     except (pa.ArrowException, UnicodeEncodeError):
         pass
     begins: dict[int, int] = {}
