@@ -58,7 +58,6 @@ def command(
             port=port,
             latency=latency,
             deleted_listed=show_deleted,
-            folder_counts="items",
             previews=True,
         )
     except OSError as error:

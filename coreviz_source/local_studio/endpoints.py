@@ -56,7 +56,7 @@ class Endpoints:
     paths: str = "own"
     polygons: bool = True
     single_polygons: bool = True
-    folder_counts: str = "zero"
+    folder_counts: str = "items"
     previews: bool = False
     deleted_listed: bool = False
     deleted_single: bool = True

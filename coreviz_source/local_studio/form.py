@@ -41,7 +41,7 @@ class Form(NamedTuple):
     #: Whether detected objects carry `polygon`.
     polygons: bool = True
     #: What `folderItemCount` counts: `items`, `below`, or `zero` (see `Studio`).
-    folder_counts: str = "zero"
+    folder_counts: str = "items"
     #: Whether folders carry `folderPreviews`.
     previews: bool = False
 
