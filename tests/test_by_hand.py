@@ -26,7 +26,7 @@ MENDED = {
     "the record of loads is dropped": "DROP TABLE _dlt_loads CASCADE",
     "the record of runs is dropped": "DROP TABLE _coreviz_runs CASCADE",
     "a table is renamed": "ALTER TABLE objects RENAME TO objects_2025",
-    "a column is dropped": "ALTER TABLE frames DROP COLUMN width",
+    "a column is dropped": "ALTER TABLE frames DROP COLUMN thumbnail_blob",
     "a column is renamed": "ALTER TABLE captions RENAME COLUMN text TO caption",
     "the hash is dropped": "ALTER TABLE media DROP COLUMN content_hash",
     "a column is added": "ALTER TABLE captions ADD COLUMN reviewed INTEGER",
