@@ -237,7 +237,7 @@ def test_a_later_release_with_another_column_fills_it_for_all_that_is_loaded(pip
     shutil.copytree(Path(__file__).parents[1] / "coreviz_source", later / "coreviz_source")
     for name, pattern, replacement in (
         ("tables.py", r'(_made\("deleted_at")', r'_field("brand_new", "text", "New."),\n        \1'),
-        ("rows.py", r"ROWS_VERSION = (\d+)", r"ROWS_VERSION = \g<1>000"),
+        ("rows/build.py", r"ROWS_VERSION = (\d+)", r"ROWS_VERSION = \g<1>000"),
     ):
         path = later / "coreviz_source" / name
         text, count = re.subn(pattern, replacement, path.read_text())
