@@ -22,7 +22,7 @@ from coreviz_source.evidence import count_replaced
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
-from coreviz_source.rows import ROWS_VERSION
+from coreviz_source.rows.build import ROWS_VERSION
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash

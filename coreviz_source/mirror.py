@@ -21,7 +21,7 @@ from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.report import DatasetReport
-from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, without_nul
+from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.unstable import unstable_fields
@@ -150,7 +150,7 @@ class Mirror:
         if not rows:
             return None
         columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))
-        return Batch({ORGANIZATIONS.name: full(ORGANIZATIONS, columns, len(rows))})
+        return Batch({ORGANIZATIONS.name: as_table(ORGANIZATIONS, columns, len(rows))})
 
     def never_completed(self, dataset: Dataset) -> bool:
         """Whether the dataset was never listed to its end: its first load is not done."""
@@ -204,7 +204,7 @@ class Mirror:
             yield self._media(dataset, media, changes, report)
         if folders:
             if not self._memory.can_store_nul:
-                report.replaced += without_nul(folders)
+                report.replaced += replace_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
     def _sampled(self, items: list[RawItem], already: int) -> list[RawItem]:
@@ -221,7 +221,7 @@ class Mirror:
             changes.check_frames()
         # decoding makes a hundred thousand objects that all die together: the collector would only look at them
         with _collector_paused():
-            replaced = 0 if self._memory.can_store_nul else without_nul(media)
+            replaced = 0 if self._memory.can_store_nul else replace_nul(media)
             rows = media_rows(dataset.id, media, changes.needs_tombstones)
         report.replaced += replaced
         return self._batch(rows, report, len(media))
@@ -247,10 +247,10 @@ class Mirror:
         if deletions.media and self._settings.deletes == "soft":
             tables[MEDIA.name] = self._softly_deleted(dataset, deletions.media, report)
         else:
-            tables[MEDIA.name] = gone_rows(MEDIA, dataset.id, deletions.media)
+            tables[MEDIA.name] = tombstones(MEDIA, dataset.id, deletions.media)
             childless = deletions.orphans + deletions.media
-        tables |= {child.name: gone_rows(child, dataset.id, childless) for child in CHILDREN}
-        tables[FOLDERS.name] = gone_rows(FOLDERS, dataset.id, deletions.folders)
+        tables |= {child.name: tombstones(child, dataset.id, childless) for child in CHILDREN}
+        tables[FOLDERS.name] = tombstones(FOLDERS, dataset.id, deletions.folders)
         if DATASETS.name in self._selected:
             tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
         notes = self._unstable(dataset, changes)
@@ -288,7 +288,7 @@ class Mirror:
         rows = self._memory.rows(MEDIA, dataset.id, ids)
         columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
         columns["deleted_at"] = [report.started_at] * len(rows)
-        return full(MEDIA, columns, len(rows))
+        return as_table(MEDIA, columns, len(rows))
 
     def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
         info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
@@ -302,6 +302,6 @@ class Mirror:
             values["organization_id"] = canonical_id(values["organization_id"])
         content_hash = text_hash(encode_json(values))
         if self._dataset_hashes.get(dataset.id) == content_hash:
-            return full(DATASETS, {}, 0)
+            return as_table(DATASETS, {}, 0)
         values["content_hash"] = f"{content_hash:016x}"
-        return full(DATASETS, {name: [value] for name, value in values.items()}, 1)
+        return as_table(DATASETS, {name: [value] for name, value in values.items()}, 1)

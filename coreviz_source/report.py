@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from coreviz_source.errors import CorevizError, worst_exit_code
-from coreviz_source.rows import full
+from coreviz_source.rows.build import as_table
 from coreviz_source.tables import RUNS
 from coreviz_source.values import canonical_id
 
@@ -73,7 +73,7 @@ class DatasetReport:
             "unknown_fields": json.dumps(self.unknown_fields),
             "message": self.message or None,
         }
-        return full(RUNS, {c.name: [values[c.name]] for c in RUNS.columns}, 1)
+        return as_table(RUNS, {c.name: [values[c.name]] for c in RUNS.columns}, 1)
 
 
 class _Datasets(dict[str, DatasetReport]):

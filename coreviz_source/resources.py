@@ -19,7 +19,7 @@ from dlt.extract import DltResource, DltSource
 
 from coreviz_source.files import RowFile, RowFiles
 from coreviz_source.mirror import Batch
-from coreviz_source.rows import records
+from coreviz_source.rows.build import to_dicts
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
 from coreviz_source.warehouse.destination import Destination, destination_of
 from coreviz_source.warehouse.locks import Locks
@@ -142,7 +142,7 @@ def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:
 def _as_records(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
     """Rows as plain dictionaries, which dlt gives its load id."""
     for batch in batches:
-        yield {name: records(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
+        yield {name: to_dicts(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
 
 
 def _load_id() -> str:

@@ -1,8 +1,11 @@
-"""The tables, each declared once: dlt hints, arrow schemas, documentation and diagrams all come from here.
+"""The tables, each declared once. dlt hints, arrow schemas, documentation and diagrams all come from here.
 
-To add a column, add a line to its table. A column's value is the API field of the same name in camelCase, unless
-`api` names another; a dotted name reaches into an object (`metadata.moderation.status`). Columns without an API
-field (`api=None`) are filled by `rows.py`.
+To add a column, add a line to its table. A column holds the API field of the same name in camelCase, unless `api`
+names another one; a dotted name reaches into an object (`metadata.moderation.status`). A column that `rows` works out
+has no `api`, and `made_from` names the API field that it is worked out from.
+
+To add a table whose items stand in a list of another table's items, declare it with `parent` and `api`. Its parent's
+id, and the ids above it, go to the columns that reference those tables.
 """
 
 from __future__ import annotations
@@ -31,9 +34,18 @@ LOAD_ID = "_dlt_load_id"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, kind, meaning, and the API field it holds.
+    """One column of a table.
 
-    An `id` is text in the canonical form of a UUID. `references` names the table that the id is a key of.
+    An `id` is a string, and a UUID is in its canonical form.
+
+    Attributes:
+        name: Its name.
+        kind: The kind of its values.
+        description: What it means.
+        api: The API field that it holds.
+        nullable: Whether it can be null.
+        references: The table that its value is an id of.
+        made_from: The API field that its value is worked out from, if it does not hold it as it is.
     """
 
     name: str
@@ -42,6 +54,7 @@ class Column:
     api: str | None = None
     nullable: bool = True
     references: str | None = None
+    made_from: str | None = None
 
     @property
     def hints(self) -> dict[str, Any]:
@@ -61,10 +74,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its name, what a row is, its columns and how a load finds the rows it replaces.
+    """One table.
 
-    `key` identifies a row. `replaces` are the columns by which a load replaces rows: the key itself, or, for the
-    children of a media, the media, so that a list that became shorter becomes shorter in the warehouse too.
+    Attributes:
+        name: Its name.
+        description: What a row is.
+        key: The columns that identify a row.
+        columns: Its columns.
+        replaces: The columns by which a load replaces rows. That is the key itself or, for what belongs to a media
+            item, the media item, so that a list that became shorter becomes shorter in the warehouse too.
+        parent: The table whose items hold the items of this one in a list.
+        api: The API's name of that list.
+        implied: Values that API fields have in every item of this table. Any other value is kept in `extra`.
     """
 
     name: str
@@ -72,10 +93,38 @@ class Table:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     replaces: tuple[str, ...] = ()
+    parent: Table | None = None
+    api: str | None = None
+    implied: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def children(self) -> tuple[Table, ...]:
+        """The tables whose items stand in lists of this table's items."""
+        return tuple(table for table in TABLES if table.parent is self)
+
+    @property
+    def descendants(self) -> tuple[Table, ...]:
+        """The tables nested in this one at any depth, each before those nested in it."""
+        return tuple(table for child in self.children for table in (child, *child.descendants))
+
+    @property
+    def api_path(self) -> tuple[str, ...]:
+        """The API's names of the lists that lead from a listed item to an item of this table."""
+        return (*self.parent.api_path, str(self.api)) if self.parent else ()
+
+    @cached_property
+    def api_fields(self) -> tuple[str, ...]:
+        """The API fields of an item that this table declares, each once; lists of child items are not among them."""
+        fields = [column.made_from or (column.api or "").partition(".")[0] for column in self.columns]
+        return tuple(dict.fromkeys([*filter(None, fields), *(field for field, _ in self.implied)]))
+
+    def reference_to(self, other: Table) -> Column | None:
+        """The column that holds the id of the item of another table that an item was found in."""
+        return next((c for c in self.columns if c.references == other.name and c.api is None), None)
 
     @cached_property
     def api_columns(self) -> tuple[Column, ...]:
-        """The columns that hold a field of the API's item as it is."""
+        """The columns that hold an API field as it is."""
         return tuple(c for c in self.columns if c.api and "." not in c.api)
 
     @cached_property
@@ -85,22 +134,22 @@ class Table:
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
-        """The table as arrow sees it, without the load id."""
+        """The arrow schema of its rows, without the load id."""
         return pa.schema([pa.field(c.name, ARROW_TYPES[c.kind], nullable=c.nullable) for c in self.columns])
 
     @property
     def partitioned_by(self) -> str | None:
-        """The time by whose months the table is partitioned, in a warehouse that has partitions."""
+        """The column by whose months a warehouse with partitions divides the table."""
         return "created_at" if "created_at" in self.by_name else None
 
     @property
     def clustered_by(self) -> tuple[str, ...]:
-        """The columns by which rows lie together, in a warehouse that has clusters: those a load looks for."""
+        """The columns by which a warehouse with clusters orders the table: those by which a load finds rows."""
         return self.replaces
 
     @property
     def hints(self) -> dict[str, Any]:
-        """The table as dlt declares it; set explicitly on every run, because dlt keeps old hints."""
+        """The table as dlt declares it. Every run sets all of it, because dlt keeps old hints."""
         columns = {c.name: c.hints for c in self.columns}
         columns[LOAD_ID] = {"name": LOAD_ID, "data_type": "text", "nullable": True}
         by_key = self.replaces == self.key
@@ -118,23 +167,32 @@ def _field(name: str, kind: Kind, description: str, api: str | None = None, refe
     return Column(name, kind, description, api or head + "".join(map(str.capitalize, tail)), True, references)
 
 
-def _made(name: str, kind: Kind, description: str, nullable: bool = True, references: str | None = None) -> Column:
-    return Column(name, kind, description, None, nullable, references)
+def _made(
+    name: str,
+    kind: Kind,
+    description: str,
+    nullable: bool = True,
+    references: str | None = None,
+    made_from: str | None = None,
+) -> Column:
+    return Column(name, kind, description, None, nullable, references, made_from)
 
 
-_DATASET = _made("dataset_id", "id", "The dataset that holds it.", nullable=False, references="datasets")
-_MEDIA = _made("media_id", "id", "The media it belongs to.", nullable=False, references="media")
-_FRAME = _made("frame_id", "id", "The frame it belongs to.", references="frames")
-_EXTRA = _made("extra", "json", "Every field that no column declares, and every value that does not fit its column.")
-_HASH = _made("content_hash", "text", "Fingerprint of the whole item as the API sent it; how changes are found.")
-_GONE = _made(GONE, "bool", "Tombstone flag of a load; always null in the warehouse.")
+_DATASET = _made("dataset_id", "id", "Id of the dataset.", False, "datasets", "datasetId")
+_MEDIA = _made("media_id", "id", "Id of the media item.", False, "media", "mediaId")
+_FRAME = _made("frame_id", "id", "Id of the frame.", True, "frames", "frameId")
+_FOLDER = "Id of the folder that holds it, from its path; null at the top of the dataset."
+_EXTRA = _made("extra", "json", "Fields that no column declares, and values that do not fit their column, as sent.")
+_HASH = _made("content_hash", "text", "Fingerprint of the whole item as the API sent it. Changes are found by it.")
+_GONE = _made(GONE, "bool", "Tombstone flag of a load. Always null in the warehouse.")
 _STATUS = _field("status", "text", "Status, e.g. active.")
+_CHILD_STATUS = _field("status", "text", "Status, e.g. active. The views leave out rows whose status is deleted.")
 _CREATED = _field("created_at", "timestamp", "When it was created, UTC.")
-_UPDATED = _field("updated_at", "timestamp", "When it was last updated, UTC; does not move when children appear.")
-_CREATOR = _field("created_by_id", "id", "The user who created it.")
-_METADATA = _field("metadata", "json", "The API's metadata object, whole.")
+_UPDATED = _field("updated_at", "timestamp", "When it was last updated, UTC.")
+_CREATOR = _field("created_by_id", "id", "Id of the user who created it.")
+_METADATA = _field("metadata", "json", "The API's metadata object as sent.")
 _MODERATION = (
-    _field("moderation_status", "text", "Outcome of moderation, e.g. approved.", "metadata.moderation.status"),
+    _field("moderation_status", "text", "Result of moderation, e.g. approved.", "metadata.moderation.status"),
     _field("moderated_at", "timestamp", "When it was moderated, UTC.", "metadata.moderation.moderatedAt"),
 )
 _WIDTH = _field("width", "bigint", "Width in pixels.")
@@ -142,7 +200,12 @@ _HEIGHT = _field("height", "bigint", "Height in pixels.")
 
 
 def _id(what: str, nullable: bool = False) -> Column:
-    return _made("id", "id", f"Id of the {what}.", nullable=nullable)
+    return _made("id", "id", f"Id of the {what}.", nullable, made_from="id")
+
+
+def _bound(name: str, what: str) -> Column:
+    text = f"{what} of the polygon, in pixels of the frame; null if the polygon cannot be read."
+    return _made(name, "double", text, made_from="polygon")
 
 
 ORGANIZATIONS = Table(
@@ -151,8 +214,8 @@ ORGANIZATIONS = Table(
     ("id",),
     (
         _id("organization"),
-        _field("name", "text", "Name."),
-        _field("slug", "text", "Short name in addresses; null where the API does not send it."),
+        _field("name", "text", "Name; null if the API does not send it."),
+        _field("slug", "text", "Short name in addresses; null if the API does not send it."),
         _GONE,
     ),
     replaces=("id",),
@@ -160,16 +223,16 @@ ORGANIZATIONS = Table(
 
 DATASETS = Table(
     "datasets",
-    "One row a dataset (called a collection since 2026).",
+    "One row per dataset (called a collection since 2026).",
     ("id",),
     (
         _made("dataset_id", "id", "The same as id, so that every table joins on dataset_id.", nullable=False),
         _id("dataset"),
-        _field("name", "text", "Name; null where the API does not tell, as in its 2025 generation."),
+        _field("name", "text", "Name; null if the API does not send it, as in its 2025 generation."),
         _field("icon", "text", "Icon."),
         _field("type", "text", "Type."),
-        _field("organization_id", "id", "The organization that owns it.", references="organizations"),
-        _made("media_total", "bigint", "How many items the API counts in it."),
+        _field("organization_id", "id", "Id of the organization that owns it.", references="organizations"),
+        _made("media_total", "bigint", "Number of items in it by the API's count."),
         _HASH,
         _GONE,
     ),
@@ -178,38 +241,43 @@ DATASETS = Table(
 
 FOLDERS = Table(
     "folders",
-    "One row a folder (2026 generation).",
+    "One row per folder (2026 generation).",
     ("dataset_id", "id"),
     (
         _DATASET,
         _id("folder"),
         _field("name", "text", "Name."),
-        _field("path", "text", "Path of the folder itself: ids from the dataset down, joined by dots (ltree)."),
-        _made("parent_path", "text", "Path of the folder that holds it; null where there is none."),
-        _field("item_count", "bigint", "How many items the API counts in it.", "folderItemCount"),
+        _field("path", "text", "Ids from the dataset down to the folder itself, joined by dots, as sent (ltree)."),
+        _made("parent_id", "id", _FOLDER, True, "folders", "path"),
+        _field("item_count", "bigint", "Number of items in it by the API's count.", "folderItemCount"),
         _STATUS,
         _CREATED,
         _UPDATED,
         _CREATOR,
+        _METADATA,
         _EXTRA,
         _HASH,
         _GONE,
     ),
     replaces=("dataset_id", "id"),
+    implied=(("type", "folder"), ("blob", "folder")),
 )
 
 MEDIA = Table(
     "media",
-    "One row a media: an image, a video or a pdf.",
+    "One row per media item: an image, a video or a pdf.",
     ("dataset_id", "id"),
     (
         _DATASET,
-        _id("media"),
-        _field("name", "text", "File name, path-like."),
-        _field("type", "text", "Kind of media: image, video or pdf."),
+        _id("media item"),
+        _field("name", "text", "File name; may contain slashes."),
+        _field("description", "text", "Description, from metadata.", "metadata.description"),
+        _field("prompt", "text", "Prompt that it was generated from, from metadata.", "metadata.prompt"),
+        _field("type", "text", "Kind of media item: image, video or pdf."),
         _field("blob", "text", "Public address of the file."),
-        _field("entity_id", "id", "The entity it belongs to (2025 generation)."),
-        _field("path", "text", "Path of the folder that holds it (ltree of ids, 2026 generation)."),
+        _field("entity_id", "id", "Id of the entity that it belongs to (2025 generation)."),
+        _field("path", "text", "Ids from the dataset down to the media item, joined by dots, as sent (ltree, 2026)."),
+        _made("folder_id", "id", _FOLDER, True, "folders", "path"),
         _WIDTH,
         _HEIGHT,
         _field("duration", "double", "Duration in seconds; null for images."),
@@ -217,16 +285,16 @@ MEDIA = Table(
         _STATUS,
         *_MODERATION,
         _CREATED,
-        _UPDATED,
+        _field("updated_at", "timestamp", "When it was last updated, UTC. New frames and captions do not move it."),
         _CREATOR,
-        _field("updated_by_id", "id", "The user who last updated it."),
-        _field("source_media_id", "id", "The media it was made from.", references="media"),
+        _field("updated_by_id", "id", "Id of the user who last updated it."),
+        _field("source_media_id", "id", "Id of the media item that it was made from.", references="media"),
         _field("version_number", "bigint", "Number of the version."),
-        _field("exif", "json", "EXIF data of the file, whole."),
+        _field("exif", "json", "EXIF data of the file as sent."),
         _METADATA,
         _EXTRA,
         _HASH,
-        _made("deleted_at", "timestamp", "When a run found it gone, UTC, where deletes are soft; else null."),
+        _made("deleted_at", "timestamp", "When a run found it deleted, UTC, if deletes are soft; null otherwise."),
         _GONE,
     ),
     replaces=("dataset_id", "id"),
@@ -234,22 +302,22 @@ MEDIA = Table(
 
 FRAMES = Table(
     "frames",
-    "One row a frame of a video, a page of a pdf, or the one frame of an image.",
+    "One row per frame of a video, per page of a pdf, and one for the picture of an image.",
     ("dataset_id", "id"),
     (
         _DATASET,
         _MEDIA,
         _id("frame", nullable=True),
-        _made("timestamp", "text", 'Moment in the video, as the API gives it; "0" for images.'),
-        _made("timestamp_seconds", "double", "Moment in the video in seconds."),
-        _made("end_timestamp_seconds", "double", "End of the moment in the video in seconds."),
-        _field("page_number", "bigint", "Page of a pdf."),
+        _made("timestamp", "text", 'Position in the video as sent; "0" for images.', made_from="timestamp"),
+        _made("timestamp_seconds", "double", "Position in the video in seconds.", made_from="timestamp"),
+        _made("end_timestamp_seconds", "double", "End of its span in the video in seconds.", made_from="endTimestamp"),
+        _field("page_number", "bigint", "Page number in a pdf."),
         _field("blob", "text", "Public address of the frame's picture."),
-        _field("thumbnail_blob", "text", "Public address of a small picture."),
+        _field("thumbnail_blob", "text", "Public address of a small picture of it."),
         _WIDTH,
         _HEIGHT,
-        _field("text", "text", "Text of the page or frame."),
-        _STATUS,
+        _field("text", "text", "Text on the page or in the frame."),
+        _CHILD_STATUS,
         *_MODERATION,
         _CREATED,
         _UPDATED,
@@ -259,11 +327,13 @@ FRAMES = Table(
         _GONE,
     ),
     replaces=("dataset_id", "media_id"),
+    parent=MEDIA,
+    api="frames",
 )
 
 CAPTIONS = Table(
     "captions",
-    "One row a caption of a frame.",
+    "One row per caption of a frame.",
     ("dataset_id", "id"),
     (
         _DATASET,
@@ -271,8 +341,8 @@ CAPTIONS = Table(
         _FRAME,
         _id("caption", nullable=True),
         _field("text", "text", "The caption."),
-        _field("model", "text", "The model that wrote it."),
-        _STATUS,
+        _field("model", "text", "Name of the model that wrote it."),
+        _CHILD_STATUS,
         _CREATED,
         _UPDATED,
         _CREATOR,
@@ -281,11 +351,13 @@ CAPTIONS = Table(
         _GONE,
     ),
     replaces=("dataset_id", "media_id"),
+    parent=FRAMES,
+    api="captions",
 )
 
 OBJECTS = Table(
     "objects",
-    "One row an object detected in a frame.",
+    "One row per object detected in a frame.",
     ("dataset_id", "id"),
     (
         _DATASET,
@@ -293,9 +365,14 @@ OBJECTS = Table(
         _FRAME,
         _id("object", nullable=True),
         _field("type", "text", "Kind of detection."),
-        _field("label", "text", "What it is."),
-        _field("blob", "text", "Public address of the crop."),
-        _STATUS,
+        _field("label", "text", "What was detected, e.g. shoe."),
+        _field("blob", "text", "Public address of the picture cut to it; may be empty."),
+        _field("polygon", "json", "Its outline as sent: points with x and y in pixels of the frame."),
+        _bound("x_min", "Left edge"),
+        _bound("y_min", "Top edge"),
+        _bound("x_max", "Right edge"),
+        _bound("y_max", "Bottom edge"),
+        _CHILD_STATUS,
         _CREATED,
         _UPDATED,
         _METADATA,
@@ -303,16 +380,18 @@ OBJECTS = Table(
         _GONE,
     ),
     replaces=("dataset_id", "media_id"),
+    parent=FRAMES,
+    api="objects",
 )
 
 MEDIA_TAGS = Table(
     "media_tags",
-    "One row a value of a tag group of a media.",
+    "One row per value of a tag group of a media item.",
     ("dataset_id", "media_id", "tag_group", "tag"),
     (
         _DATASET,
         _MEDIA,
-        _made("tag_group", "text", "Name of the group."),
+        _made("tag_group", "text", "Name of the tag group."),
         _made("tag", "text", "The value."),
         _GONE,
     ),
@@ -321,12 +400,12 @@ MEDIA_TAGS = Table(
 
 MODERATION_CATEGORIES = Table(
     "moderation_categories",
-    "One row a category that moderation raised on a media or on one of its frames.",
+    "One row per category that moderation raised on a media item or on one of its frames.",
     ("dataset_id", "media_id", "frame_id", "category"),
     (
         _DATASET,
         _MEDIA,
-        _made("frame_id", "id", "The frame; null: the media itself.", references="frames"),
+        _made("frame_id", "id", "Id of the frame; null if it was raised on the media item.", references="frames"),
         _made("category", "text", "The category, e.g. violence."),
         _GONE,
     ),
@@ -335,28 +414,28 @@ MODERATION_CATEGORIES = Table(
 
 RUNS = Table(
     "_coreviz_runs",
-    "One row a run and dataset: what the run did; where the next run reads when the last listings began.",
+    "One row per run and dataset: what the run did, and when its listing began.",
     ("run", "dataset_id"),
     (
-        _made("run", "text", "Id shared by all that one run loaded.", nullable=False),
+        _made("run", "text", "Id of the run, shared by all that it loaded.", nullable=False),
         _DATASET,
-        _made("started_at", "timestamp", "When its listing began, by the server's clock, UTC."),
-        _made("listed", "bigint", "Media and folders listed."),
-        _made("new", "bigint", "Media and folders that the warehouse did not hold."),
-        _made("changed", "bigint", "Media and folders whose content had changed."),
-        _made("gone", "bigint", "Media and folders that were gone."),
-        _made("unchanged", "bigint", "Media and folders that were not written."),
+        _made("started_at", "timestamp", "When its listing began by the server's clock, UTC."),
+        _made("listed", "bigint", "Media items and folders listed."),
+        _made("new", "bigint", "Media items and folders that were not stored before."),
+        _made("changed", "bigint", "Media items and folders whose content had changed."),
+        _made("gone", "bigint", "Media items and folders that were deleted."),
+        _made("unchanged", "bigint", "Media items and folders that were not written."),
         _made("requests", "bigint", "Requests sent, retries included."),
         _made("retries", "bigint", "Requests sent again."),
-        _made("complete", "bool", "Whether the whole dataset was listed, and proven to be."),
-        _made("unknown_fields", "json", "Fields found that no column declares, as a list."),
-        _made("selected", "text", "The tables that were loaded, separated by spaces; null: all of them."),
+        _made("complete", "bool", "Whether the whole dataset was listed and the listing was proven complete."),
+        _made("unknown_fields", "json", "List of the fields found that no column declares."),
+        _made("selected", "text", "Names of the tables that were loaded, separated by spaces; null: all of them."),
         _made("outcome", "text", "complete, window, slice, sample, unproven or failed."),
-        _made("message", "text", "Why, where the outcome is not as wished."),
+        _made("message", "text", "Reason of an outcome that needs attention."),
     ),
 )
 
-#: Every table of the source, in the order in which they are documented.
+#: Every table of the source, in the order of the documentation.
 TABLES: tuple[Table, ...] = (
     ORGANIZATIONS,
     DATASETS,
@@ -370,7 +449,7 @@ TABLES: tuple[Table, ...] = (
     RUNS,
 )
 
-#: The tables that hold what belongs to a media, and are replaced with it.
-CHILDREN: tuple[Table, ...] = (FRAMES, CAPTIONS, OBJECTS, MEDIA_TAGS, MODERATION_CATEGORIES)
+#: The tables whose rows belong to a media item and are replaced with it.
+CHILDREN: tuple[Table, ...] = tuple(table for table in TABLES if table.replaces == ("dataset_id", "media_id"))
 
 BY_NAME: dict[str, Table] = {table.name: table for table in TABLES}

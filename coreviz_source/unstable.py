@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.rows import media_rows
-from coreviz_source.tables import CAPTIONS, FRAMES, GONE, MEDIA, OBJECTS, Column, Table
+from coreviz_source.rows.build import media_rows
+from coreviz_source.tables import GONE, MEDIA, Column, Table
 from coreviz_source.values import decode_json
 from coreviz_source.warehouse.state import StoredState, utc
-
-#: The tables that hold fields of an item, and where in the item they are.
-_WHERE = ((MEDIA, ""), (FRAMES, "frames."), (CAPTIONS, "frames.captions."), (OBJECTS, "frames.objects."))
 
 
 def unstable_fields(memory: StoredState, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
@@ -27,15 +24,15 @@ def unstable_fields(memory: StoredState, dataset_id: str, samples: Sequence[RawI
     Returns:
         Dotted names of the API; none if `updatedAt` moved in one of the media, because then people changed them.
     """
-    now = media_rows(dataset_id, samples, tombstones=False)
+    now = media_rows(dataset_id, samples, with_tombstones=False)
     differing: set[tuple[str, str]] = set()
-    for table, prefix in _WHERE:
+    for table in (MEDIA, *MEDIA.descendants):
         if table.name in memory.tables:
             media = "id" if table is MEDIA else "media_id"
             held = {row["id"]: row for row in memory.rows(table, dataset_id, [s.id for s in samples], media)}
             for row in now.tables[table.name].to_pylist():
                 for name in _differences(table, held.get(row["id"], row), row):
-                    differing.add((row[media], prefix + name))
+                    differing.add((row[media], ".".join((*table.api_path, name))))
     media_of = Counter(name for _, name in differing)
     return [] if media_of["updatedAt"] else sorted(name for name, count in media_of.items() if 2 * count > len(samples))
 

@@ -32,6 +32,26 @@ def canonical_id(value: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def holder_id(path: str, own_id: str, dataset_id: str) -> str | None:
+    """The id of the folder that holds an item, from the item's path; None at the top of the dataset.
+
+    A path is labels joined by dots. Each label is an id without hyphens, the first one is the dataset's and the last
+    one the item's own. A path without the item's own id ends in its folder.
+
+    Args:
+        path: The path as sent.
+        own_id: Canonical id of the item.
+        dataset_id: Canonical id of the dataset.
+    """
+    rest, _, last = path.rpartition(".")
+    holder = rest.rpartition(".")[2] if _is_label_of(last, own_id) else last
+    return None if not holder or _is_label_of(holder, dataset_id) else clean_text(canonical_id(holder))
+
+
+def _is_label_of(label: str, own_id: str) -> bool:
+    return label == own_id.replace("-", "") or canonical_id(label) == own_id
+
+
 def text_hash(text: str) -> int:
     """A 64-bit hash of a text; of a million texts, two agree once in forty million runs."""
     return xxh3_64_intdigest(text.encode())

@@ -1,6 +1,6 @@
 -- The questions of sql.md for BigQuery: rendered by sqlglot, run by a test double, not by Google's.
 
--- Which captions speak of a red shoe?
+-- Which captions mention a red shoe?
 SELECT
   REGEXP_REPLACE(media_name, '.*/', '') AS file,
   dataset_name,
@@ -83,7 +83,7 @@ GROUP BY
 ORDER BY
   1 NULLS LAST;
 
--- Where does the backlog of frames stand?
+-- How large is the backlog of frames?
 SELECT
   dataset_name,
   media_type,
@@ -142,12 +142,49 @@ LEFT JOIN coreviz.captions AS c
   AND c.frame_id = o.frame_id
   AND INSTR(LOWER(c.text), LOWER(o.label)) > 0
 WHERE
-  c.id IS NULL
+  c.id IS NULL AND COALESCE(o.status, '') <> 'deleted'
 GROUP BY
   o.label
 ORDER BY
   objects DESC,
   o.label NULLS LAST
+LIMIT 4;
+
+-- What share of the picture does a thing fill?
+SELECT
+  label,
+  COUNT(*) AS objects,
+  ROUND(CAST(100 * AVG(frame_share) AS NUMERIC), 1) AS percent
+FROM coreviz.object_boxes
+WHERE
+  NOT frame_share IS NULL
+GROUP BY
+  label
+HAVING
+  COUNT(*) > 2
+ORDER BY
+  percent DESC,
+  label NULLS LAST
+LIMIT 4;
+
+-- What stands left of what?
+SELECT
+  a.label,
+  b.label AS stands_left_of,
+  COUNT(*) AS times
+FROM coreviz.object_boxes AS a
+JOIN coreviz.object_boxes AS b
+  ON b.dataset_id = a.dataset_id
+  AND b.media_id = a.media_id
+  AND b.frame_id = a.frame_id
+  AND a.x_max < b.x_min
+GROUP BY
+  a.label,
+  stands_left_of
+ORDER BY
+  times DESC,
+  a.label NULLS LAST,
+  stands_left_of NULLS LAST
 LIMIT 4;
 
 -- How much of the library is tagged?
@@ -282,18 +319,39 @@ ORDER BY
 -- What is in which folder?
 SELECT
   dataset_name,
-  COALESCE(folder_name, '(top)') AS folder,
+  COALESCE(folder_full_name, '(top)') AS folder,
   COUNT(*) AS media,
   SUM(captions) AS captions
 FROM coreviz.media_overview
 GROUP BY
   dataset_name,
-  folder_name
+  folder_full_name
 ORDER BY
   media DESC,
   dataset_name NULLS LAST,
   folder NULLS LAST
 LIMIT 5;
+
+-- How much is in a folder and all folders below it?
+SELECT
+  t.dataset_name,
+  t.full_name AS folder,
+  t.depth,
+  COUNT(m.media_id) AS media
+FROM coreviz.folder_tree AS t
+LEFT JOIN coreviz.media_overview AS m
+  ON m.dataset_id = t.dataset_id
+  AND INSTR(m.folder_full_name || '/', t.full_name || '/') = 1
+GROUP BY
+  t.dataset_name,
+  t.id,
+  folder,
+  t.depth
+ORDER BY
+  media DESC,
+  t.dataset_name NULLS LAST,
+  folder NULLS LAST
+LIMIT 4;
 
 -- Which model writes what?
 SELECT
@@ -308,7 +366,7 @@ ORDER BY
   captions DESC,
   model NULLS LAST;
 
--- How fresh is what the tables say, and how did the runs go?
+-- How fresh are the tables, and how did the runs end?
 SELECT
   dataset_name,
   last_outcome,

@@ -26,7 +26,7 @@ MENDED = {
     "the record of loads is dropped": "DROP TABLE _dlt_loads CASCADE",
     "the record of runs is dropped": "DROP TABLE _coreviz_runs CASCADE",
     "a table is renamed": "ALTER TABLE objects RENAME TO objects_2025",
-    "a column is dropped": "ALTER TABLE frames DROP COLUMN width",
+    "a column is dropped": "ALTER TABLE frames DROP COLUMN thumbnail_blob",
     "a column is renamed": "ALTER TABLE captions RENAME COLUMN text TO caption",
     "the hash is dropped": "ALTER TABLE media DROP COLUMN content_hash",
     "a column is added": "ALTER TABLE captions ADD COLUMN reviewed INTEGER",
@@ -237,7 +237,7 @@ def test_a_later_release_with_another_column_fills_it_for_all_that_is_loaded(pip
     shutil.copytree(Path(__file__).parents[1] / "coreviz_source", later / "coreviz_source")
     for name, pattern, replacement in (
         ("tables.py", r'(_made\("deleted_at")', r'_field("brand_new", "text", "New."),\n        \1'),
-        ("rows.py", r"ROWS_VERSION = (\d+)", r"ROWS_VERSION = \g<1>000"),
+        ("rows/build.py", r"ROWS_VERSION = (\d+)", r"ROWS_VERSION = \g<1>000"),
     ):
         path = later / "coreviz_source" / name
         text, count = re.subn(pattern, replacement, path.read_text())

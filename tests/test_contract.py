@@ -1,10 +1,11 @@
-"""The documented contract: the example of the documentation, and the recorded answers."""
+"""The documented contract: the documents' own examples, and the recorded responses."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,14 @@ from tests.scenario import run
 from tests.truth import truth
 from tests.warehouse import assert_mirror, query, read
 
-EXAMPLE = json.loads((Path(__file__).parent / "data" / "example_response.json").read_text())
+
+def example(name: str) -> dict[str, Any]:
+    """An example of the documents, as they show it."""
+    found: dict[str, Any] = json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text())
+    return found
+
+
+EXAMPLE = example("example_response")
 DATASET = "ecf33096-0d69-410b-a8cc-856caa3fba6c"
 
 
@@ -28,8 +36,8 @@ def utc(text: str) -> datetime:
 
 
 def test_the_documented_example_arrives_field_by_field(pipeline):
-    example = {**EXAMPLE, "pagination": {**EXAMPLE["pagination"], "total": 1}}
-    with Studio(Library.empty(), 2025, before=lambda r: example if r.path.endswith("/media") else None) as studio:
+    listing = {**EXAMPLE, "pagination": {**EXAMPLE["pagination"], "total": 1}}
+    with Studio(Library.empty(), 2025, before=lambda r: listing if r.path.endswith("/media") else None) as studio:
         run(pipeline, studio, dataset_ids=[DATASET])
     rows = read(pipeline, "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
     (media,) = rows["media"]
@@ -40,10 +48,13 @@ def test_the_documented_example_arrives_field_by_field(pipeline):
         "dataset_id": DATASET,
         "id": "7938b58d-d60a-43d8-953f-4f56b3cd8410",
         "name": "entities/d5979219-6891-4514-8096-0aa7d8898d33/media/convert.webp",
+        "description": None,
+        "prompt": None,
         "type": "image",
         "blob": blobs + "convert-WjWBdnEdxK4ZtfEnZa8gV9cdy7N7aU.webp",
         "entity_id": "d5979219-6891-4514-8096-0aa7d8898d33",
         "path": None,
+        "folder_id": None,
         "width": 2000,
         "height": 1161,
         "duration": None,
@@ -72,6 +83,148 @@ def test_the_documented_example_arrives_field_by_field(pipeline):
     assert rows["objects"] == rows["moderation_categories"] == []
     assert [(t["tag_group"], t["tag"]) for t in rows["media_tags"]] == [("Tags", "24")]
     assert_mirror(pipeline, {DATASET: EXAMPLE["media"]})
+
+
+def documented(*items: dict[str, Any]) -> dict[str, Any]:
+    """A listing of these items."""
+    return {
+        "media": list(items),
+        "pagination": {"total": len(items), "limit": 10, "offset": 0, "hasMore": False},
+    }
+
+
+def loaded(pipeline, dataset: str, *items: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The tables after a run over a listing of these items."""
+    listing = documented(*items)
+    with Studio(Library.empty(), before=lambda r: listing if r.path.endswith("/media") else None) as studio:
+        run(pipeline, studio, dataset_ids=[dataset])
+    assert_mirror(pipeline, {dataset: list(items)})
+    return read(pipeline, "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
+
+
+def test_the_documented_media_item_arrives_field_by_field_in_its_folder(pipeline):
+    item = example("get-media")["media"]
+    folder = {**example("folder")["folder"], "id": "folderId", "path": "collectionId.folderId"}
+    rows = loaded(pipeline, "collectionId", item, {**folder, "datasetId": "collectionId"})
+    assert rows["media"] == [
+        {
+            "dataset_id": "collectionId",
+            "id": "abc123def456",
+            "name": "hero-shot.jpg",
+            "description": None,
+            "prompt": None,
+            "type": "image",
+            "blob": "https://blob.vercel-storage.com/.../hero-shot.jpg",
+            "entity_id": None,
+            "path": "collectionId.folderId.abc123def456",
+            "folder_id": "folderId",
+            "width": 2400,
+            "height": 1600,
+            "duration": None,
+            "size_bytes": 184320,
+            "status": "active",
+            "moderation_status": "approved",
+            "moderated_at": utc("2026-03-10T14:22:01"),
+            "created_at": utc("2026-03-10T14:22:00"),
+            "updated_at": utc("2026-03-10T14:22:00"),
+            "created_by_id": "userId123",
+            "updated_by_id": None,
+            "source_media_id": None,
+            "version_number": 1,
+            "exif": None,
+            "metadata": item["metadata"],
+            "extra": {"dataset": {"id": "collectionId", "name": "Product Photos", "organizationId": "orgId333"}},
+            "deleted_at": None,
+        }
+    ]
+    ids = {"dataset_id": "collectionId", "media_id": "abc123def456"}
+    nothing = {"updated_at": None, "metadata": None, "extra": None}
+    assert rows["frames"] == [
+        {
+            **ids,
+            **nothing,
+            "id": "frameId789",
+            "timestamp": "0",
+            "timestamp_seconds": 0.0,
+            "end_timestamp_seconds": None,
+            "page_number": None,
+            "blob": "https://blob.vercel-storage.com/.../processed.jpg",
+            "thumbnail_blob": None,
+            "width": 2400,
+            "height": 1600,
+            "text": None,
+            "status": "active",
+            "moderation_status": None,
+            "moderated_at": None,
+            "created_at": utc("2026-03-10T14:22:05"),
+            "created_by_id": None,
+        }
+    ]
+    ids["frame_id"] = "frameId789"
+    assert rows["captions"] == [
+        {
+            **ids,
+            **nothing,
+            "id": "captionId111",
+            "text": "A red shoe on a white background.",
+            "model": None,
+            "status": "active",
+            "created_at": utc("2026-03-10T14:22:15"),
+            "created_by_id": None,
+        }
+    ]
+    assert rows["objects"] == [
+        {
+            **ids,
+            **nothing,
+            "id": "objectId222",
+            "type": "object",
+            "label": "shoe",
+            "blob": "https://blob.vercel-storage.com/.../crop-shoe.jpg",
+            **dict.fromkeys(("polygon", "x_min", "y_min", "x_max", "y_max")),
+            "status": "active",
+            "created_at": None,
+        }
+    ]
+    assert {(tag["tag_group"], tag["tag"]) for tag in rows["media_tags"]} == {("color", "red"), ("category", "product")}
+    assert rows["moderation_categories"] == []
+
+
+def test_the_documented_folder_arrives_field_by_field(pipeline):
+    rows = loaded(pipeline, "collectionId", example("folder")["folder"])
+    assert rows["folders"] == [
+        {
+            "dataset_id": "collectionId",
+            "id": "newFolderId123",
+            "name": "Spring 2026",
+            "path": "collectionId.newFolderId123",
+            "parent_id": None,
+            "item_count": None,
+            "status": "active",
+            "created_at": utc("2026-03-23T10:00:00"),
+            "updated_at": None,
+            "created_by_id": "userId456",
+            "metadata": None,
+            # the document names two datasets
+            "extra": {"datasetId": "COLLECTION_ID"},
+        }
+    ]
+    assert not any(found for name, found in rows.items() if name != "folders")
+
+
+def test_the_documented_polygon_arrives_with_its_edges(pipeline):
+    frame = example("search-frame")
+    item = {**frame.pop("media"), "path": "collectionId.mediaId456", "frames": [frame]}
+    rows = loaded(pipeline, "collectionId", item)
+    (found,) = rows["objects"]
+    assert (found["id"], found["label"], found["blob"]) == ("objectId101", "flower", "")
+    assert found["polygon"] == frame["objects"][0]["polygon"]
+    assert [found[edge] for edge in ("x_min", "y_min", "x_max", "y_max")] == [0.81, 0.54, 1619.19, 1078.38]
+    (still,), (caption,), (media,) = rows["frames"], rows["captions"], rows["media"]
+    assert (still["id"], still["width"], still["height"]) == ("frameId123", 1620, 1080)
+    assert (caption["id"], caption["frame_id"]) == ("captionId789", "frameId123")
+    assert caption["text"] == "A close-up of purple flowers with green leaves."
+    assert (media["id"], media["width"], media["folder_id"]) == ("mediaId456", 2048, None)
 
 
 def test_the_truth_knows_the_documented_example():

@@ -137,7 +137,7 @@ def cards(page: Browser) -> list[str]:
 
 
 def field(page: Browser, number: int) -> WebElement:
-    """The filters in the sidebar: dataset, type, tag, label, moderation."""
+    """The filters in the sidebar: dataset, folder, type, tag, label, moderation."""
     return page.driver.find_elements("css selector", "[data-testid=stSidebar] [data-testid=stSelectbox] input")[number]
 
 
@@ -181,7 +181,7 @@ def test_search_finds_captions_and_survives_a_look_at_one_of_them(shown: Shown) 
 
 def test_filter_narrows_and_stands_in_the_address(shown: Shown) -> None:
     page = shown.open()
-    field(page, 1).click()
+    field(page, 2).click()
     page.until("[...document.querySelectorAll('[role=option]')].find((o) => o.innerText === 'video')")
     page.js("[...document.querySelectorAll('[role=option]')].find((o) => o.innerText === 'video').click()")
     expected = names([i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile])
@@ -198,7 +198,40 @@ def test_filter_narrows_and_stands_in_the_address(shown: Shown) -> None:
     page.until("document.body.innerText.includes('Nothing matches.')")
 
 
-def test_media_opens_with_boxes_on_every_frame(shown: Shown) -> None:
+def test_the_folder_filter_shows_what_is_in_a_folder_and_below_it(shown: Shown) -> None:
+    folders = [i for d in shown.library.datasets for i in shown.library.listing(d) if i["type"] == "folder"]
+    (outer,) = [f for f in folders if f["name"] == folders[0]["name"] and f["datasetId"] == folders[0]["datasetId"]]
+
+    def inside(item: dict[str, Any]) -> bool:
+        return outer["id"].replace("-", "") in item["path"].split(".")[:-1] and item["id"] != shown.hostile
+
+    expected = names([i for i in shown.media() if inside(i)])
+    assert 0 < len(expected) < 48
+    page = shown.open(f"/?dataset={outer['datasetId']}")
+    page.until("document.querySelector('.cv-card')")
+
+    def choose(number: int, label: str) -> None:
+        field(page, number).click()
+        wanted = f"[...document.querySelectorAll('[role=option]')].find((o) => o.innerText.endsWith('{label}'))"
+        page.until(wanted)
+        page.js(f"({wanted}).click()")
+
+    choose(1, outer["name"])
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    assert cards(page) == expected
+    address = f"?dataset={outer['datasetId']}&folder={outer['datasetId']}.{outer['id']}"
+    page.until(f"location.search === '{address}'")
+    page.driver.refresh()
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    # a choice of another dataset takes the folder back
+    other = next(d for d in shown.library.datasets if d != outer["datasetId"])
+    choose(0, str(shown.library.dataset(other).info["name"]))
+    page.until(f"location.search === '?dataset={other}'")
+    shown.open(f"/?folder={outer['datasetId']}.nowhere")
+    page.until("document.querySelectorAll('.cv-card').length === 48")
+
+
+def test_media_opens_with_outlines_on_every_frame(shown: Shown) -> None:
     videos = [i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile]
     item = max(videos, key=lambda i: sum(len(frame["objects"]) for frame in i["frames"]))
     page = shown.open(f"/media?in={item['datasetId']}&media={item['id']}")
@@ -208,13 +241,18 @@ def test_media_opens_with_boxes_on_every_frame(shown: Shown) -> None:
         page.until("document.querySelector('.cv-stage img')?.naturalWidth > 0")
         drawn = page.js(
             """const stage = document.querySelector('.cv-stage img').getBoundingClientRect();
-            return [...document.querySelectorAll('.cv-box')].map((box) => {
-              const at = box.getBoundingClientRect();
-              return [box.innerText, (at.x - stage.x) / stage.width, (at.y - stage.y) / stage.height,
-                at.width / stage.width, at.height / stage.height];
+            return [...document.querySelectorAll('.cv-found')].map((found) => {
+              const line = found.querySelector('polygon');
+              const at = line.getBoundingClientRect();
+              return [found.innerText, line.points.numberOfItems, (at.x - stage.x) / stage.width,
+                (at.y - stage.y) / stage.height, at.width / stage.width, at.height / stage.height];
             });"""
         )
-        boxes = {thing["label"]: list(thing["boundingBox"].values()) for thing in frame["objects"]}
+        boxes = {}
+        for thing in frame["objects"]:
+            xs, ys = ([p[a] / frame[size] for p in thing["polygon"]] for a, size in (("x", "width"), ("y", "height")))
+            edges = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+            boxes[thing["label"]] = [len(thing["polygon"]), *edges]
         assert {label: pytest.approx(place, abs=0.003) for label, *place in drawn} == boxes
         said = page.js("return [...document.querySelectorAll('blockquote p')].map((p) => p.textContent)")
         assert said == [caption["text"] for caption in frame["captions"]]

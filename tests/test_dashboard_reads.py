@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,8 @@ from sqlglot.optimizer.qualify import qualify
 from coreviz_source import coreviz, sync
 from coreviz_source.cli import main
 from coreviz_source.dashboard import queries
-from coreviz_source.dashboard.boxes import Box, box
+from coreviz_source.dashboard.folders import folder_tree
+from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import Filters, Place
 from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError, Reader, Warehouse, rendered
 from coreviz_source.local_studio import Library, Studio
@@ -157,7 +159,7 @@ def test_one_media_comes_with_all_that_belongs_to_it(reader: Reader, library: Li
         assert found is not None
         assert ids(found["frames"]) == ids(item["frames"])
         assert Counter(row["text"] for row in found["captions"]) == Counter(c["text"] for c in captions(item))
-        places = {row["label"]: box(row["extra"], 640, 400) for row in found["objects"]}
+        places = {row["label"]: outline(row["polygon"], 640, 400) for row in found["objects"]}
         objects = [o for frame in item["frames"] for o in frame["objects"]]
         assert set(places) == {o["label"] for o in objects} and all(places.values())
         assert len(found["objects"]) == len(objects)
@@ -259,7 +261,7 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
             values = dict.fromkeys(("n", "media"), 1) | dict.fromkeys(("newest", "oldest"), datetime.now(timezone.utc))
             return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
 
-    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today())
+    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"))
     arguments = {"filters": everything, "dataset": "x", "dataset_id": "x", "media_id": "y"}
     for name, question in inspect.getmembers(queries, inspect.isfunction):
         if question.__module__ == queries.__name__ and not name.startswith("_"):
@@ -324,32 +326,59 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 2 and "pip install 'coreviz-source[dashboard]'" in result.output
 
 
+CORNERS = [{"x": 64, "y": 40}, {"x": 320.0, "y": 40}, {"x": 320, "y": 200, "z": 1}]
+
+
 @pytest.mark.parametrize(
-    ("extra", "expected"),
+    ("polygon", "expected"),
     [
-        ({"boundingBox": {"x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4}}, Box(0.1, 0.2, 0.3, 0.4)),
-        ('{"boundingBox": {"x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4}}', Box(0.1, 0.2, 0.3, 0.4)),
-        ({"bbox": [64, 40, 320, 200]}, Box(0.1, 0.1, 0.4, 0.4)),
-        ({"bbox": [[0.1, 0.1, 0.5, 0.5]]}, Box(0.1, 0.1, 0.4, 0.4)),
-        ({"bounding_box": {"x": 64, "y": 40, "w": 256, "h": 160}}, Box(0.1, 0.1, 0.4, 0.4)),
-        ({"box": {"xmin": 64, "ymin": 40, "xmax": 320, "ymax": 200}}, Box(0.1, 0.1, 0.4, 0.4)),
-        ({"bounds": {"left": 0, "top": 0, "right": 1, "bottom": 1}}, Box(0, 0, 1, 1)),
-        ({"boundingBox": {"x": 0.8, "y": 0.9, "width": 0.22, "height": 0.11}}, Box(0.8, 0.9, 0.2, 0.1)),
-        ({"boundingBox": {"x": 600, "y": 0, "width": 100, "height": 400}}, Box(0.9375, 0, 0.0625, 1)),
-        ({"boundingBox": [0.5, 0.5, 0.1, 0.1]}, None),
-        ({"boundingBox": "everywhere"}, None),
-        ({"boundingBox": {"x": None, "y": 0, "width": 1, "height": 1}}, None),
-        ({"boundingBox": [1, 2, float("nan"), 4]}, None),
-        ({"score": 0.9}, None),
-        ("not json", None),
-        (None, None),
+        (CORNERS, [(0.1, 0.1), (0.5, 0.1), (0.5, 0.5)]),
+        (json.dumps(CORNERS), [(0.1, 0.1), (0.5, 0.1), (0.5, 0.5)]),
+        ([{"x": -64, "y": 0}, {"x": 700, "y": 0}, {"x": 0, "y": 500}], [(0, 0), (1, 0), (0, 1)]),
+        # a line, a point, and what is beside the picture
+        ([{"x": 64, "y": 40}, {"x": 64, "y": 200}], None),
+        ([{"x": 64, "y": 40}], None),
+        ([{"x": 650, "y": 40}, {"x": 700, "y": 40}, {"x": 700, "y": 90}], None),
     ],
 )
-def test_box_is_found_in_every_shape(extra: Any, expected: Box | None) -> None:
-    found = box(extra, 640, 400)
-    if expected is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert vars(found) == pytest.approx(vars(expected))
-    assert box({"bbox": [64, 40, 320, 200]}, None, None) is None
+def test_an_outline_is_the_polygon_in_shares_of_the_picture(polygon: Any, expected: Any) -> None:
+    found = outline(polygon, 640, 400)
+    assert found == (expected and [pytest.approx(corner) for corner in expected])
+    for size in ((None, 400), (640, None), (0, 400), (640, -1)):
+        assert outline(polygon, *size) is None
+
+
+def test_folders_have_full_names_and_all_that_is_below_them() -> None:
+    def row(item_id: str, parent: str | None, name: str | None = None, dataset: str = "d") -> queries.Row:
+        return {"dataset_id": dataset, "id": item_id, "parent_id": parent, "name": name}
+
+    rows = [row("b", "a", "Week 1"), row("a", None, "Spring"), row("c", "b"), row("lost", "nowhere", "Lost")]
+    rows += [row("x", "z", "X"), row("y", "x", "Y"), row("z", "y", "Z"), row("self", "self", "Self")]
+    rows += [row("a", None, "Other", "e"), row("under", "x", "Under")]
+    found = {key: (folder.full_name, set(folder.ids)) for key, folder in folder_tree(rows).items()}
+    assert list(found) == [*("d.lost", "e.a", "d.self", "d.a", "d.b", "d.c", "d.under", "d.x", "d.y", "d.z")]
+    assert found == {
+        "d.a": ("Spring", {"a", "b", "c"}),
+        "d.b": ("Spring/Week 1", {"b", "c"}),
+        "d.c": ("Spring/Week 1/c", {"c"}),
+        "d.lost": ("Lost", {"lost"}),
+        "e.a": ("Other", {"a"}),
+        # in a circle, and below one
+        **{f"d.{name.lower()}": (name, {name.lower()}) for name in ("X", "Y", "Z", "Self", "Under")},
+    }
+
+
+def test_the_folder_filter_finds_what_is_in_the_folder_and_below_it(reader: Reader, library: Library) -> None:
+    tree = folder_tree(queries.folders(reader))
+    items = media(library)
+    assert len(tree) == sum(i["type"] == "folder" for d in library.datasets for i in library.listing(d))
+    sizes = []
+    for key, folder in tree.items():
+        dataset, label = (part.replace("-", "") for part in key.split("."))
+        inside = [i for i in items if i["path"].startswith(f"{dataset}.") and label in i["path"].split(".")[:-1]]
+        filters = queries.Filters(folder_dataset=folder.dataset_id, folders=folder.ids)
+        assert queries.count(reader, filters) == len(inside)
+        shown = queries.gallery(reader, filters)
+        assert sorted(row["id"] for row in shown) == sorted(i["id"] for i in inside)[: queries.PAGE]
+        sizes.append(len(folder.ids))
+    assert max(sizes) > 1

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from coreviz_source import decode
-from coreviz_source.decode import MOST_LEARNED, Decoder, Shape, transposed
-from coreviz_source.tables import CAPTIONS, FOLDERS, FRAMES, MEDIA, OBJECTS
+from coreviz_source.rows import decode
+from coreviz_source.rows.decode import MOST_LEARNED, Decoder, Shape, transposed
+from coreviz_source.tables import FOLDERS, MEDIA
 
 
 @pytest.fixture
@@ -22,8 +22,7 @@ def slow(monkeypatch) -> list[Any]:
 
 
 def of_media() -> Decoder:
-    frames = {"captions": Shape(CAPTIONS), "objects": Shape(OBJECTS)}
-    return Decoder(lambda: Shape(MEDIA, {"frames": Shape(FRAMES, frames)}))
+    return Decoder(lambda: Shape(MEDIA))
 
 
 def read(decoder: Decoder, *items: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
-from coreviz_source.rows import media_rows
+from coreviz_source.rows.build import media_rows
 from coreviz_source.values import DEEPEST, canonical_id, decode_json
 from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run_sync, truth_of
 from tests.warehouse import read

@@ -41,23 +41,22 @@ def test_a_strict_server_of_2025_is_served_and_asked_only_twice_too_much(pipelin
     assert len(refused) == 2
 
 
-def test_media_in_folders_three_deep_are_found_once_and_folders_have_a_table(pipeline):
+@pytest.mark.parametrize("form", [{"paths": "own"}, {"paths": "holder"}, {"polygons": False}])
+def test_media_in_folders_three_deep_are_found_once_in_theirs_however_paths_end(pipeline, form):
     library = Library.empty()
     (dataset,) = library.datasets
     outer = library.add_folder(dataset, "outer")
     middle = library.add_folder(dataset, "middle", outer)
     inner = library.add_folder(dataset, "inner", middle)
-    media = library.add_media(dataset, folder=inner, processing=False)
-    with Studio(library) as studio:
+    # the library knows where it put them; the truth, like the rows, only reads their paths
+    media = {library.add_media(dataset, folder=f, processing=False): f for f in (inner, inner, outer, None)}
+    with Studio(library, **form) as studio:
         load(pipeline, studio)
         assert_mirror(pipeline, truth_of(studio))
-    rows = read(pipeline, "folders", "media")
-    assert [r["id"] for r in rows["media"]] == [media]
-    assert {r["name"]: (r["parent_path"] or "").count(".") for r in rows["folders"]} == {
-        "outer": 0,
-        "middle": 1,
-        "inner": 2,
-    }
+    rows = read(pipeline, "folders", "media", "objects")
+    assert {r["id"]: r["folder_id"] for r in rows["media"]} == media
+    assert {r["x_min"] is None for r in rows["objects"]} == {not form.get("polygons", True)}
+    assert {r["name"]: r["parent_id"] for r in rows["folders"]} == {"outer": None, "middle": outer, "inner": middle}
 
 
 def test_all_tables_and_columns_exist_after_a_run_over_an_empty_dataset(pipeline):

@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from coreviz_source import rows as rows_module
-from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
+from coreviz_source import tables
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, records, without_nul
-from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
+from coreviz_source.rows import build, convert
+from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, to_dicts, tombstones
+from coreviz_source.rows.decode import MOST_LEARNED, Decoder, Shape
+from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, OBJECTS, Column, Table
 from coreviz_source.values import DEEPEST, shallow
 from tests.test_rows import as_rows, same_numbers
 from tests.truth import canonical, truth
@@ -47,8 +48,22 @@ TIMES = [
         "2026-01-02T03:04:05.1234561Z",
     ),
 ]
+_LABEL, _FOLDER = DATASET.replace("-", ""), "0123456789ABCDEF0123456789abcdef"
+#: Paths of the media items `m0`, `m1`, …: by both readings, and of forms that no document shows.
+PATHS = [
+    *(f"{_LABEL}.m0", f"{_LABEL}.{_FOLDER}.m1", f"{_LABEL}.other.{_FOLDER}.m2", f"{DATASET}.{OTHER}.m3", _LABEL),
+    *(f"{_LABEL}.{_FOLDER}", f"{_LABEL}.other.{_FOLDER}", f"{_LABEL}.m0.m1", f"{_LABEL.upper()}.m8", "other.m9"),
+    *("m10", ".m11", f"..{_FOLDER}", f"{_LABEL}.\u00e9", f"{_LABEL}..m14", "...", f"{_LABEL}.m1.m16"),
+]
+_CORNER = {"x": 0.81, "y": 0.54}
+POLYGONS: list[Any] = [
+    *([_CORNER], [_CORNER, {"x": 1619.19, "y": -1, "z": 3}], [{"x": 2**64, "y": 1}, _CORNER], [{"x": -0.0, "y": 0}]),
+    *([], [[0.81, 0.54]], [_CORNER, None], [_CORNER, {"x": 1}], [{"x": "1", "y": 2}], [{"x": True, "y": 2}]),
+    *([{"x": None, "y": 2}], [{"x": 10**400, "y": 2}], {"points": [_CORNER]}, "0.81,0.54", None, [_CORNER] * 500),
+]
 OTHERS = [None, True, False, [], {}, [None], ["a", 1, None], {"": None}, {"a": {"b": [1.5]}}]
 VALUES: list[Any] = [*TEXTS, *IDS, *NUMBERS, *DIGITS, *TIMES, *OTHERS]
+VALUES += [*PATHS, *POLYGONS]
 
 _BOTH = ("status", "createdAt", "updatedAt")
 MEDIA_FIELDS = (
@@ -60,8 +75,10 @@ FRAME_FIELDS = (
     *("createdById", "metadata", "mediaId", "brandNew"),
 )
 CAPTION_FIELDS = ("text", "model", *_BOTH, "createdById", "metadata", "mediaId", "frameId", "brandNew")
-OBJECT_FIELDS = ("type", "label", "blob", *_BOTH, "metadata", "mediaId", "frameId", "brandNew")
-FOLDER_FIELDS = ("name", "path", "folderItemCount", *_BOTH, "createdById", "datasetId", "brandNew")
+OBJECT_FIELDS = (
+    *("type", "label", "blob", "polygon", *_BOTH, "metadata", "datasetId", "mediaId", "frameId", "brandNew"),
+)
+FOLDER_FIELDS = ("name", "blob", "path", "folderItemCount", *_BOTH, "createdById", "metadata", "datasetId", "brandNew")
 
 
 def everywhere(number: int, value: Any) -> dict[str, Any]:
@@ -76,7 +93,12 @@ def everywhere(number: int, value: Any) -> dict[str, Any]:
 def moderated(number: int, value: Any) -> dict[str, Any]:
     """A media whose metadata, and that of its frame, has the value at every place that is looked at."""
     moderation = {"status": value, "categories": value, "moderatedAt": value}
-    inside = {"tags": {"one": value, "two": [value, "x", value], "\u00e9": None}, "moderation": moderation}
+    inside = {
+        "description": value,
+        "prompt": value,
+        "tags": {"one": value, "two": [value, "x", value], "\u00e9": None},
+        "moderation": moderation,
+    }
     frames = [{"id": f"f{number}", "metadata": inside}, {"id": f"g{number}", "metadata": {"moderation": value}}]
     frames += [{"id": f"h{number}", "metadata": inside}, {"id": f"i{number}", "metadata": None}, {"id": f"j{number}"}]
     return {"id": f"m{number}", "metadata": inside, "frames": frames}
@@ -122,7 +144,9 @@ def test_any_value_in_every_field_is_kept_beside_no_other():
         check([everywhere(0, value)])
 
 
-@pytest.mark.parametrize("values", [TEXTS, IDS, NUMBERS[:8], NUMBERS, DIGITS, TIMES[:7], TIMES, OTHERS[:3]])
+@pytest.mark.parametrize(
+    "values", [TEXTS, IDS, NUMBERS[:8], NUMBERS, DIGITS, TIMES[:7], TIMES, OTHERS[:3], PATHS, POLYGONS]
+)
 def test_any_value_in_every_field_is_kept_beside_its_like(values):
     check([everywhere(n, value) for n, value in enumerate([*values, None])])
     check([moderated(n, value) for n, value in enumerate([*values, None])])
@@ -241,6 +265,23 @@ def test_ids_that_are_all_canonical_but_one_are_all_canonical():
         check([{"id": "m", "frames": [{"id": one} for one in [odd, *ids[:3]]]}])
 
 
+def test_ids_without_hyphens_but_one_are_all_canonical():
+    ids = [f"{n:08x}00004000800000000000000a" for n in range(4)]
+    check([{"id": "m", "frames": [{"id": one} for one in ids]}])
+    for odd in [
+        ids[3].upper(),
+        canonical(ids[3]),
+        "x",
+        "y" + ids[3],
+        ids[3] + "y",
+        f"{ids[3]}\n",
+        "\u00e9" * 32,
+        ids[0],
+    ]:
+        check([{"id": "m", "frames": [{"id": one} for one in [*ids[:3], odd]]}])
+        check([{"id": "m", "frames": [{"id": one} for one in [odd, *ids[:3]]]}])
+
+
 def test_an_id_that_is_missing_beside_canonical_ones_is_made_of_its_place():
     ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(3)]
     for place, odd in (0, None), (1, None), (3, None), (2, ""), (2, 7):
@@ -253,12 +294,12 @@ def test_an_id_that_is_missing_beside_canonical_ones_is_made_of_its_place():
 
 
 def test_values_of_the_documented_types_become_columns_without_a_look_at_each(monkeypatch):
-    kinds = {kind: (fast, None) for kind, (fast, _) in rows_module._KINDS.items()}
-    monkeypatch.setattr(rows_module, "_KINDS", kinds)
-    monkeypatch.setattr(rows_module, "_child_id", None)
+    for converter in convert.CONVERTERS.values():
+        monkeypatch.setattr(type(converter), "one", None)
+    monkeypatch.setattr(build, "_child_id", None)
     item = json.loads((Path(__file__).parent / "data" / "example_response.json").read_text())["media"][0]
     check([{**item, "duration": 1.5, "versionNumber": 3, "sourceMediaId": OTHER}, {"id": "bare", "duration": 2}])
-    assert rows_module._convert([True, None, False], "bool")[0].to_pylist() == [True, None, False]
+    assert convert.convert([True, None, False], "bool")[0].to_pylist() == [True, None, False]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e400"])
@@ -301,7 +342,7 @@ def test_tombstones_stand_for_the_media_that_have_no_rows_in_a_table():
 
 def test_a_tombstone_of_a_media_or_folder_names_it():
     for table in (MEDIA, FOLDERS):
-        found = gone_rows(table, DATASET, ("a", "b"))
+        found = tombstones(table, DATASET, ("a", "b"))
         empty = dict.fromkeys(table.by_name)
         assert found.to_pylist() == [{**empty, "dataset_id": DATASET, "id": one, GONE: True} for one in "ab"]
         assert found.schema == table.arrow_schema
@@ -310,7 +351,7 @@ def test_a_tombstone_of_a_media_or_folder_names_it():
 def test_columns_of_arrow_and_of_python_stand_beside_those_that_are_null():
     chunks = pa.chunked_array([pa.array([1]), pa.array([2])])
     given = {"id": ["a", "b"], "dataset_id": pa.array(["d", "d"]), "width": chunks, "height": None}
-    found = full(MEDIA, given, 2)
+    found = as_table(MEDIA, given, 2)
     assert found.schema == MEDIA.arrow_schema
     empty = dict.fromkeys(MEDIA.by_name)
     assert found.to_pylist() == [{**empty, "dataset_id": "d", "id": i, "width": w} for i, w in (("a", 1), ("b", 2))]
@@ -320,7 +361,7 @@ def test_rows_as_dictionaries_hold_json_as_objects():
     numbers = [10**18 - 1, 10**18, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 0.1234567890123456789, "9" * 30]
     item = {"id": "1", "name": "[1]", "exif": {"n": numbers, "o": [{"p": 10**30}], "t": True}, "odd": 5}
     rows = media_rows(DATASET, sources([item, {"id": "2", "exif": [1]}]), False)
-    first, second = records(rows.tables["media"], MEDIA)
+    first, second = to_dicts(rows.tables["media"], MEDIA)
     told = [*numbers[:4], str(2**64), -(2**63), str(-(2**63) - 1), *numbers[7:]]
     assert first["exif"] == {"n": told, "o": [{"p": str(10**30)}], "t": True}
     assert (first["name"], first["extra"], first["metadata"]) == ("[1]", {"odd": 5}, None)
@@ -338,8 +379,8 @@ def test_every_nul_is_replaced_and_the_items_that_had_some_are_counted():
         b'"\\u00000"',
     ]
     given = [RawItem(str(n), raw, "") for n, raw in enumerate(raws)]
-    assert without_nul(given) == 4
-    assert without_nul(iter([given[1]])) == 0
+    assert replace_nul(given) == 4
+    assert replace_nul(iter([given[1]])) == 0
     assert [json.loads(source.raw) for source in given] == [
         *("a\ufffd\ufffdb", "plain", "\\u0000", "\\\ufffd", ["\ufffd", "\\\\\ufffdc"], "\ufffd0")
     ]
@@ -397,13 +438,13 @@ def test_bytes_that_are_no_utf_8_are_read_all_the_same():
 def test_what_is_nested_too_deep_is_kept_as_a_text_and_all_beside_it_as_it_is():
     depth = 100_000
     raw = b'{"id": "a", "name": "n", "exif": %s1%s, "type": "image"}' % (b"[" * depth, b"]" * depth)
-    for build in (media_rows, folder_rows):
+    for build_rows in (media_rows, folder_rows):
         beside = sources([{"id": "b", "name": "m"}])
-        args = (False,) if build is media_rows else ()
-        rows = build(DATASET, [RawItem("a", raw, "0"), *beside], *args)
-        first, second = as_rows(rows.tables)["media" if build is media_rows else "folders"]
+        args = (False,) if build_rows is media_rows else ()
+        rows = build_rows(DATASET, [RawItem("a", raw, "0"), *beside], *args)
+        first, second = as_rows(rows.tables)["media" if build_rows is media_rows else "folders"]
         assert (first["name"], second["name"], second["extra"]) == ("n", "m", None)
-        held = first["exif"] if build is media_rows else first["extra"]["exif"]
+        held = first["exif"] if build_rows is media_rows else first["extra"]["exif"]
         for _ in range(DEEPEST - 1):
             (held,) = held
         assert held == "[" * (depth - DEEPEST + 1) + "1" + "]" * (depth - DEEPEST + 1)
@@ -412,15 +453,15 @@ def test_what_is_nested_too_deep_is_kept_as_a_text_and_all_beside_it_as_it_is():
 def test_rows_that_no_reader_can_build_are_built_once_more_of_what_is_not_so_deep():
     met: list[bytes] = []
 
-    @rows_module._however_deep
-    def build(dataset_id: str, given: Sequence[RawItem], tombstones: bool) -> Rows:
+    @build._at_any_depth
+    def built(dataset_id: str, given: Sequence[RawItem], tombstones: bool) -> Rows:
         met.extend(source.raw for source in given)
         if len(met) == 1:
             raise RecursionError
         return Rows(unknown_fields={dataset_id, str(tombstones)})
 
     deep = b"[" * (DEEPEST + 2) + b"]" * (DEEPEST + 2)
-    assert build("d", [RawItem("a", deep, "")], tombstones=True).unknown_fields == {"d", "True"}
+    assert built("d", [RawItem("a", deep, "")], tombstones=True).unknown_fields == {"d", "True"}
     assert met == [deep, shallow(deep)] != [deep, deep]
 
 
@@ -444,7 +485,7 @@ def test_a_column_of_any_kind_can_be_added_by_a_line(monkeypatch):
     kinds = ("id", "text", "bigint", "double", "bool", "timestamp", "json")
     added = [Column(f"a_{kind}", kind, "", f"{kind}Field") for kind in kinds]  # type: ignore[arg-type]
     table = Table("folders", "", ("id",), (*FOLDERS.columns, *added))
-    monkeypatch.setattr(rows_module, "FOLDER_DECODER", Decoder(lambda: Shape(table)))
+    monkeypatch.setattr(build, "FOLDER_DECODER", Decoder(lambda: Shape(table)))
     moment = "2026-01-02T00:00:00+00:00"
     given = {
         "id": OTHER,
@@ -471,3 +512,38 @@ def test_a_column_of_any_kind_can_be_added_by_a_line(monkeypatch):
     for value in (1, "true", 1.5):
         (row,) = folder_rows(DATASET, sources([{"id": "c", "boolField": value}])).tables["folders"].to_pylist()
         assert (row["a_bool"], json.loads(row["extra"])) == (None, {"boolField": value})
+
+
+def test_a_table_under_the_objects_is_a_declaration_only(monkeypatch):
+    traits = Table(
+        "traits",
+        "One row per trait of an object.",
+        ("dataset_id", "id"),
+        (
+            *(OBJECTS.by_name[name] for name in ("dataset_id", "media_id", "frame_id")),
+            Column("object_id", "id", "Id of the object.", references="objects", made_from="objectId"),
+            Column("id", "id", "Id of the trait.", made_from="id"),
+            Column("value", "double", "Its value.", "value"),
+            Column("extra", "json", "The rest."),
+            Column(GONE, "bool", "Tombstone flag."),
+        ),
+        ("dataset_id", "media_id"),
+        OBJECTS,
+        "traits",
+    )
+    monkeypatch.setattr(tables, "TABLES", (*tables.TABLES, traits))
+    monkeypatch.setattr(build, "BY_NAME", {**BY_NAME, "traits": traits})
+    monkeypatch.setattr(build, "CHILDREN", (*CHILDREN, traits))
+    monkeypatch.setattr(build, "MEDIA_DECODER", Decoder(lambda: Shape(MEDIA)))
+    given = [{"id": OTHER, "value": 1, "objectId": "o"}, {"id": "t", "value": "x", "mediaId": "another", "new": 1}]
+    frames = [{"id": "f", "objects": [{"id": "n"}, {"id": "o", "traits": given}]}, {"id": "g", "objects": []}]
+    rows = media_rows(DATASET, sources([{"id": "bare"}, {"id": "m", "frames": frames}]), True)
+    found = rows.tables["traits"].to_pylist()
+    ids = {"dataset_id": DATASET, "media_id": "m", "frame_id": "f", "object_id": "o"}
+    assert [{**row, "extra": row["extra"] and json.loads(row["extra"])} for row in found] == [
+        {**ids, "id": canonical(OTHER), "value": 1.0, "extra": None, GONE: None},
+        {**ids, "id": "t", "value": None, "extra": {"value": "x", "mediaId": "another", "new": 1}, GONE: None},
+        {**dict.fromkeys(traits.by_name), "dataset_id": DATASET, "media_id": "bare", GONE: True},
+    ]
+    assert rows.unknown_fields == {"traits.value", "traits.mediaId", "traits.new"}
+    assert rows.tables["objects"].column("id").to_pylist() == ["n", "o", None]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.rows import folder_rows, media_rows, records, without_nul
+from coreviz_source.rows.build import folder_rows, media_rows, replace_nul, to_dicts
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
 from tests.test_contract import DATASET, EXAMPLE
@@ -37,12 +37,18 @@ FIELDS = [
     *(("media", key) for key in [*MEDIA, "datasetId", "path", "versionNumber", "sourceMediaId", "brandNew"]),
     *(("frame", k) for k in [*MEDIA["frames"][0], "endTimestamp", "pageNumber", "text", "brandNew"]),
     *(("caption", key) for key in [*MEDIA["frames"][0]["captions"][0], "model", "mediaId", "brandNew"]),
-    *(("object", key) for key in [*OBJECT, "metadata", "createdAt", "frameId", "boundingBox"]),
+    *(("object", key) for key in [*OBJECT, "metadata", "createdAt", "frameId", "polygon", "polygon", "boundingBox"]),
     *(("metadata", key) for key in ("tags", "moderation", "description")),
     *(("moderation", key) for key in ("status", "categories", "moderatedAt")),
 ]
+POLYGON = st.lists(
+    st.fixed_dictionaries({"x": st.integers(-5, 5) | st.floats(-9, 9), "y": st.integers(-5, 5) | st.none() | TEXT})
+    | JSON,
+    max_size=3,
+)
 CHANGES = st.lists(
-    st.tuples(st.sampled_from([f for f in FIELDS if f[1] != "id" and f != ("media", "type")]), JSON), max_size=5
+    st.tuples(st.sampled_from([f for f in FIELDS if f[1] != "id" and f != ("media", "type")]), JSON | POLYGON),
+    max_size=5,
 )
 
 
@@ -200,7 +206,7 @@ def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
 def test_a_whole_number_of_any_length_can_be_written_where_rows_are_dictionaries():
     item = {"id": "1", "exif": {"long": 10**40, "list": [2**64, 2**64 - 1, -(2**63), -(2**63) - 1]}}
     rows = media_rows(DATASET, [RawItem("1", json.dumps(item).encode(), "0" * 16)], False)
-    (row,) = records(rows.tables["media"], BY_NAME["media"])
+    (row,) = to_dicts(rows.tables["media"], BY_NAME["media"])
     told = {"long": str(10**40), "list": [str(2**64), 2**64 - 1, -(2**63), str(-(2**63) - 1)]}
     assert dlt_json.loads(dlt_json.dumps(row["exif"])) == told
 
@@ -210,7 +216,7 @@ def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
         {"id": "a\0", "name": "b\0", "c\0": "\0", "frames": [{"id": "d\0", "text": "\\u0000 \0"}]}
     ).encode()
     source = RawItem(RawItem.from_json(raw).id, raw, "0" * 16)
-    assert without_nul([source]) == 1
+    assert replace_nul([source]) == 1
     rows = media_rows(DATASET, [source], False)
     assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")
     (frame,) = rows.tables["frames"].to_pylist()

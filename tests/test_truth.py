@@ -193,14 +193,70 @@ def test_tags_and_categories_are_distinct_texts():
     assert rows["frames"][0]["moderation_status"] == "flagged"
 
 
-@pytest.mark.parametrize(("path", "parent"), [("a.b.c", "a.b"), ("a", None), ("", None), (None, None)])
-def test_a_folder_is_in_its_own_table_only(path, parent):
-    item = {"id": "d", "type": "folder", "path": path, "folderItemCount": 3, "blob": "folder", "metadata": {}}
+@pytest.mark.parametrize("blob", ["folder", None, "https://x/y"])
+def test_a_folder_is_in_its_own_table_only(blob):
+    item = {"id": "d", "type": "folder", "path": "c.b.d", "folderItemCount": 3, "blob": blob, "metadata": {"a": 1}}
     rows = truth({DATASET: [item]})
     (row,) = rows["folders"]
-    assert (row["path"], row["parent_path"], row["item_count"]) == (path, parent, 3)
-    assert row["extra"] == {"blob": "folder", "metadata": {}}
+    assert (row["path"], row["parent_id"], row["item_count"], row["metadata"]) == ("c.b.d", "b", 3, {"a": 1})
+    assert row["extra"] == ({"blob": blob} if blob == "https://x/y" else None)
     assert not any(rows[name] for name in rows if name != "folders")
+
+
+LABEL, OWN, FOLDER = DATASET.replace("-", ""), OTHER.replace("-", ""), "0123456789ABCDEF0123456789abcdef"
+FOLDER_ID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("path", "holder"),
+    [
+        # as every document shows it: the item's own id stands at the end
+        (f"{LABEL}.{FOLDER}.{OWN}", FOLDER_ID),
+        (f"{LABEL}.archive.{FOLDER}.{OWN.upper()}", FOLDER_ID),
+        (f"{LABEL}.folderId.{OWN}", "folderId"),
+        (f"{LABEL}.{OWN}", None),
+        # as an older row may have it: the folder stands at the end
+        (f"{LABEL}.{FOLDER}", FOLDER_ID),
+        (f"{LABEL}.archive.{FOLDER}", FOLDER_ID),
+        (f"{LABEL}.folderId", "folderId"),
+        (LABEL, None),
+        # of no form that is documented
+        (f"{LABEL}..{OWN}", None),
+        (OWN, None),
+        ("", None),
+        (None, None),
+        ([LABEL, FOLDER], None),
+    ],
+)
+@pytest.mark.parametrize("table", ["media", "folders"])
+def test_the_folder_of_an_item_is_known_by_both_readings_of_its_path(path, holder, table):
+    item = {"id": OTHER, "type": "folder" if table == "folders" else "image", "path": path}
+    (row,) = truth({LABEL: [item]})[table]
+    assert (row["folder_id" if table == "media" else "parent_id"], row["dataset_id"]) == (holder, DATASET)
+    (row,) = truth({LABEL: [{**item, "id": OWN}]})[table]
+    assert row["folder_id" if table == "media" else "parent_id"] == holder
+
+
+@pytest.mark.parametrize(
+    ("polygon", "edges"),
+    [
+        ([{"x": 0.81, "y": 0.54}, {"x": 1619.19, "y": 0.54}, {"x": 3, "y": 1078.38}], (0.81, 0.54, 1619.19, 1078.38)),
+        ([{"x": 1, "y": -2, "z": "more"}], (1.0, -2.0, 1.0, -2.0)),
+        *((odd, (None,) * 4) for odd in (None, [], {}, "x", 1, [None], [[1, 2]], [{"x": 1}], [{"x": 1, "y": "2"}])),
+        *(([{"x": 1, "y": 2}, {"x": odd, "y": 2}], (None,) * 4) for odd in (None, True, "1", [], 10**400)),
+        *(([{"x": float(odd), "y": 2}], (None,) * 4) for odd in ("nan", "inf", "-inf")),
+    ],
+)
+def test_a_polygon_that_can_be_read_has_edges_and_any_is_kept(polygon, edges):
+    thing = {"id": "o", "polygon": polygon}
+    (row,) = tables(frames=[{"id": "f", "objects": [thing]}])["objects"]
+    assert (row["x_min"], row["y_min"], row["x_max"], row["y_max"]) == edges
+    assert (row["polygon"], row["extra"]) == (polygon, None)
+
+
+def test_description_and_prompt_come_from_metadata():
+    (row,) = tables(metadata={"description": "A shoe.", "prompt": 3})["media"]
+    assert (row["description"], row["prompt"], row["extra"]) == ("A shoe.", None, None)
 
 
 def test_the_first_sighting_of_a_media_counts_and_each_dataset_is_on_its_own():

@@ -12,7 +12,7 @@ import pytest
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
-from coreviz_source.rows import media_rows
+from coreviz_source.rows.build import media_rows
 from tests.scenario import run_sync, truth_of
 from tests.test_rows import DATASET, FIELDS, MEDIA, as_rows, changed, same_numbers
 from tests.truth import truth

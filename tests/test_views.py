@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from coreviz_source import coreviz, create_views
 from coreviz_source.errors import DestinationError
-from coreviz_source.local_studio import Studio
+from coreviz_source.local_studio import Library, Studio
 from coreviz_source.tables import BY_NAME, GONE, TABLES
 from coreviz_source.warehouse.catalog import SEARCH_INDEX, _Catalog
 from coreviz_source.warehouse.destination import DESTINATIONS
@@ -93,6 +93,84 @@ def test_every_view_equals_the_truth_after_a_first_load_changes_deletions_and_so
                 assert_views(warehouse, studio)
     for warehouse in (postgres, pipeline):
         assert query(warehouse, f"SELECT COUNT(*) > 3 FROM {name_of(warehouse, 'media')} WHERE deleted_at IS NOT NULL")
+
+
+def put(library: Library, dataset: str, folder: str, above: str | None, name: str | None = None) -> None:
+    """Moves a folder without touching what it holds, as an ordinary run may see it; and renames it."""
+    with library.changing(folder) as item:
+        holder = library.media(above)["path"] if above else dataset.replace("-", "")
+        item["path"] = f"{holder}.{folder.replace('-', '')}"
+        item["name"] = name
+
+
+def test_a_renamed_or_moved_folder_shows_at_once_without_its_media_and_circles_end(postgres, pipeline):
+    library = frozen(20)
+    (dataset,) = library.datasets
+    spring = library.add_folder(dataset, "Spring 2026")
+    week = library.add_folder(dataset, "Week 1", spring)
+    monday = library.add_folder(dataset, "Monday", week)
+    library.add_media(dataset, folder=week, processing=False)
+    library.add_media(dataset, folder=monday, processing=False)
+
+    def full_names(warehouse: dlt.Pipeline) -> dict[str, tuple[str, int]]:
+        rows = query(warehouse, f"SELECT id, full_name, depth FROM {name_of(warehouse, 'folder_tree')}")
+        return {item_id: (full_name, depth) for item_id, full_name, depth in rows}
+
+    with Studio(library) as studio:
+        for step in range(4):
+            if step == 1:
+                put(library, dataset, week, None, "First week")
+            if step == 2:
+                put(library, dataset, spring, monday)
+            if step == 3:
+                # spring is in monday, monday in the week, the week in spring; and one folder is in itself
+                put(library, dataset, week, spring, "Week 1")
+                put(library, dataset, library.add_folder(dataset, "Alone"), None, "Alone")
+                alone = next(i for i in library.listing(dataset) if i["name"] == "Alone")
+                with library.changing(alone["id"]) as item:
+                    item["path"] = ".".join((dataset.replace("-", ""), *[alone["id"].replace("-", "")] * 2))
+            library.advance(minutes=5)
+            for warehouse in (postgres, pipeline):
+                report = run_sync(warehouse, studio, reconcile_every="0")
+                assert (report.exit_code, report.warnings) == (0, [])
+                assert_views(warehouse, studio)
+                names = full_names(warehouse)
+                assert step or report.datasets[dataset].rows["media"] == 22
+                assert not step or "media" not in report.datasets[dataset].rows
+                assert [names[folder] for folder in (spring, week, monday)] == [
+                    [("Spring 2026", 1), ("Spring 2026/Week 1", 2), ("Spring 2026/Week 1/Monday", 3)],
+                    [("Spring 2026", 1), ("First week", 1), ("First week/Monday", 2)],
+                    [(f"First week/Monday/{spring}", 3), ("First week", 1), ("First week/Monday", 2)],
+                    [(spring, 1), ("Week 1", 1), ("Monday", 1)],
+                ][step]
+        assert names[alone["id"]] == ("Alone", 1)
+
+
+def test_what_the_service_deleted_inside_a_media_item_stays_in_the_tables_and_is_in_no_view(postgres, pipeline):
+    library = frozen(30)
+    with Studio(library) as studio:
+        frames = [f for m in media_of(library) for f in m["frames"] if f["captions"] and f["objects"]]
+        frames[0]["status"] = frames[1]["captions"][0]["status"] = frames[2]["objects"][0]["status"] = "deleted"
+        frames[0]["metadata"] = {"moderation": {"status": "flagged", "categories": ["violence"]}}
+        for item in media_of(library):
+            library.touched(item["id"])
+        for warehouse in (postgres, pipeline):
+            assert run_sync(warehouse, studio).exit_code == 0
+            assert_equal_to(warehouse, studio)
+            assert_views(warehouse, studio)
+            for view, column, hidden in (
+                ("caption_search", "caption_id", frames[1]["captions"][0]["id"]),
+                ("caption_search", "frame_id", frames[0]["id"]),
+                ("object_boxes", "object_id", frames[2]["objects"][0]["id"]),
+                ("object_boxes", "frame_id", frames[0]["id"]),
+                ("moderation_queue", "frame_id", frames[0]["id"]),
+                ("caption_backlog", "frame_id", frames[0]["id"]),
+            ):
+                asked = f"SELECT COUNT(*) FROM {name_of(warehouse, view)} WHERE {column} = %s"
+                assert query(warehouse, asked, hidden) == [(0,)], (view, column)
+            backlog = f"SELECT COUNT(*) FROM {name_of(warehouse, 'caption_backlog')} WHERE frame_id = %s"
+            only = len(frames[1]["captions"]) == 1
+            assert query(warehouse, backlog, frames[1]["id"]) == [(int(only),)]
 
 
 def test_an_unchanged_run_executes_nothing_and_what_was_lost_or_is_of_another_release_is_made_again(
@@ -259,11 +337,11 @@ def test_views_whose_tables_do_not_exist_yet_wait_for_them(pipeline):
     library = frozen(20)
     with Studio(library) as studio:
         source = coreviz(**arguments(studio, {}))
-        pipeline.run(source.with_resources("media", "datasets", "objects"))
+        pipeline.run(source.with_resources("media", "datasets", "frames", "objects"))
         problems = create_views(pipeline)
-        assert len(problems) == len(NAMES) - 2
+        assert len(problems) == len(NAMES) - 3
         assert all("there is no table" in problem for problem in problems)
-        assert standing(pipeline) == {"object_labels", "freshness"}
+        assert standing(pipeline) == {"object_labels", "object_boxes", "freshness"}
         pipeline.run(coreviz(**arguments(studio, {"reconcile_every": "0"})))
         assert create_views(pipeline) == []
         assert_views(pipeline, studio)
@@ -385,7 +463,10 @@ def test_bigquery_is_told_views_that_it_can_parse_once():
         created, query = tree.this, tree.expression
         assert created.this.sql("bigquery") == f"`my-project`.`coreviz`.`{view.name}`"
         assert [column.name for column in created.expressions] == list(view.columns) == query.named_selects
-        for table in query.find_all(exp.Table):
+        # only at the top of a query may BigQuery recurse
+        assert all(found.parent is query for found in query.find_all(exp.With))
+        named = {expression.alias for expression in query.ctes}
+        for table in (found for found in query.find_all(exp.Table) if found.name not in named):
             assert (table.catalog, table.db) == ("my-project", "coreviz")
         # what BigQuery does not have
         assert not list(query.find_all(exp.Filter, exp.ILike, exp.DateDiff))

@@ -1,7 +1,7 @@
 """What the warehouse has to hold, worked out slowly and plainly from what the server sends.
 
-Written from the documentation of the tables, not from `coreviz_source.rows`: one value at a time, no arrow, so that
-the two can disagree.
+It is written from the documents of the API and of the tables, not from `coreviz_source.rows`: one value at a time and
+without arrow, so that the two can disagree.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ OBJECT = {
     "type": ("type", TEXT),
     "label": ("label", TEXT),
     "blob": ("blob", TEXT),
+    "polygon": ("polygon", JSON),
     "status": ("status", TEXT),
     "createdAt": ("created_at", MOMENT),
     "updatedAt": ("updated_at", MOMENT),
@@ -75,6 +76,7 @@ FOLDER = {
     "createdAt": ("created_at", MOMENT),
     "updatedAt": ("updated_at", MOMENT),
     "createdById": ("created_by_id", ID),
+    "metadata": ("metadata", JSON),
 }
 
 
@@ -154,6 +156,48 @@ def check_parent(row: Row, item: Row, key: str, parent: str) -> None:
         keep(row, key, given)
 
 
+def holder(item: Row, item_id: str, dataset_id: str) -> str | None:
+    """The folder that holds an item.
+
+    A path leads from the dataset to the item itself, by labels that are ids without hyphens: what stands before the
+    item's own label holds it. No document shows a path without the item's own id, but one of an older row may end in
+    the folder.
+    """
+    path = item.get("path")
+    labels = path.split(".") if isinstance(path, str) else []
+    if labels and named(labels[-1], item_id):
+        del labels[-1]
+    return canonical(labels[-1]) if labels and labels[-1] and not named(labels[-1], dataset_id) else None
+
+
+def named(label: str, item_id: str) -> bool:
+    return canonical(label) == item_id or label == item_id.replace("-", "")
+
+
+def edges(polygon: Any) -> Row:
+    """The edges of a polygon: a list of points with `x` and `y`, all of them finite numbers."""
+    row: Row = dict.fromkeys(("x_min", "y_min", "x_max", "y_max"))
+    if not isinstance(polygon, list) or not polygon:
+        return row
+    found: dict[str, list[float]] = {"x": [], "y": []}
+    for point in polygon:
+        for axis, values in found.items():
+            value = point.get(axis) if isinstance(point, dict) else None
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or fit(value, REAL) is None:
+                return row
+            values.append(float(value))
+    for axis, values in found.items():
+        row |= {f"{axis}_min": min(values), f"{axis}_max": max(values)}
+    return row
+
+
+def within(item: Row, *keys: str) -> Any:
+    found: Any = item
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
 def moderated(row: Row, item: Row) -> list[str]:
     metadata = item.get("metadata")
     moderation = metadata.get("moderation") if isinstance(metadata, dict) else None
@@ -212,16 +256,20 @@ def truth(items_by_dataset: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def folder(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row) -> None:
-    row = columns(item, FOLDER, {"id", "type", "datasetId"})
+    row = columns(item, FOLDER, {"id", "type", "blob", "datasetId"})
     check_parent(row, item, "datasetId", dataset_id)
-    path = row["path"]
-    parent = path.rpartition(".")[0] if path and "." in path else None
-    tables["folders"].append({**row, "dataset_id": dataset_id, "id": item_id, "parent_path": parent})
+    for key in ("type", "blob"):
+        if item.get(key) not in (None, "folder"):
+            keep(row, key, item[key])
+    parent = holder(item, item_id, dataset_id)
+    tables["folders"].append({**row, "dataset_id": dataset_id, "id": item_id, "parent_id": parent})
 
 
 def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row) -> None:
     row = columns(item, MEDIA, {"id", "datasetId", "frames"})
     row |= {"dataset_id": dataset_id, "id": item_id, "deleted_at": None}
+    row |= {key: fit(within(item, "metadata", key), TEXT) for key in ("description", "prompt")}
+    row["folder_id"] = holder(item, item_id, dataset_id)
     check_parent(row, item, "datasetId", dataset_id)
     ids = {"dataset_id": dataset_id, "media_id": item_id}
     for category in moderated(row, item):
@@ -237,8 +285,10 @@ def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row
         if ("frames", frame_id) in seen:
             continue
         seen.add(("frames", frame_id))
-        frame_row = columns(frame, FRAME, {"id", "mediaId", "captions", "objects", "timestamp", "endTimestamp"})
+        expressed = {"id", "datasetId", "mediaId", "captions", "objects", "timestamp", "endTimestamp"}
+        frame_row = columns(frame, FRAME, expressed)
         frame_row |= {**ids, "id": frame_id}
+        check_parent(frame_row, frame, "datasetId", dataset_id)
         check_parent(frame_row, frame, "mediaId", item_id)
         stated = frame.get("timestamp")
         text = stated if isinstance(stated, str) else None
@@ -254,12 +304,15 @@ def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row
             tables["moderation_categories"].append({**ids, "frame_id": frame_id, "category": category})
         for name, fields in (("captions", CAPTION), ("objects", OBJECT)):
             for child in children(frame_row, frame, name):
-                child_row = columns(child, fields, {"id", "mediaId", "frameId"})
+                child_row = columns(child, fields, {"id", "datasetId", "mediaId", "frameId"})
+                check_parent(child_row, child, "datasetId", dataset_id)
                 check_parent(child_row, child, "mediaId", item_id)
                 check_parent(child_row, child, "frameId", frame_id)
                 if (name, canonical(child["id"])) in seen:
                     continue
                 seen.add((name, canonical(child["id"])))
+                if name == "objects":
+                    child_row |= edges(child.get("polygon"))
                 tables[name].append({**child_row, **ids, "frame_id": frame_id, "id": canonical(child["id"])})
         tables["frames"].append(frame_row)
     tables["media"].append(row)

@@ -29,10 +29,18 @@ class Expected:
     """The views of tables that hold these rows; `names` are the names of the datasets."""
 
     def __init__(self, tables: Tables, names: dict[str, str | None]) -> None:
+        frames = {(f["media_id"], f["id"]): f for f in tables["frames"]}
+
+        def shown(row: Row) -> bool:
+            of_frame = frames.get((row.get("media_id"), row.get("frame_id")), {})
+            return "deleted" not in (row.get("status"), of_frame.get("status"))
+
+        # what the service deleted inside a media item stays in the tables, and no view shows it
+        tables = {name: [r for r in rows if name == "media" or shown(r)] for name, rows in tables.items()}
         self.tables = tables
         self.names = names
         self.media = {m["id"]: m for m in tables["media"]}
-        self.folders = {(f["dataset_id"], f["path"]): f["name"] for f in tables["folders"]}
+        self.folders = {(f["dataset_id"], f["id"]): f for f in tables["folders"]}
         self.by_media: dict[str, dict[str, list[Row]]] = {}
         for name in ("frames", "captions", "objects", "media_tags", "moderation_categories"):
             self.by_media[name] = defaultdict(list)
@@ -51,8 +59,65 @@ class Expected:
             "media_type": media["type"],
         }
         if folder:
-            found["folder_name"] = self.folders.get((media["dataset_id"], media["path"]))
+            key = media["dataset_id"], media["folder_id"]
+            found["folder_name"] = self.folders[key]["name"] if key in self.folders else None
+            found["folder_full_name"] = "/".join(self.names_down_to(key)) if key in self.folders else None
         return found
+
+    def names_down_to(self, key: tuple[str, str]) -> list[str]:
+        """The names of the folders from the top down to this one; of this one alone if it is below no top."""
+        line = [key]
+        while (above := (key[0], self.folders[line[-1]]["parent_id"])) in self.folders:
+            if above in line:
+                line = [key]
+                break
+            line.append(above)
+        return [self.folders[one]["name"] or one[1] for one in reversed(line)]
+
+    def folder_tree(self) -> list[Row]:
+        return [
+            {
+                "dataset_id": folder["dataset_id"],
+                "dataset_name": self.names[folder["dataset_id"]],
+                "id": folder["id"],
+                "name": folder["name"],
+                "parent_id": folder["parent_id"],
+                "full_name": "/".join(self.names_down_to(key)),
+                "depth": len(self.names_down_to(key)),
+            }
+            for key, folder in self.folders.items()
+        ]
+
+    def object_boxes(self) -> list[Row]:
+        rows = []
+        for found in self.tables["objects"]:
+            media = self.media[found["media_id"]]
+            (frame,) = [f for f in self.of("frames", media) if f["id"] == found["frame_id"]]
+            if found["x_min"] is None:
+                continue
+            share = None
+            if frame["width"] and frame["height"]:
+                wide, high = (
+                    max(min(found[f"{axis}_max"], float(size)) - max(found[f"{axis}_min"], 0.0), 0.0)
+                    for axis, size in (("x", frame["width"]), ("y", frame["height"]))
+                )
+                share = wide * high / (float(frame["width"]) * float(frame["height"]))
+            rows.append(
+                {
+                    **self.about(media),
+                    "frame_id": frame["id"],
+                    "timestamp_seconds": frame["timestamp_seconds"],
+                    "page_number": frame["page_number"],
+                    "frame_blob": frame["blob"],
+                    "frame_width": frame["width"],
+                    "frame_height": frame["height"],
+                    "object_id": found["id"],
+                    "label": found["label"],
+                    **{edge: found[edge] for edge in ("x_min", "y_min", "x_max", "y_max")},
+                    "frame_share": share,
+                }
+            )
+        return rows
 
     def caption_search(self) -> list[Row]:
         rows = []

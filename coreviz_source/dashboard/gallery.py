@@ -12,11 +12,12 @@ import streamlit as st
 
 from coreviz_source.dashboard import media
 from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
+from coreviz_source.dashboard.folders import Folder, folder_tree
 from coreviz_source.dashboard.queries import Filters, Place, Row
 
 #: The fields' names, also in the page's address.
-FIELDS = ("q", "dataset", "type", "tag", "label", "moderation", "from", "to")
-#: Pictures that one page shows at most; who wants older ones narrows the filters.
+FIELDS = ("q", "dataset", "folder", "type", "tag", "label", "moderation", "from", "to")
+#: Maximum of pictures on one page. Filters lead to older ones.
 MOST = 960
 
 _cards = st.components.v2.component(
@@ -36,11 +37,11 @@ def gallery() -> None:
     matches = answer("count", filters)
     if not shown:
         if filters == Filters():
-            note("There is no media yet.", "Load some with `coreviz-source sync`.")
+            note("There are no media items yet.", "Load some with `coreviz-source sync`.")
         else:
             note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
         return
-    st.caption(f"{matches:,} media" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
+    st.caption(f"{matches:,} media items" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
     words = list(filters.words)
     clicked = _cards(
         data={"cards": [_card(row, names) for row in shown], "words": words},
@@ -74,6 +75,8 @@ def _chosen() -> Filters:
     )
     with st.sidebar:
         dataset = _choice("Dataset", "dataset", list(names), names.__getitem__)
+        folders = _folders(dataset, names)
+        folder = _choice("Folder", "folder", list(folders), lambda key: _folder_name(folders[key], dataset, names))
         kind = _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
         tag = _choice("Tag", "tag", list(tags))
         label = _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
@@ -88,6 +91,8 @@ def _chosen() -> Filters:
     return Filters(
         words=tuple((text or "").split()[:8]),
         dataset=dataset,
+        folder_dataset=folders[folder].dataset_id if folder else None,
+        folders=folders[folder].ids if folder else (),
         kind=kind,
         moderation=moderation,
         tag=tags.get(tag or ""),
@@ -95,6 +100,22 @@ def _chosen() -> Filters:
         since=since,
         until=until + timedelta(days=1) if until and until < date.max else None,
     )
+
+
+def _folders(dataset: str | None, names: dict[str, str]) -> dict[str, Folder]:
+    """The folders that can be chosen, those of a dataset together; a choice that is none of them is taken back."""
+    tree = folder_tree(answer("folders"))
+    keys = [key for key, folder in tree.items() if dataset in (None, folder.dataset_id)]
+    keys.sort(key=lambda key: names.get(tree[key].dataset_id, ""))
+    if st.session_state.get("folder") not in (None, *keys):
+        st.session_state["folder"] = None
+    return {key: tree[key] for key in keys}
+
+
+def _folder_name(folder: Folder, dataset: str | None, names: dict[str, str]) -> str:
+    if dataset or len(names) < 2:
+        return folder.full_name
+    return f"{folder.full_name} · {names.get(folder.dataset_id, folder.dataset_id[:8])}"
 
 
 def _begin(key: str, read: Callable[[str], Any]) -> None:

@@ -23,7 +23,24 @@ const pairs = (rows) =>
 
 const section = (title, ...children) => make("section", "", make("h3", "", title), ...children);
 
-// one frame: its picture with the boxes over it, and beside it what is said and seen
+const SVG = "http://www.w3.org/2000/svg";
+// an outline in shares of the picture, stretched over it; its line stays as thick as it is
+const drawn = (points) => {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "cv-outline");
+  svg.setAttribute("viewBox", "0 0 1 1");
+  svg.setAttribute("preserveAspectRatio", "none");
+  for (const kind of ["cv-halo", "cv-line-of"]) {
+    const polygon = document.createElementNS(SVG, "polygon");
+    polygon.setAttribute("class", kind);
+    polygon.setAttribute("points", points.map(([x, y]) => `${x},${y}`).join(" "));
+    polygon.setAttribute("vector-effect", "non-scaling-stroke");
+    svg.append(polygon);
+  }
+  return svg;
+};
+
+// one frame: its picture with the outlines over it, and beside it its captions and objects
 const show = (view, data, number) => {
   const frame = data.frames[number];
   const stage = make("div", "cv-stage", image(frame.picture, data.title));
@@ -33,20 +50,24 @@ const show = (view, data, number) => {
   }
   const seen = make("ul", "cv-seen");
   frame.objects.forEach((thing, place) => {
-    const entry = make("li", thing.box ? "" : "cv-unplaced", thing.label ?? "unnamed");
+    const label = thing.label ?? "unnamed";
+    const entry = make("li", thing.outline ? "" : "cv-unplaced", label);
     entry.style.setProperty("--hue", HUES[place % HUES.length]);
     seen.append(entry);
-    if (!thing.box) return;
-    const box = make("div", "cv-box", make("span", "", thing.label ?? "unnamed"));
-    box.style.setProperty("--hue", HUES[place % HUES.length]);
-    box.style.left = percent(thing.box.x);
-    box.style.top = percent(thing.box.y);
-    box.style.width = percent(thing.box.width);
-    box.style.height = percent(thing.box.height);
-    if (thing.box.y < 0.08) box.classList.add("cv-low");
-    stage.append(box);
-    entry.onmouseenter = () => stage.classList.add("cv-one") || box.classList.add("cv-on");
-    entry.onmouseleave = () => stage.classList.remove("cv-one") || box.classList.remove("cv-on");
+    if (!thing.outline) return;
+    const name = make("span", "", label);
+    const top = Math.min(...thing.outline.map(([, y]) => y));
+    // the label stands on the outline's highest corner, or below it at the top of the picture
+    const corner = thing.outline.find(([, y]) => y === top);
+    name.style.left = percent(corner[0]);
+    name.style.top = percent(top);
+    if (top < 0.08) name.classList.add("cv-low");
+    if (corner[0] > 0.75) name.classList.add("cv-left");
+    const found = make("div", "cv-found", drawn(thing.outline), name);
+    found.style.setProperty("--hue", HUES[place % HUES.length]);
+    stage.append(found);
+    entry.onmouseenter = () => stage.classList.add("cv-one") || found.classList.add("cv-on");
+    entry.onmouseleave = () => stage.classList.remove("cv-one") || found.classList.remove("cv-on");
   });
   view.querySelector(".cv-stage").replaceWith(stage);
   view.querySelector(".cv-said").replaceChildren(

@@ -1,10 +1,9 @@
-"""One media: its frames on a timeline, captions, objects in their boxes, and everything else that is known of it."""
+"""One media item: its frames on a timeline, captions, objects with their outlines, and everything else known of it."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import streamlit as st
 
 from coreviz_source.dashboard.answers import answer, name_of, note, page, picture
-from coreviz_source.dashboard.boxes import box
+from coreviz_source.dashboard.folders import folder_tree
+from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import Row
 
 _viewer = st.components.v2.component(
@@ -25,11 +25,11 @@ _viewer = st.components.v2.component(
 
 @page
 def media() -> None:
-    """Draws the page of the media that the address names."""
+    """Draws the page of the media item that the address names."""
     dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
     found = answer("media", dataset_id, media_id)
     if found is None:
-        note("This media is not in the warehouse.", "It may be gone since; the gallery shows what is there.")
+        note("This media item is not in the warehouse.", "It may have been deleted; the gallery shows what is there.")
         return
     wanted = st.query_params.get("frame")
     first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
@@ -65,8 +65,9 @@ def _shown(found: Row) -> dict[str, Any]:
         captions[row["frame_id"]].append({"text": row["text"], "by": _by(row)})
     sizes = {frame["id"]: (frame["width"], frame["height"]) for frame in found["frames"]}
     for row in found["objects"]:
-        place = box(row["extra"], *sizes.get(row["frame_id"], (None, None)))
-        objects[row["frame_id"]].append({"label": row["label"] or row["type"], "box": place and asdict(place)})
+        size = sizes.get(row["frame_id"], (None, None))
+        corners = outline(row["polygon"], *size) if row["x_min"] is not None else None
+        objects[row["frame_id"]].append({"label": row["label"] or row["type"], "outline": corners})
     frames = [
         {
             "picture": picture(frame["blob"]) or picture(frame["thumbnail_blob"]),
@@ -122,6 +123,9 @@ def _facts(found: Row) -> list[list[str]]:
     facts = {
         "Type": found["type"],
         "Size": f"{found['width']} × {found['height']}" if found["width"] and found["height"] else None,
+        "Folder": _folder(found),
+        "Description": found["description"],
+        "Prompt": found["prompt"],
         "Duration": f"{found['duration']:.1f} s" if found["duration"] is not None else None,
         "File": None if size is None else f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
         "Created": _time(found["created_at"]),
@@ -136,6 +140,12 @@ def _facts(found: Row) -> list[list[str]]:
         "Id": found["id"],
     }
     return [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
+
+
+def _folder(found: Row) -> str | None:
+    """The full name of the folder that holds the media item; None at the top."""
+    folder = folder_tree(answer("folders")).get(f"{found['dataset_id']}.{found['folder_id']}")
+    return folder.full_name if folder else None
 
 
 def _decoded(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Every question that the dashboard asks, in one dialect; `warehouse.py` renders it for the database.
 
-Nothing here reads a table whole: each answer is a page, one media, or a count by something that has few values.
+No question reads a whole table: each result is a page, one media item, or a count by something with few values. What
+the service deleted inside a media item stays in the tables with that status, and is not shown.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from coreviz_source.dashboard.warehouse import Reader
 
 Row = dict[str, Any]
 
-#: Pictures a page of the gallery.
+#: Pictures per page of the gallery.
 PAGE = 48
-#: Frames, captions and objects of one media that are shown.
+#: Frames, captions and objects of one media item that are shown.
 MOST = 2000
 #: Days of growth that are charted.
 SPAN = 3 * 365
-#: Up to so many days they are counted by the day, else by the week.
+#: Up to this number of days media items are counted per day, else per week.
 DAILY = 60
 #: Upper ends, in seconds, of the spans by which the time until the first caption is counted.
 LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
@@ -28,7 +29,7 @@ LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
 
 @dataclass(frozen=True)
 class Filters:
-    """What the gallery shows; None and empty mean that it does not matter.
+    """What the gallery shows. None and empty mean that it does not matter.
 
     Attributes:
         words: Each must occur in the same caption, page text or file name, in any case.
@@ -39,6 +40,8 @@ class Filters:
         label: Label of a detected object.
         since: Created on this day or later, UTC.
         until: Created before this day, UTC.
+        folder_dataset: Id of the dataset of the folders.
+        folders: Ids of folders. A media item has to be in one of them.
     """
 
     words: tuple[str, ...] = ()
@@ -49,6 +52,8 @@ class Filters:
     label: str | None = None
     since: date | None = None
     until: date | None = None
+    folder_dataset: str | None = None
+    folders: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -57,6 +62,8 @@ class Filters:
         return {
             **{f"word{i}": word.lower() for i, word in enumerate(self.words)},
             "dataset": self.dataset,
+            "folder_dataset": self.folder_dataset,
+            **{f"folder{i}": folder for i, folder in enumerate(self.folders)},
             "kind": self.kind,
             "moderation": self.moderation,
             "tag_group": group,
@@ -76,10 +83,13 @@ class Filters:
         if self.words:
             # by id alone: no query plan of the three databases is faster, and an id is a UUID
             conditions.append(f"""({self._speaks("m.name")}
-                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")})
-                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")}))""")
+                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")} AND {_kept("c")})
+                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")} AND {_kept("f")}))""")
         if self.dataset:
             conditions.append("m.dataset_id = @dataset")
+        if self.folders:
+            listed = ", ".join(f"@folder{i}" for i in range(len(self.folders)))
+            conditions.append(f"m.dataset_id = @folder_dataset AND m.folder_id IN ({listed})")
         if self.kind:
             conditions.append("m.type = @kind")
         if self.moderation:
@@ -96,7 +106,7 @@ class Filters:
         if self.label:
             conditions.append(
                 "EXISTS (SELECT 1 FROM objects o WHERE o.dataset_id = m.dataset_id AND o.media_id = m.id"
-                " AND o.label = @label)"
+                f" AND o.label = @label AND {_kept('o')})"
             )
         return f"FROM media m WHERE {' AND '.join(conditions)}"
 
@@ -138,7 +148,7 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
                     ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number,
                     c.created_at DESC, c.id) AS place
             FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
-            WHERE c.media_id IN ({listed})
+            WHERE c.media_id IN ({listed}) AND {_kept("c")} AND {_kept("f")}
         ) k WHERE k.place = 1""",
         **ids,
         **values,
@@ -149,7 +159,7 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
                 COUNT(*) OVER (PARTITION BY f.dataset_id, f.media_id) AS frames,
                 ROW_NUMBER() OVER (PARTITION BY f.dataset_id, f.media_id
                     ORDER BY f.timestamp_seconds, f.page_number, f.id) AS place
-            FROM frames f WHERE f.media_id IN ({listed})
+            FROM frames f WHERE f.media_id IN ({listed}) AND {_kept("f")}
         ) k WHERE k.place = 1""",
         **ids,
     )
@@ -175,6 +185,13 @@ def datasets(reader: Reader) -> list[Row]:
     return reader.rows("SELECT d.dataset_id, d.name FROM datasets d ORDER BY d.name, d.dataset_id LIMIT 1000")
 
 
+def folders(reader: Reader) -> list[Row]:
+    """The folders with those that hold them."""
+    return reader.rows(
+        "SELECT f.dataset_id, f.id, f.name, f.parent_id FROM folders f ORDER BY f.dataset_id, f.id LIMIT 5000"
+    )
+
+
 def choices(reader: Reader) -> dict[str, list[Row]]:
     """What can be chosen in the filters; the most frequent first."""
     return {
@@ -192,9 +209,9 @@ def media(reader: Reader, dataset_id: str, media_id: str) -> Row | None:
     """One media with all that belongs to it, or None if it is not there."""
     values = {"dataset": dataset_id, "media": media_id}
     found = reader.rows(
-        """SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.path, m.width, m.height, m.duration, m.size_bytes,
-            m.status, m.moderation_status, m.moderated_at, m.created_at, m.updated_at, m.deleted_at, m.version_number,
-            m.exif, m.metadata, m.extra, d.name AS dataset_name
+        """SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.folder_id, m.description, m.prompt, m.width, m.height,
+            m.duration, m.size_bytes, m.status, m.moderation_status, m.moderated_at, m.created_at, m.updated_at,
+            m.deleted_at, m.version_number, m.exif, m.metadata, m.extra, d.name AS dataset_name
         FROM media m LEFT JOIN datasets d ON d.dataset_id = m.dataset_id
         WHERE m.dataset_id = @dataset AND m.id = @media LIMIT 1""",
         **values,
@@ -202,21 +219,24 @@ def media(reader: Reader, dataset_id: str, media_id: str) -> Row | None:
     if not found:
         return None
     own = "WHERE x.dataset_id = @dataset AND x.media_id = @media"
+    kept = f"{own} AND {_kept('x')}"
+    of_kept = f"""{kept} AND NOT EXISTS (SELECT 1 FROM frames f WHERE f.dataset_id = x.dataset_id
+                AND f.media_id = x.media_id AND f.id = x.frame_id AND f.status = 'deleted')"""
     return {
         **found[0],
         "frames": reader.rows(
             f"""SELECT x.id, x.timestamp_seconds, x.end_timestamp_seconds, x.page_number, x.blob, x.thumbnail_blob,
-                x.width, x.height, x.text, x.moderation_status FROM frames x {own}
+                x.width, x.height, x.text, x.moderation_status FROM frames x {kept}
             ORDER BY x.timestamp_seconds, x.page_number, x.id LIMIT {MOST}""",
             **values,
         ),
         "captions": reader.rows(
-            f"""SELECT x.frame_id, x.text, x.model, x.created_at FROM captions x {own}
+            f"""SELECT x.frame_id, x.text, x.model, x.created_at FROM captions x {of_kept}
             ORDER BY x.created_at, x.id LIMIT {MOST}""",
             **values,
         ),
         "objects": reader.rows(
-            f"""SELECT x.frame_id, x.label, x.type, x.extra FROM objects x {own}
+            f"""SELECT x.frame_id, x.label, x.type, x.polygon, x.x_min, x.y_min FROM objects x {of_kept}
             ORDER BY x.label, x.id LIMIT {MOST}""",
             **values,
         ),
@@ -235,8 +255,8 @@ def totals(reader: Reader, dataset: str | None = None) -> Row:
     where, values = _of(dataset)
     return reader.rows(
         f"""SELECT COUNT(*) AS media, MAX(m.created_at) AS newest,
-            (SELECT COUNT(*) FROM captions c WHERE {where("c")}) AS captions,
-            (SELECT COUNT(*) FROM objects o WHERE {where("o")}) AS objects
+            (SELECT COUNT(*) FROM captions c WHERE {where("c")} AND {_kept("c")}) AS captions,
+            (SELECT COUNT(*) FROM objects o WHERE {where("o")} AND {_kept("o")}) AS objects
         FROM media m WHERE m.deleted_at IS NULL AND {where("m")}""",
         **values,
     )[0]
@@ -270,7 +290,8 @@ def top_labels(reader: Reader, dataset: str | None = None, most: int = 20) -> li
     """The labels detected most often, with the number of objects."""
     where, values = _of(dataset)
     return reader.rows(
-        f"""SELECT o.label, COUNT(*) AS objects FROM objects o WHERE o.label IS NOT NULL AND {where("o")}
+        f"""SELECT o.label, COUNT(*) AS objects FROM objects o
+        WHERE o.label IS NOT NULL AND {where("o")} AND {_kept("o")}
         GROUP BY o.label ORDER BY COUNT(*) DESC, o.label LIMIT {most}""",
         **values,
     )
@@ -296,8 +317,8 @@ def latency(reader: Reader, dataset: str | None = None) -> list[Row]:
     return reader.rows(
         f"""SELECT CASE {spans} ELSE {len(LATENCIES)} END AS place, COUNT(*) AS media
         FROM media m JOIN (
-            SELECT x.dataset_id, x.media_id, MIN(x.created_at) AS first_at FROM captions x WHERE {where("x")}
-            GROUP BY x.dataset_id, x.media_id
+            SELECT x.dataset_id, x.media_id, MIN(x.created_at) AS first_at FROM captions x
+            WHERE {where("x")} AND {_kept("x")} GROUP BY x.dataset_id, x.media_id
         ) c ON c.dataset_id = m.dataset_id AND c.media_id = m.id
         WHERE c.first_at IS NOT NULL AND m.created_at IS NOT NULL AND m.deleted_at IS NULL AND {where("m")}
         GROUP BY 1 ORDER BY 1""",
@@ -313,7 +334,7 @@ def backlog(reader: Reader, dataset: str | None = None) -> list[Row]:
             SELECT m.dataset_id, COUNT(*) AS media, COUNT(*) - COUNT(c.media_id) AS waiting,
                 MIN(CASE WHEN c.media_id IS NULL THEN m.created_at END) AS oldest
             FROM media m LEFT JOIN (
-                SELECT DISTINCT x.dataset_id, x.media_id FROM captions x WHERE {where("x")}
+                SELECT DISTINCT x.dataset_id, x.media_id FROM captions x WHERE {where("x")} AND {_kept("x")}
             ) c ON c.dataset_id = m.dataset_id AND c.media_id = m.id
             WHERE m.deleted_at IS NULL AND {where("m")} GROUP BY m.dataset_id
         ) b LEFT JOIN datasets d ON d.dataset_id = b.dataset_id
@@ -356,6 +377,11 @@ def picture_address(reader: Reader) -> tuple[str | None, int]:
 
 def _of(dataset: str | None) -> tuple[Any, dict[str, Any]]:
     return (lambda table: f"{table}.dataset_id = @dataset" if dataset else "TRUE"), {"dataset": dataset}
+
+
+def _kept(table: str) -> str:
+    """The condition that the service did not delete a frame, caption or object."""
+    return f"COALESCE({table}.status, '') <> 'deleted'"
 
 
 def _listed(ids: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -1,15 +1,15 @@
--- One row a frame without a caption, or a media without a frame, and how long it has been so.
+-- One row per frame without a caption, and per media item without a frame, with its age.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
--- media_id: The media.
--- media_name: File name of the media.
--- media_type: Kind of media: image, video or pdf.
--- frame_id: The frame without a caption; null: the media has no frame yet.
--- timestamp_seconds: Moment of the frame in the video in seconds.
--- page_number: Page of a pdf.
+-- media_id: Id of the media item.
+-- media_name: File name of the media item.
+-- media_type: Kind of media item: image, video or pdf.
+-- frame_id: Id of the frame without a caption; null if the media item has no frame yet.
+-- timestamp_seconds: Position of the frame in the video in seconds.
+-- page_number: Page number in a pdf.
 -- blob: Public address of the frame's picture, or of the file.
--- created_at: When the frame, or the media, was created, UTC.
+-- created_at: When the frame, or the media item, was created, UTC.
 -- age_days: Days since then, with fractions.
 
 SELECT
@@ -36,8 +36,10 @@ FROM (
         CASE WHEN f.media_id IS NULL THEN m.blob ELSE f.blob END AS blob,
         CASE WHEN f.media_id IS NULL THEN m.created_at ELSE f.created_at END AS created_at
     FROM media AS m
-    LEFT JOIN frames AS f ON f.dataset_id = m.dataset_id AND f.media_id = m.id
-    LEFT JOIN captions AS c ON c.dataset_id = f.dataset_id AND c.media_id = f.media_id AND c.frame_id = f.id
+    LEFT JOIN frames AS f ON f.dataset_id = m.dataset_id AND f.media_id = m.id AND COALESCE(f.status, '') <> 'deleted'
+    LEFT JOIN captions AS c
+        ON c.dataset_id = f.dataset_id AND c.media_id = f.media_id AND c.frame_id = f.id
+        AND COALESCE(c.status, '') <> 'deleted'
     WHERE m.deleted_at IS NULL AND c.media_id IS NULL
 ) AS q
 LEFT JOIN datasets AS d ON d.id = q.dataset_id

@@ -1,18 +1,18 @@
--- One row a dataset: how old what the tables say of it is, and how its last runs went.
+-- One row per dataset: how old its rows are, and how its last runs ended.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
--- last_run_at: When the last run began, whatever came of it, UTC.
--- last_outcome: What came of it: complete, window, slice, sample, unproven or failed.
--- last_message: Why, where the outcome is not as wished.
--- last_listed_at: When the last run that saw all new media began, UTC.
--- last_complete_at: When the last run that saw every media, and so every change and removal, began, UTC.
+-- last_run_at: When the last run began, whatever its outcome, UTC.
+-- last_outcome: Its outcome: complete, window, slice, sample, unproven or failed.
+-- last_message: Reason of an outcome that needs attention.
+-- last_listed_at: When the last run that saw all new media items began, UTC.
+-- last_complete_at: When the last run that saw every media item, and so every change and deletion, began, UTC.
 -- hours_since_listed: Hours since last_listed_at, with fractions.
 -- hours_since_complete: Hours since last_complete_at, with fractions.
 -- runs: Number of runs.
--- failed_runs: Number of those that failed.
--- media: Media that the tables hold.
--- media_total: Items that the API counts in the dataset.
+-- failed_runs: Number of runs that failed.
+-- media: Number of media items in the tables.
+-- media_total: Number of items in the dataset by the API's count.
 
 SELECT
     r.dataset_id,

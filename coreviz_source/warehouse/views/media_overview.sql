@@ -1,30 +1,32 @@
--- One row a media: how much was found in it, its first caption, tags, moderation, and how long the caption took.
+-- One row per media item: what was found in it, its first caption and how long that took, folder, tags, moderation.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
--- folder_name: Name of the folder that holds the media; null at the top of a dataset.
--- media_id: The media.
--- media_name: File name of the media.
--- media_type: Kind of media: image, video or pdf.
+-- folder_name: Name of the folder that holds the media item; null at the top of the dataset.
+-- folder_full_name: Names of the folders from the top down to that one, joined by slashes.
+-- media_id: Id of the media item.
+-- media_name: File name of the media item.
+-- media_type: Kind of media item: image, video or pdf.
 -- blob: Public address of the file.
 -- duration: Duration in seconds; null for images.
 -- size_bytes: Size of the file in bytes.
--- created_at: When the media was created, UTC.
+-- created_at: When the media item was created, UTC.
 -- frames: Number of frames or pages.
 -- captions: Number of captions.
 -- objects: Number of detected objects.
--- labels: The labels of the objects, each once, sorted; an empty list if there are none.
--- tags: The tags of all groups, each once, sorted; an empty list if there are none.
--- first_caption: The caption of the earliest moment, of the first page, or of the image.
--- first_caption_at: When the first of the captions was written, UTC.
--- caption_latency_seconds: Seconds from the media's creation to the first of the captions being written.
--- moderation_status: Outcome of moderation of the media.
--- moderation_categories: Categories raised on the media or a frame of it, each once, sorted.
+-- labels: Labels of the objects, each once, sorted; an empty list if there are none.
+-- tags: Tags of all groups, each once, sorted; an empty list if there are none.
+-- first_caption: The caption of the image, of the earliest frame or of the first page.
+-- first_caption_at: When the oldest of its captions was created, UTC.
+-- caption_latency_seconds: Seconds from the creation of the media item to that of its oldest caption.
+-- moderation_status: Result of moderation of the media item.
+-- moderation_categories: Categories raised on the media item or on a frame of it, each once, sorted.
 
 SELECT
     m.dataset_id,
     d.name AS dataset_name,
     fo.name AS folder_name,
+    fo.full_name AS folder_full_name,
     m.id AS media_id,
     m.name AS media_name,
     m.type AS media_type,
@@ -44,16 +46,19 @@ SELECT
     COALESCE(x.categories, CAST([] AS TEXT[])) AS moderation_categories
 FROM media AS m
 LEFT JOIN datasets AS d ON d.id = m.dataset_id
-LEFT JOIN folders AS fo ON fo.dataset_id = m.dataset_id AND fo.path = m.path
+LEFT JOIN folder_tree AS fo ON fo.dataset_id = m.dataset_id AND fo.id = m.folder_id
 LEFT JOIN (
     SELECT dataset_id, media_id, COUNT(*) AS frames
     FROM frames
+    WHERE COALESCE(status, '') <> 'deleted'
     GROUP BY dataset_id, media_id
 ) AS f ON f.dataset_id = m.dataset_id AND f.media_id = m.id
 LEFT JOIN (
-    SELECT dataset_id, media_id, COUNT(*) AS captions, MIN(created_at) AS first_caption_at
-    FROM captions
-    GROUP BY dataset_id, media_id
+    SELECT c.dataset_id, c.media_id, COUNT(*) AS captions, MIN(c.created_at) AS first_caption_at
+    FROM captions AS c
+    LEFT JOIN frames AS f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
+    WHERE COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
+    GROUP BY c.dataset_id, c.media_id
 ) AS c ON c.dataset_id = m.dataset_id AND c.media_id = m.id
 LEFT JOIN (
     SELECT
@@ -66,17 +71,21 @@ LEFT JOIN (
         ) AS place
     FROM captions AS c
     LEFT JOIN frames AS f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
+    WHERE COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
 ) AS p ON p.dataset_id = m.dataset_id AND p.media_id = m.id AND p.place = 1
 LEFT JOIN (
-    SELECT dataset_id, media_id, COUNT(*) AS objects
-    FROM objects
-    GROUP BY dataset_id, media_id
+    SELECT o.dataset_id, o.media_id, COUNT(*) AS objects
+    FROM objects AS o
+    LEFT JOIN frames AS f ON f.dataset_id = o.dataset_id AND f.media_id = o.media_id AND f.id = o.frame_id
+    WHERE COALESCE(o.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
+    GROUP BY o.dataset_id, o.media_id
 ) AS o ON o.dataset_id = m.dataset_id AND o.media_id = m.id
 LEFT JOIN (
-    SELECT dataset_id, media_id, ARRAY_AGG(DISTINCT label ORDER BY label) AS labels
-    FROM objects
-    WHERE label IS NOT NULL
-    GROUP BY dataset_id, media_id
+    SELECT o.dataset_id, o.media_id, ARRAY_AGG(DISTINCT o.label ORDER BY o.label) AS labels
+    FROM objects AS o
+    LEFT JOIN frames AS f ON f.dataset_id = o.dataset_id AND f.media_id = o.media_id AND f.id = o.frame_id
+    WHERE o.label IS NOT NULL AND COALESCE(o.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
+    GROUP BY o.dataset_id, o.media_id
 ) AS l ON l.dataset_id = m.dataset_id AND l.media_id = m.id
 LEFT JOIN (
     SELECT dataset_id, media_id, ARRAY_AGG(DISTINCT tag ORDER BY tag) AS tags
@@ -85,9 +94,10 @@ LEFT JOIN (
     GROUP BY dataset_id, media_id
 ) AS t ON t.dataset_id = m.dataset_id AND t.media_id = m.id
 LEFT JOIN (
-    SELECT dataset_id, media_id, ARRAY_AGG(DISTINCT category ORDER BY category) AS categories
-    FROM moderation_categories
-    WHERE category IS NOT NULL
-    GROUP BY dataset_id, media_id
+    SELECT x.dataset_id, x.media_id, ARRAY_AGG(DISTINCT x.category ORDER BY x.category) AS categories
+    FROM moderation_categories AS x
+    LEFT JOIN frames AS f ON f.dataset_id = x.dataset_id AND f.media_id = x.media_id AND f.id = x.frame_id
+    WHERE x.category IS NOT NULL AND COALESCE(f.status, '') <> 'deleted'
+    GROUP BY x.dataset_id, x.media_id
 ) AS x ON x.dataset_id = m.dataset_id AND x.media_id = m.id
 WHERE m.deleted_at IS NULL

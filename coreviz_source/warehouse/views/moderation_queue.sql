@@ -1,17 +1,17 @@
--- One row a media that is not approved, or a frame with an outcome of its own that is not approval.
+-- One row per media item that is not approved, and per frame whose own moderation did not approve it.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
--- media_id: The media.
--- media_name: File name of the media.
--- media_type: Kind of media: image, video or pdf.
--- frame_id: The frame; null: the media itself.
--- timestamp_seconds: Moment of the frame in the video in seconds.
+-- media_id: Id of the media item.
+-- media_name: File name of the media item.
+-- media_type: Kind of media item: image, video or pdf.
+-- frame_id: Id of the frame; null if the row is about the media item itself.
+-- timestamp_seconds: Position of the frame in the video in seconds.
 -- blob: Public address of the file, or of the frame's picture.
--- moderation_status: Outcome of moderation so far; null: none. Frames without an outcome are not listed.
--- categories: Categories raised on exactly this media or frame, each once, sorted.
+-- moderation_status: Result of moderation; null: none yet. Frames without a result are not in the view.
+-- categories: Categories raised on exactly this media item or frame, each once, sorted.
 -- moderated_at: When it was moderated, UTC.
--- created_at: When the media or the frame was created, UTC.
+-- created_at: When the media item or the frame was created, UTC.
 
 SELECT
     q.dataset_id,
@@ -54,7 +54,7 @@ FROM (
         f.created_at
     FROM frames AS f
     JOIN media AS m ON m.dataset_id = f.dataset_id AND m.id = f.media_id AND m.deleted_at IS NULL
-    WHERE f.moderation_status <> 'approved'
+    WHERE f.moderation_status <> 'approved' AND COALESCE(f.status, '') <> 'deleted'
 ) AS q
 LEFT JOIN (
     SELECT dataset_id, media_id, COALESCE(frame_id, '') AS frame_id,

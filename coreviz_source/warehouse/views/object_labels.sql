@@ -1,12 +1,12 @@
--- One row a label, dataset and month: how often the label was detected in the media created in that month.
+-- One row per label, dataset and month: how often the label was detected in media items created in that month.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
 -- label: What was detected.
--- month: First day of the month in which the media were created, UTC.
--- objects: Number of detections.
--- frames: Number of frames with at least one.
--- media: Number of media with at least one.
+-- month: First day of the month in which the media items were created, UTC.
+-- objects: Number of objects.
+-- frames: Number of frames with at least one of them.
+-- media: Number of media items with at least one of them.
 
 SELECT
     o.dataset_id,
@@ -18,5 +18,7 @@ SELECT
     COUNT(DISTINCT o.media_id) AS media
 FROM objects AS o
 JOIN media AS m ON m.dataset_id = o.dataset_id AND m.id = o.media_id AND m.deleted_at IS NULL
+LEFT JOIN frames AS f ON f.dataset_id = o.dataset_id AND f.media_id = o.media_id AND f.id = o.frame_id
 LEFT JOIN datasets AS d ON d.id = o.dataset_id
+WHERE COALESCE(o.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
 GROUP BY o.dataset_id, o.label, CAST(DATE_TRUNC('month', m.created_at AT TIME ZONE 'UTC') AS DATE)

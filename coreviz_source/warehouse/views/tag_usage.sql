@@ -1,13 +1,13 @@
--- One row a tag of a tag group in a dataset: how many media carry it.
+-- One row per tag of a tag group in a dataset: how many media items have it.
 --
--- dataset_id: The dataset.
+-- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
--- tag_group: Name of the group.
+-- tag_group: Name of the tag group.
 -- tag: The value.
--- media: Number of media that carry it.
--- media_share: That number as a share of the dataset's media, from 0 to 1.
--- first_media_at: When the oldest of these media was created, UTC.
--- last_media_at: When the newest of these media was created, UTC.
+-- media: Number of media items that have it.
+-- media_share: That number as a share of the dataset's media items, from 0 to 1.
+-- first_media_at: When the oldest of these media items was created, UTC.
+-- last_media_at: When the newest of these media items was created, UTC.
 
 SELECT
     t.dataset_id,

@@ -1,8 +1,8 @@
-"""Raw items become objects: the declared fields of each, its children, and whatever else it has.
+"""Raw items become objects: the declared fields of each, its child items, and whatever else it has.
 
-Items of the documented form are read by a decoder made from `tables.py`, in one step and without a dictionary each.
-An item with fields that no column declares is read the slow way once; then the decoder has learned those fields too.
-What is learned changes how fast an item is read, never what is read.
+A decoder made from `tables.py` reads items of the documented form in one step, without a dictionary per object. An
+item with fields that no column declares is read the slow way once. Then the decoder has learned those fields too.
+What it has learned changes how fast an item is read, never what is read.
 """
 
 from __future__ import annotations
@@ -14,49 +14,36 @@ from typing import Any
 import msgspec
 from msgspec import MsgspecError, Raw, Struct
 
-from coreviz_source.tables import CAPTIONS, FOLDERS, FRAMES, MEDIA, OBJECTS, Table
+from coreviz_source.tables import FOLDERS, MEDIA, Table
 from coreviz_source.values import decode_json, encode_json
 
-#: Fields without a column that the decoder of a table learns; an item with more of them is always read the slow way.
+#: Number of fields without a column that the decoder of a table learns. An item with more is always read the slow way.
 MOST_LEARNED = 50
 
-#: Fields that become something other than a column of their own.
-_EXPRESSED = {
-    FOLDERS.name: ("id", "type", "datasetId"),
-    MEDIA.name: ("id", "datasetId"),
-    FRAMES.name: ("id", "mediaId", "timestamp", "endTimestamp"),
-    CAPTIONS.name: ("id", "mediaId", "frameId"),
-    OBJECTS.name: ("id", "mediaId", "frameId"),
-}
-
-
-#: The key of what fits nowhere. An item that has it as a field of its own is always read the slow way.
+#: The key of what fits nowhere. An item with a field of this name is always read the slow way.
 _LEFT = "(what fits nowhere)"
 
 
 class _Leftovers(dict[str, Any]):
-    """What of an object fits nowhere. No JSON value is of this type, so only the slow way fills such a field."""
+    """The fields of an object that fit nowhere. No JSON value is of this type, so only the slow way fills them in."""
 
 
 class Shape:
-    """What an object of one table looks like: its fields, and the tables of the lists in it.
+    """What an object of one table looks like, as `tables.py` declares it: its fields, and the shapes of its lists.
 
     Args:
         table: The table that such objects are rows of.
-        children: The shape of what stands in a list, by the list's API key.
     """
 
-    def __init__(self, table: Table, children: Mapping[str, Shape] | None = None) -> None:
+    def __init__(self, table: Table) -> None:
         self.table = table
-        self.children = children or {}
-        columns = [column for column in table.columns if column.api]
-        self.json = {c.api for c in columns if c.kind == "json"}
+        #: The shape of the objects in a list, by the list's API key.
+        self.children = {str(child.api): Shape(child) for child in table.children}
+        self.json = {c.api for c in table.columns if c.kind == "json" and c.api}
         #: API keys of the declared fields, the first of `keys`.
-        self.declared = tuple(
-            dict.fromkeys([*_EXPRESSED[table.name], *((c.api or "").partition(".")[0] for c in columns)])
-        )
+        self.declared = table.api_fields
         self.learned: tuple[str, ...] = ()
-        self._met: set[str] = set()
+        self._found: set[str] = set()
         self._make()
 
     def _make(self) -> None:
@@ -67,7 +54,7 @@ class Shape:
         kinds += [list[child.type] | None for child in self.children.values()]  # type: ignore[name-defined]
         kinds += [Raw] * len(self.learned)
         names = [key if key == "id" else f"field_{number}" for number, key in enumerate(self.keys)]
-        #: Objects of this shape: the declared fields, the lists, what was learned, what is left over.
+        #: Objects of this shape: declared fields, lists, learned fields, what fits nowhere.
         self.type: type[Struct] = msgspec.defstruct(
             self.table.name,
             [*((name, kind, None) for name, kind in zip(names, kinds, strict=True)), ("left", _Leftovers, None)],
@@ -78,7 +65,7 @@ class Shape:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """API keys of all fields of an object, in their order."""
+        """API keys of all fields of an object, in order."""
         return (*self.declared, *self.children, *self.learned)
 
     def fill(self, item: Mapping[str, Any]) -> Struct:
@@ -99,14 +86,14 @@ class Shape:
                 values[key] = value
             else:
                 left[key] = value
-                self._met.add(key)
+                self._found.add(key)
         return self.type(*map(values.get, self.keys), left or None)
 
     def learn(self) -> bool:
-        """Takes the fields met since the last time into the shape; returns whether it has changed."""
+        """Takes the fields found since the last call into the shape, and returns whether it has changed."""
         changed = any([child.learn() for child in self.children.values()])
-        learned = tuple(sorted({*self.learned, *filter(_can_be_learned, self._met)}))
-        self._met.clear()
+        learned = tuple(sorted({*self.learned, *filter(_can_be_learned, self._found)}))
+        self._found.clear()
         if self.learned != learned and len(learned) <= MOST_LEARNED:
             self.learned, changed = learned, True
         if changed:
@@ -115,15 +102,17 @@ class Shape:
 
 
 def _can_be_learned(key: str) -> bool:
-    # the empty key is the one under which `transposed` gives what is left over
+    # the empty key is the one under which `transposed` returns what fits nowhere
     return key not in ("", _LEFT) and key.isprintable() and not set(key) & {'"', "\\"}
 
 
 class Decoder(threading.local):
-    """Reads items of one shape. Each thread has a shape of its own: one that learns while another reads would mix both.
+    """Reads items of one shape.
+
+    Each thread has a shape of its own, because a shape that learns while another thread reads would mix up fields.
 
     Args:
-        make: Makes the shape, before it has learned anything.
+        make: Makes a shape that has learned nothing yet.
     """
 
     def __init__(self, make: Callable[[], Shape]) -> None:
@@ -131,7 +120,7 @@ class Decoder(threading.local):
         self._decoder = msgspec.json.Decoder(self.shape.type)
 
     def read(self, items: Sequence[bytes]) -> list[Struct]:
-        """The items as objects, all of the same shape."""
+        """Decodes items, given as JSON, into objects of the same shape."""
         found = [self._one(raw) for raw in items]
         if self.shape.learn():
             self._decoder = msgspec.json.Decoder(self.shape.type)
@@ -146,14 +135,12 @@ class Decoder(threading.local):
             return self.shape.fill(item if isinstance(item, dict) else {"value": item})
 
 
-#: One for all datasets: what was learned of one holds for the next.
-MEDIA_DECODER = Decoder(
-    lambda: Shape(MEDIA, {"frames": Shape(FRAMES, {"captions": Shape(CAPTIONS), "objects": Shape(OBJECTS)})})
-)
+#: One for all datasets: what it learned from one holds for the next.
+MEDIA_DECODER = Decoder(lambda: Shape(MEDIA))
 FOLDER_DECODER = Decoder(lambda: Shape(FOLDERS))
 
 
 def transposed(shape: Shape, items: Iterable[Struct]) -> dict[str, Sequence[Any]]:
-    """The values of each field of some objects, by API key; what is left over stands under the empty key."""
+    """The values of each field of some objects, by API key. The empty key has what fits nowhere."""
     columns: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, items), strict=True))
     return dict(zip((*shape.keys, ""), columns or [()] * (len(shape.keys) + 1), strict=True))
