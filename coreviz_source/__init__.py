@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coreviz_source.catalog import create_views
     from coreviz_source.report import DatasetReport, Report
-    from coreviz_source.runner import sync
+    from coreviz_source.synchronize import sync
     from coreviz_source.source import coreviz
 
 __all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
@@ -32,7 +32,7 @@ _HOMES = {
     "Report": "report",
     "coreviz": "source",
     "create_views": "catalog",
-    "sync": "runner",
+    "sync": "synchronize",
 }
 
 

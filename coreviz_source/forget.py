@@ -10,7 +10,7 @@ from typing import Any
 import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.disk import pending_packages, tidy
+from coreviz_source.loading.clean_up import pending_packages, clean_up
 from coreviz_source.errors import ConfigurationError, DestinationError, find
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
@@ -98,7 +98,7 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     done = Forgotten(packages=pending_packages(pipeline))
     if erase:
         # before the rows: a package that is loaded later would bring them back
-        tidy(pipeline, pending=True)
+        clean_up(pipeline, pending=True)
     try:
         if _tables_there(pipeline):
             with pipeline.destination_client() as client:

@@ -16,7 +16,7 @@ from coreviz_source.locks import Locks, plain_runs
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
-from coreviz_source.resources import selected_tables, table_resources
+from coreviz_source.loading.resources import selected_tables, table_resources
 from coreviz_source.settings import Settings, resolve
 
 _log = logging.getLogger(__name__)

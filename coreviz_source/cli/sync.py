@@ -47,7 +47,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     from rich.console import Console
 
     from coreviz_source.cli.progress import Log, Screen
-    from coreviz_source.runner import sync
+    from coreviz_source.synchronize import sync
     from coreviz_source.status import location
 
     # what goes wrong is in the report, which is printed

@@ -17,7 +17,7 @@ from dlt.destinations.impl.bigquery.bigquery_adapter import (
 )
 from dlt.extract import DltResource, DltSource
 
-from coreviz_source.files import RowFile, RowFiles
+from coreviz_source.loading.files import RowFile, RowFiles
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch

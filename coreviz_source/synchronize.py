@@ -19,7 +19,7 @@ from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
-from coreviz_source.disk import suit, tidy
+from coreviz_source.loading.clean_up import configure_dlt, clean_up
 from coreviz_source.errors import (
     CorevizError,
     DestinationError,
@@ -32,7 +32,7 @@ from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.resources import table_resources
+from coreviz_source.loading.resources import table_resources
 from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
@@ -85,13 +85,13 @@ def sync(
         with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
                 locks.take_working_directory()
-                cleanup.callback(tidy, pipeline)
+                cleanup.callback(clean_up, pipeline)
                 locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
             if pipeline.has_pending_data:
                 # what was interrupted may have been loaded in part, or twice: everything is compared
                 settings = replace(settings, reconcile_every=timedelta(0))
             if not dry_run:
-                suit(pipeline)
+                configure_dlt(pipeline)
                 _drain(pipeline, locks)
             memory = Memory(pipeline, make=not dry_run)
             if not dry_run:
