@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coreviz_source.catalog import create_views
     from coreviz_source.report import DatasetReport, Report
-    from coreviz_source.synchronize import sync
     from coreviz_source.source import coreviz
+    from coreviz_source.synchronize import sync
 
 __all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
 

@@ -20,6 +20,7 @@ from coreviz_source.errors import SafetyError
 from coreviz_source.listing import Item, Listing, Span
 from coreviz_source.memory import Known, LastRuns, Memory
 from coreviz_source.rows import ROWS_VERSION, Source
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import decode_json, encode_json, text_hash
@@ -117,7 +118,7 @@ class Changes:
         dataset_id: str,
         listing: Listing,
         mode: Mode,
-        selected: frozenset[str],
+        selected: Selection,
         settings: Settings,
     ) -> None:
         self._memory = memory
@@ -127,7 +128,7 @@ class Changes:
         self._span = listing.span
         self._selected = selected
         self._resync = settings.resync
-        self._fingerprint = Fingerprint(selected, settings.ignored_fields)
+        self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
         self._remembers = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()

@@ -10,8 +10,8 @@ from typing import Any
 import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.loading.clean_up import pending_packages, clean_up
 from coreviz_source.errors import ConfigurationError, DestinationError, find
+from coreviz_source.loading.clean_up import clean_up, pending_packages
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.tables import MEDIA, TABLES, Table

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,7 +25,6 @@ from types import TracebackType
 from typing import Any
 
 import dlt
-from dlt.pipeline import trace as dlt_trace
 from filelock import FileLock, Timeout
 
 from coreviz_source.errors import HOLDER, BusyError, ConfigurationError, DestinationError, find, unreachable
@@ -223,7 +221,7 @@ class Locks:
             raise unreachable(error, "opened", name, self._pipeline.dataset_name) from error
 
 
-class _Unlocked(Locks):
+class Unlocked(Locks):
     """Holds nothing, so it is never alone."""
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
@@ -250,66 +248,3 @@ def _wait(attempt: Callable[[], str | None], what: str, patience: float | None =
             told = holder
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)
-
-
-class _PlainRuns:
-    """Locks for plain `pipeline.run(coreviz(...))`: dlt tells this, one of its trackers, when a run begins and ends.
-
-    The working directory is taken before dlt looks whether there is something to load in it, and waited for without
-    end, because a tracker cannot stop a run. All else is taken by the source, when it is extracted.
-    """
-
-    def __init__(self) -> None:
-        self._running: dict[tuple[str, int], Locks] = {}
-
-    def install(self) -> None:
-        """Makes dlt tell of every run of this process from now on."""
-        trackers: list[Any] = dlt_trace.TRACKING_MODULES
-        if self not in trackers:
-            trackers.append(self)
-
-    def locks(self, pipeline: dlt.Pipeline) -> Locks:
-        """What the run that is going on holds; nothing where dlt did not tell that it began."""
-        held = self._running.get(self._key(pipeline))
-        if held is None:
-            _log.warning(
-                "This run is not kept apart from others, because dlt does not tell when runs begin and end: leave its "
-                "`enable_runtime_trace` on, or use `sync()`."
-            )
-            return _Unlocked(pipeline)
-        return held
-
-    def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
-        """Takes the working directory, and the load if an earlier run left something to load."""
-        locks = Locks(pipeline)
-        if locks.holds_working_directory:
-            # sync() does, or a run around this one
-            return
-        self._running[self._key(pipeline)] = locks
-        locks.take_working_directory(patience=float("inf"))
-        if str(getattr(pipeline.destination, "destination_type", "")).endswith("duckdb"):
-            # dlt reads there before it extracts; if the file stays in use, its own error says by whom
-            with suppress(DestinationError):
-                locks.connect()
-        if pipeline.has_pending_data:
-            locks.take_load()
-
-    def on_end_trace(self, trace: Any, pipeline: Any, send_state: bool) -> None:
-        """Gives everything back."""
-        locks = self._running.pop(self._key(pipeline), None)
-        if locks is not None:
-            locks.close()
-
-    def on_start_trace_step(self, *_: Any) -> None:
-        """Nothing."""
-
-    def on_end_trace_step(self, *_: Any) -> None:
-        """Nothing."""
-
-    @staticmethod
-    def _key(pipeline: Any) -> tuple[str, int]:
-        return pipeline.working_dir, threading.get_ident()
-
-
-#: The locks of the plain runs of this process.
-plain_runs = _PlainRuns()

@@ -113,6 +113,7 @@ class Memory:
 
     def __init__(self, pipeline: dlt.Pipeline, make: bool = True) -> None:
         self._pipeline = pipeline
+        self._can_hold_nul = not pipeline.destination.destination_type.endswith("postgres")
         self._connection = ExitStack()
         self._opened: SqlJobClientBase | None = None
         self.tables: set[str] = set()
@@ -133,6 +134,14 @@ class Memory:
         self.tables = set(self._stored)
         #: Whether nothing had been loaded when the run began.
         self.fresh = not any(table.replaces and table.name in self.tables for table in TABLES)
+
+    @classmethod
+    def nothing(cls) -> Memory:
+        """Nothing stored, and no warehouse: what is compared with it is new."""
+        memory = cls.__new__(cls)
+        memory._connection, memory._opened, memory._stored = ExitStack(), None, {}
+        memory.tables, memory.fresh, memory.mended, memory._can_hold_nul = set(), True, False, True
+        return memory
 
     @property
     def _is_duckdb(self) -> bool:
@@ -158,7 +167,7 @@ class Memory:
     @property
     def holds_nul(self) -> bool:
         """Whether the warehouse's texts can hold NUL characters."""
-        return not self._pipeline.destination.destination_type.endswith("postgres")
+        return self._can_hold_nul
 
     def mend(self, selected: frozenset[str], hold: Callable[[], AbstractContextManager[Any]]) -> None:
         """Sees to tables and columns that somebody removed, or that an older release did not have.

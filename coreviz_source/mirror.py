@@ -20,8 +20,9 @@ from coreviz_source.listing import Item, Listing
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS, TABLES
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
 
@@ -80,7 +81,7 @@ class Mirror:
     Args:
         settings: Checked settings.
         memory: The warehouse.
-        selected: Names of the tables that are loaded.
+        selected: The tables that are loaded.
         run: Id of the run.
         progress: Called after every page with the report of the dataset.
     """
@@ -89,7 +90,7 @@ class Mirror:
         self,
         settings: Settings,
         memory: Memory,
-        selected: frozenset[str],
+        selected: Selection,
         run: str,
         progress: Callable[[DatasetReport], None] | None = None,
     ) -> None:
@@ -100,9 +101,7 @@ class Mirror:
         self._progress = progress
         self._client = CorevizClient(settings)
         self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
-        everything = selected >= {table.name for table in TABLES if table.replaces}
-        self._selection = None if everything else " ".join(sorted(selected - {RUNS.name}))
-        self._last_runs = memory.last_runs(self._selection)
+        self._last_runs = memory.last_runs(selected.label)
         self._dataset_hashes = memory.dataset_hashes()
 
     def __enter__(self) -> Mirror:
@@ -138,7 +137,7 @@ class Mirror:
             listing = Listing(
                 self._client, dataset.asked, settings.page_size, self._threads, settings.parallel_requests, calls
             )
-            report.selected = self._selection
+            report.selected = self._selected.label
             report.started_at = listing.open()
             mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)

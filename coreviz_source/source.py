@@ -6,17 +6,20 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
-from coreviz_source.locks import Locks, plain_runs
+from coreviz_source.loading.resources import Extraction, table_resources
+from coreviz_source.loading.switches import check_refresh
+from coreviz_source.loading.tracker import plain_runs
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
-from coreviz_source.loading.resources import selected_tables, table_resources
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings, resolve
 
 _log = logging.getLogger(__name__)
@@ -89,21 +92,27 @@ def coreviz(
     """
     settings = resolve(**locals())
     plain_runs.install()
-    return table_resources(lambda: _library(settings))
+    return table_resources(partial(_begin, settings), partial(_browse, settings))
 
 
-def _library(settings: Settings) -> tuple[Locks, Memory, Iterator[Batch]]:
-    """The warehouse, held against other runs, and all that this one has to write to it."""
+def _begin(settings: Settings, selected: frozenset[str], stepped: frozenset[str]) -> Extraction:
+    """The warehouse, locked against other runs, and all that this run has to write to it."""
     pipeline = dlt.current.pipeline()
-    locks = plain_runs.locks(pipeline)
+    check_refresh(pipeline.refresh)
+    locks = plain_runs.begin(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    memory, selected = Memory(pipeline), selected_tables()
+    memory = Memory(pipeline)
     memory.mend(selected, locks.load)
-    return locks, memory, _batches(settings, memory, selected)
+    return Extraction(locks, memory, _batches(settings, memory, Selection(selected, stepped)))
 
 
-def _batches(settings: Settings, memory: Memory, selected: frozenset[str]) -> Iterator[Batch]:
-    with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
+def _browse(settings: Settings, selected: frozenset[str]) -> Iterator[Batch]:
+    """The rows of a library as they are, where there is no warehouse."""
+    return _batches(settings, Memory.nothing(), Selection(selected))
+
+
+def _batches(settings: Settings, memory: Memory, selection: Selection) -> Iterator[Batch]:
+    with Mirror(settings, memory, selection, run=str(uuid.uuid4())) as mirror:
         for dataset in mirror.datasets():
             report = DatasetReport(dataset.id)
             yield from mirror.batches(dataset, report)

@@ -19,7 +19,6 @@ from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.catalog import publish
-from coreviz_source.loading.clean_up import configure_dlt, clean_up
 from coreviz_source.errors import (
     CorevizError,
     DestinationError,
@@ -28,11 +27,14 @@ from coreviz_source.errors import (
     find_kind,
     is_out_of_memory,
 )
+from coreviz_source.loading.clean_up import clean_up, configure_dlt
+from coreviz_source.loading.resources import Extraction, table_resources
+from coreviz_source.loading.switches import check_refresh
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.loading.resources import table_resources
+from coreviz_source.selection import Selection
 from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
@@ -82,6 +84,8 @@ def sync(
     say = progress or (lambda _: None)
     try:
         settings = resolve(**arguments)
+        check_refresh(pipeline.refresh)
+        dataset_name = pipeline.dataset_name
         with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
                 locks.take_working_directory()
@@ -93,12 +97,13 @@ def sync(
             if not dry_run:
                 configure_dlt(pipeline)
                 _drain(pipeline, locks)
+                pipeline.dataset_name = dataset_name
             memory = Memory(pipeline, make=not dry_run)
             if not dry_run:
                 memory.mend(frozenset(BY_NAME), locks.load)
             write: Callable[[Iterable[Batch]], None] = _count if dry_run else partial(load, pipeline, locks, memory)
             prepared = nullcontext() if dry_run else memory.loading()
-            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror, prepared:
+            with Mirror(settings, memory, Selection(), report.run, say) as mirror, prepared:
                 _Loads(write, memory, mirror, report, say).run(mirror.datasets())
                 if not dry_run:
                     report.warnings = publish(memory, locks.load, views)
@@ -240,10 +245,16 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: Memory, batches: Iterable
         CorevizError: What the batches raised while they were made.
         DestinationError: The package could not be loaded.
     """
+    dataset_name = pipeline.dataset_name
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: (locks, memory, batches))
+        return table_resources(begin)
+
+    def begin(*_: object) -> Extraction:
+        # dlt has read its own state meanwhile, which holds the dataset of the run before
+        pipeline.dataset_name = dataset_name
+        return Extraction(locks, memory, batches)
 
     try:
         try:

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from dlt.pipeline.pipeline import Pipeline
 
 from coreviz_source.cli import main
-from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.forget import Subject, find_rows, forget
+from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.local_studio import Studio
 from coreviz_source.status import read_status
 from coreviz_source.tables import BY_NAME

@@ -47,8 +47,8 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     from rich.console import Console
 
     from coreviz_source.cli.progress import Log, Screen
-    from coreviz_source.synchronize import sync
     from coreviz_source.status import location
+    from coreviz_source.synchronize import sync
 
     # what goes wrong is in the report, which is printed
     logging.getLogger("coreviz_source").addHandler(logging.NullHandler())

@@ -1,23 +1,32 @@
-"""Batches of rows become dlt resources, one a table: the last stage, and the only one that knows dlt's extract."""
+"""Batches of rows become dlt resources, one per table. This is the only module that knows dlt's extract."""
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dlt
 import pyarrow as pa
+from dlt.common.configuration import resolve_configuration
 from dlt.common.schema.utils import dlt_id_column
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.destinations.impl.bigquery.bigquery_adapter import (
     CLUSTER_COLUMNS_HINT,
     PARTITION_HINT,
     TABLE_DESCRIPTION_HINT,
 )
 from dlt.extract import DltResource, DltSource
+from dlt.normalize.configuration import ItemsNormalizerConfiguration
 
-from coreviz_source.loading.files import RowFile, RowFiles
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.files import RowFiles
+from coreviz_source.loading.guard import NOTE, LoadGuard, target
+from coreviz_source.loading.steps import Finish, as_arrow
+from coreviz_source.loading.switches import check_source
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
@@ -27,51 +36,51 @@ from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
 #: Folder in the pipeline's working directory where rows are on their way to dlt.
 ROWS_FOLDER = "coreviz_rows"
 
+#: Characters of a path that DuckDB reads as something else: `key=value` as a column, quotes, patterns of names.
+_MISREAD = re.compile(r"['=*?\[\]{}\\]")
 
-def table_resources(library: Callable[[], tuple[Locks, Memory, Iterable[Batch]]]) -> list[DltResource]:
-    """A resource for each table, all fed by one iteration over the batches.
 
-    The rows of all tables are built before they part, because dlt hands the same batch to every resource.
+@dataclass
+class Extraction:
+    """What one extraction writes, and what it holds meanwhile.
 
-    Args:
-        library: Called once, when dlt extracts: what the run holds, the warehouse, and what has to be written to it.
+    `make_batches` is called with the names of the tables to load, and those of them that have steps of a user's.
     """
 
-    def batches() -> Iterator[Any]:
-        locks, memory, found = library()
-        by_file = takes_files(_destination())
-        _prepare(dlt.current.source(), locks, memory, by_file)
-        yield from _as_files(found) if by_file else _as_records(found)
-        # until the package is loaded
-        locks.take_load()
-
-    parent = dlt.resource(batches, name="library", selected=False)
-    return [_table_resource(table, parent) for table in TABLES]
+    locks: Locks
+    stored: Memory
+    batches: Iterable[Batch]
 
 
-def selected_tables() -> frozenset[str]:
-    """The names of the tables that the source being extracted is to load."""
-    return frozenset(dlt.current.source().selected_resources) & BY_NAME.keys()
+#: Begins an extraction: given the selected tables, and those of them on which a user has put steps.
+Begin = Callable[[frozenset[str], frozenset[str]], Extraction]
+#: The rows of a library without a warehouse, given the selected tables.
+Browse = Callable[[frozenset[str]], Iterable[Batch]]
 
 
-def _table_resource(table: Table, parent: DltResource) -> DltResource:
-    def pick(batch: dict[str, Any]) -> Iterator[Any]:
-        if table.name in batch:
-            given = batch[table.name]
-            if isinstance(given, RowFile):
-                # dlt takes the file as it is: nothing is inferred, examined or written a second time
-                yield dlt.mark.with_file_import(str(given.path), "parquet", given.rows)
-                given.path.unlink()
-            else:
-                yield given
+class TableResource(DltResource):
+    """A table of the source as a dlt resource."""
 
-    resource: DltResource = dlt.transformer(pick, data_from=parent, max_table_nesting=0, **table.hints)
-    if table is RUNS:
-        resource.__class__ = _AlwaysSelected
-    return resource
+    #: Hints that a run has chosen for this table.
+    chosen: Mapping[str, Any] = {}
+
+    def add_limit(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: a limit on one table would cut media from their children.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            f"add_limit has no meaning for {self.name}: media, frames and captions have to stay together.",
+            remedy="Use max_media, which stops after so many media items: coreviz(max_media=10).",
+        )
+
+    def parallelize(self) -> TableResource:
+        """Does nothing: pages are requested in parallel already (`parallel_requests`)."""
+        return self
 
 
-class _AlwaysSelected(DltResource):
+class _RunsResource(TableResource):
     """The line of a run is written whatever is selected: the next run reads there when this one listed what."""
 
     @property
@@ -83,40 +92,126 @@ class _AlwaysSelected(DltResource):
         pass
 
 
-def _destination() -> str:
-    return str(dlt.current.pipeline().destination.destination_type)
+def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResource]:
+    """A resource for each table, all fed by one iteration over the batches.
+
+    The rows of all tables are built before they part, because dlt hands the same batch to every resource.
+
+    Args:
+        begin: Called once, when dlt extracts.
+        browse: Called instead where nothing is loaded, as in `list(coreviz().media)`.
+    """
+    ends = {table.name: Finish(table) for table in TABLES}
+
+    def batches() -> Iterator[Any]:
+        source = dlt.current.source()
+        selected = frozenset(source.selected_resources) & BY_NAME.keys()
+        try:
+            package: Any = dlt.current.load_package_state()
+        except CurrentLoadPackageStateNotAvailable:
+            for batch in browse(selected) if browse is not None else ():
+                yield {name: _dictionaries(rows, name) for name, rows in batch.tables.items()}
+            return
+        check_source(source, package)
+        pipeline = dlt.current.pipeline()
+        stepped = frozenset(name for name in selected if ends[name].has_steps)
+        extraction = begin(selected, stepped)
+        package[NOTE] = target(pipeline)
+        LoadGuard.of(pipeline).before_load = lambda: _check_complete(ends)
+        form = _form(pipeline)
+        _prepare(source, extraction, form)
+        for name in stepped:
+            ends[name].form = as_arrow(BY_NAME[name], str(package["load_id"])) if form.files else list
+        yield from _parts(extraction.batches, form, ends, stepped, str(package["load_id"]))
+        # until the package is loaded
+        extraction.locks.take_load()
+
+    parent = dlt.resource(batches, name="library", selected=False)
+    return [_table_resource(table, parent, ends[table.name]) for table in TABLES]
 
 
-def _prepare(source: DltSource, locks: Locks, memory: Memory, by_file: bool) -> None:
-    """Says how the tables are loaded, and makes those that the warehouse does not have yet."""
-    if by_file or _destination().endswith("postgres"):
-        # dlt's own choice for Postgres, csv, would turn empty texts into nulls
-        for resource in source.resources.values():
-            resource.apply_hints(file_format="parquet" if by_file else "insert_values")
-    bigquery = _destination().endswith("bigquery")
+def _check_complete(ends: Mapping[str, Finish]) -> None:
+    for end in ends.values():
+        end.check_complete()
+
+
+def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResource:
+    def pick(batch: dict[str, Any]) -> Iterator[Any]:
+        part = batch.get(table.name)
+        if end.has_steps and isinstance(part, pa.Table):
+            yield from end.split(part)
+        elif part is not None:
+            yield part
+
+    kind = _RunsResource if table is RUNS else TableResource
+    # dlt takes the class of a transformer, and leaves it out of the declared signatures
+    make: Any = dlt.transformer
+    resource: DltResource = make(pick, data_from=parent, max_table_nesting=0, _impl_cls=kind, **table.hints)
+    return resource.add_step(end)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How rows travel: as parquet files or as dictionaries, and in which format dlt loads them."""
+
+    files: bool
+    file_format: str | None
+
+
+def _form(pipeline: dlt.Pipeline) -> _Form:
+    kind = str(pipeline.destination.destination_type)
+    if not takes_files(kind):
+        # dlt's own choice for Postgres, csv, would turn empty strings into nulls; for BigQuery, parquet where files
+        # are staged, there would be no JSON
+        return _Form(False, "jsonl" if kind.endswith("bigquery") else "insert_values")
+    if kind.endswith("duckdb") and _MISREAD.search(str(Path(pipeline.working_dir).resolve())):
+        return _Form(True, "insert_values")
+    return _Form(True, "parquet")
+
+
+def _prepare(source: DltSource, extraction: Extraction, form: _Form) -> None:
+    """Sets how the tables are loaded, and makes those that the warehouse does not have yet."""
+    stored, locks = extraction.stored, extraction.locks
+    bigquery = str(dlt.current.pipeline().destination.destination_type).endswith("bigquery")
+    # dlt numbers rows that it is given as dictionaries, and all rows where it is set so. A warehouse takes no required
+    # column later on, so theirs is one that may be null.
+    numbered = not form.files or _numbers_files()
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
-        resource = source.resources[name]
+        resource, table = source.resources[name], BY_NAME[name]
+        chosen: dict[str, Any] = {"file_format": form.file_format}
+        # the columns are declared, and what the API sends beyond them goes to `extra`: there is nothing to evolve
+        hints: dict[str, Any] = {"file_format": form.file_format, "schema_contract": "evolve"}
+        columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": not form.files}} if not form.files else {}
+        if numbered and form.files:
+            columns["_dlt_id"] = {**dlt_id_column(), "nullable": True}
         if bigquery:
-            _lay_out(resource, BY_NAME[name])
-        if not by_file:
-            # dlt numbers the rows that it is given as dictionaries, and BigQuery takes no required column later on
-            resource.apply_hints(columns={"_dlt_id": dlt_id_column()})
-        if BY_NAME[name].replaces:
-            # each item comes once a listing, so what nothing was ever loaded into needs no merge; said either way,
-            # because a source may be run again
-            first = memory.fresh and locks.alone
-            disposition: Any = "append" if first else BY_NAME[name].hints["write_disposition"]
-            resource.apply_hints(write_disposition=disposition, columns={GONE: {"hard_delete": not first}})
-        if name not in memory.tables:
+            hints["additional_table_hints"] = _layout(table)
+        if table.replaces:
+            # each item comes once per listing, so a first load needs no merge: there is nothing to merge with
+            first = stored.fresh and locks.alone
+            hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
+            columns[GONE] = {"hard_delete": not first}
+            chosen |= {"write_disposition": "append", "hard_delete": not first}
+        resource.apply_hints(**hints, columns=columns or None)
+        if isinstance(resource, TableResource):
+            resource.chosen = chosen
+        if name not in stored.tables or (form.files and numbered):
             schema.update_table(resource.compute_table_schema())
     if schema.data_table_names(seen_data_only=False):
         with locks.load():
-            memory.make(schema)
+            stored.make(schema)
 
 
-def _lay_out(resource: DltResource, table: Table) -> None:
-    """Says how BigQuery keeps a table.
+def _numbers_files() -> bool:
+    """Whether dlt is set to add `_dlt_id` to rows that come as files, for somebody else's source."""
+    return bool(
+        resolve_configuration(ItemsNormalizerConfiguration(), sections=("normalize", "parquet_normalizer")).add_dlt_id
+    )
+
+
+def _layout(table: Table) -> dict[str, Any]:
+    """How BigQuery keeps a table.
 
     Partitions are months: days would be small, and after eleven years more than the 4,000 that one job may write. No
     query has to name one, because a merge finds its rows by the columns of the clusters.
@@ -126,30 +221,36 @@ def _lay_out(resource: DltResource, table: Table) -> None:
         layout[PARTITION_HINT] = {table.partitioned_by: "TIMESTAMP_TRUNC({column_name}, MONTH)"}
     if table.clustered_by:
         layout[CLUSTER_COLUMNS_HINT] = list(table.clustered_by)
-    # by parquet, dlt's choice where files are staged, there would be no JSON
-    resource.apply_hints(file_format="jsonl", additional_table_hints=layout)
+    return layout
 
 
-def _as_files(batches: Iterable[Batch]) -> Iterator[dict[str, RowFile]]:
-    """All rows as a parquet file a table."""
+def _parts(
+    batches: Iterable[Batch], form: _Form, ends: Mapping[str, Finish], stepped: frozenset[str], load_id: str
+) -> Iterator[dict[str, Any]]:
+    """What the tables' resources pick from: rows for steps as they come, the others as dictionaries or as files."""
+    if not form.files:
+        for batch in batches:
+            yield {name: rows if name in stepped else _dictionaries(rows, name) for name, rows in batch.tables.items()}
+        return
     directory = Path(dlt.current.pipeline().working_dir) / ROWS_FOLDER
     # a run that was killed may have left some
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    load_id = pa.scalar(_load_id(), pa.string())
-    with RowFiles(directory) as rows:
+    loaded_by = pa.scalar(load_id, pa.string())
+    with RowFiles(directory) as files:
         for batch in batches:
-            rows.add(
-                {name: t.append_column(LOAD_ID, pa.repeat(load_id, t.num_rows)) for name, t in batch.tables.items()}
+            files.add(
+                {
+                    name: rows.append_column(LOAD_ID, pa.repeat(loaded_by, rows.num_rows))
+                    for name, rows in batch.tables.items()
+                    if name not in stepped
+                }
             )
-    yield rows.files
+            if stepped & batch.tables.keys():
+                yield {name: batch.tables[name] for name in stepped & batch.tables.keys()}
+    yield files.files
 
 
-def _as_records(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
+def _dictionaries(rows: pa.Table, name: str) -> list[dict[str, Any]]:
     """Rows as plain dictionaries, which dlt gives its load id."""
-    for batch in batches:
-        yield {name: records(rows, BY_NAME[name]) for name, rows in batch.tables.items()}
-
-
-def _load_id() -> str:
-    return str(dlt.current.load_package_state()["load_id"])
+    return records(rows, BY_NAME[name])
