@@ -28,6 +28,7 @@ from coreviz_source.errors import (
     is_out_of_memory,
 )
 from coreviz_source.loading.clean_up import clean_up, configure_dlt
+from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.switches import check_refresh
 from coreviz_source.locks import Locks
@@ -91,7 +92,7 @@ def sync(
                 locks.take_working_directory()
                 cleanup.callback(clean_up, pipeline)
                 locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-            if pipeline.has_pending_data:
+            if pipeline.has_pending_data or (not dry_run and drop_refused(pipeline)):
                 # what was interrupted may have been loaded in part, or twice: everything is compared
                 settings = replace(settings, reconcile_every=timedelta(0))
             if not dry_run:

@@ -160,3 +160,15 @@ class LoadGuard(Collector):
         if name == "_inner":
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+def drop_refused(pipeline: dlt.Pipeline) -> bool:
+    """Drops packages that were refused while they were loaded, so that the next run extracts; returns whether it did.
+
+    dlt would spend that run on finishing their abort, and report success.
+    """
+    packages = pipeline.list_normalized_load_packages()
+    refused = any(pipeline.get_load_package_state(load_id).get("abort_requested") for load_id in packages)
+    if refused:
+        pipeline.abort_packages()
+    return refused

@@ -25,13 +25,13 @@ from dlt.normalize.configuration import ItemsNormalizerConfiguration
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import NOTE, LoadGuard, target
-from coreviz_source.loading.steps import Finish, as_arrow
+from coreviz_source.loading.steps import Finish, Stamp, as_arrow
 from coreviz_source.loading.switches import check_source
 from coreviz_source.locks import Locks
 from coreviz_source.memory import Memory, takes_files
 from coreviz_source.mirror import Batch
 from coreviz_source.rows import records
-from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, RUNS, TABLES, Table
+from coreviz_source.tables import BY_NAME, GONE, RUNS, TABLES, Table
 
 #: Folder in the pipeline's working directory where rows are on their way to dlt.
 ROWS_FOLDER = "coreviz_rows"
@@ -42,10 +42,7 @@ _MISREAD = re.compile(r"['=*?\[\]{}\\]")
 
 @dataclass
 class Extraction:
-    """What one extraction writes, and what it holds meanwhile.
-
-    `make_batches` is called with the names of the tables to load, and those of them that have steps of a user's.
-    """
+    """What one extraction writes, what it compares with, and what it locks meanwhile."""
 
     locks: Locks
     stored: Memory
@@ -112,17 +109,18 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
             for batch in browse(selected) if browse is not None else ():
                 yield {name: _dictionaries(rows, name) for name, rows in batch.tables.items()}
             return
-        check_source(source, package)
+        check_source(source, package["state"])
         pipeline = dlt.current.pipeline()
         stepped = frozenset(name for name in selected if ends[name].has_steps)
         extraction = begin(selected, stepped)
-        package[NOTE] = target(pipeline)
+        package["state"][NOTE] = target(pipeline)
         LoadGuard.of(pipeline).before_load = lambda: _check_complete(ends)
         form = _form(pipeline)
         _prepare(source, extraction, form)
+        stamp = Stamp(str(package["load_id"]), _numbered_before(source))
         for name in stepped:
-            ends[name].form = as_arrow(BY_NAME[name], str(package["load_id"])) if form.files else list
-        yield from _parts(extraction.batches, form, ends, stepped, str(package["load_id"]))
+            ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
+        yield from _parts(extraction.batches, form, stepped, stamp)
         # until the package is loaded
         extraction.locks.take_load()
 
@@ -182,12 +180,12 @@ def _prepare(source: DltSource, extraction: Extraction, form: _Form) -> None:
         chosen: dict[str, Any] = {"file_format": form.file_format}
         # the columns are declared, and what the API sends beyond them goes to `extra`: there is nothing to evolve
         hints: dict[str, Any] = {"file_format": form.file_format, "schema_contract": "evolve"}
-        columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": not form.files}} if not form.files else {}
-        if numbered and form.files:
-            columns["_dlt_id"] = {**dlt_id_column(), "nullable": True}
+        columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": form.files}} if numbered else {}
         if bigquery:
             hints["additional_table_hints"] = _layout(table)
-        if table.replaces:
+        if not table.replaces:
+            hints["write_disposition"] = table.hints["write_disposition"]
+        else:
             # each item comes once per listing, so a first load needs no merge: there is nothing to merge with
             first = stored.fresh and locks.alone
             hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
@@ -201,6 +199,14 @@ def _prepare(source: DltSource, extraction: Extraction, form: _Form) -> None:
     if schema.data_table_names(seen_data_only=False):
         with locks.load():
             stored.make(schema)
+
+
+def _numbered_before(source: DltSource) -> frozenset[str]:
+    """Tables whose rows dlt has numbered in an earlier run, and does not any more: its staging tables insist on it."""
+    if _numbers_files():
+        return frozenset()
+    tables = source.schema.tables
+    return frozenset(name for name in BY_NAME if "_dlt_id" in tables.get(name, {}).get("columns", {}))
 
 
 def _numbers_files() -> bool:
@@ -224,9 +230,7 @@ def _layout(table: Table) -> dict[str, Any]:
     return layout
 
 
-def _parts(
-    batches: Iterable[Batch], form: _Form, ends: Mapping[str, Finish], stepped: frozenset[str], load_id: str
-) -> Iterator[dict[str, Any]]:
+def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp: Stamp) -> Iterator[dict[str, Any]]:
     """What the tables' resources pick from: rows for steps as they come, the others as dictionaries or as files."""
     if not form.files:
         for batch in batches:
@@ -236,16 +240,9 @@ def _parts(
     # a run that was killed may have left some
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    loaded_by = pa.scalar(load_id, pa.string())
     with RowFiles(directory) as files:
         for batch in batches:
-            files.add(
-                {
-                    name: rows.append_column(LOAD_ID, pa.repeat(loaded_by, rows.num_rows))
-                    for name, rows in batch.tables.items()
-                    if name not in stepped
-                }
-            )
+            files.add({name: stamp(name, rows) for name, rows in batch.tables.items() if name not in stepped})
             if stepped & batch.tables.keys():
                 yield {name: batch.tables[name] for name in stepped & batch.tables.keys()}
     yield files.files

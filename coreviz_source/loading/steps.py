@@ -7,10 +7,13 @@ dictionaries instead; tombstones go around the steps, because they are not rows 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.normalizers.utils import generate_dlt_ids
+from dlt.common.schema.typing import C_DLT_ID
 from dlt.extract.items import DataItemWithMeta, SupportsPipe
 from dlt.extract.items_transform import BaseItemTransform, ItemTransform
 
@@ -113,15 +116,34 @@ class Finish(ItemTransform[Any, Any]):
             )
 
 
-def as_arrow(table: Table, load_id: str) -> Callable[[list[Row]], pa.Table]:
+@dataclass(frozen=True)
+class Stamp:
+    """The columns that dlt gives rows by itself only where they are dictionaries.
+
+    Args:
+        load_id: Id of the load.
+        numbered: Names of the tables whose rows need a `_dlt_id`.
+    """
+
+    load_id: str
+    numbered: frozenset[str]
+
+    def __call__(self, name: str, rows: pa.Table) -> pa.Table:
+        """The rows of a table with these columns."""
+        rows = rows.append_column(LOAD_ID, pa.repeat(pa.scalar(self.load_id, pa.string()), rows.num_rows))
+        if name in self.numbered:
+            rows = rows.append_column(C_DLT_ID, pa.array(generate_dlt_ids(rows.num_rows), pa.string()))
+        return rows
+
+
+def as_arrow(table: Table, stamp: Stamp) -> Callable[[list[Row]], pa.Table]:
     """Makes an arrow table of rows that went through steps, with columns that the steps added behind the declared."""
 
     def convert(rows: list[Row]) -> pa.Table:
         names = [c.name for c in table.columns]
         added = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in names]
         arrays = [_array(table, name, [row.get(name) for row in rows]) for name in (*names, *added)]
-        arrays.append(pa.array([load_id] * len(rows), pa.string()))
-        return pa.Table.from_arrays(arrays, names=[*names, *added, LOAD_ID])
+        return stamp(table.name, pa.Table.from_arrays(arrays, names=[*names, *added]))
 
     return convert
 

@@ -56,7 +56,7 @@ def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
 
     Args:
         source: The source that is being extracted.
-        package: State of the load package, where dlt notes what it is going to empty.
+        package: State of the load package, where dlt notes how it is going to `refresh`.
 
     Raises:
         ConfigurationError: A switch of dlt makes it something else. The message names the switch's replacement.
@@ -67,10 +67,7 @@ def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
             f"A single table of the source was run: {', '.join(sorted(source.selected_resources))}.",
             remedy='Run the source with tables selected: coreviz(…).with_resources("media", "captions").',
         )
-    emptied = {*package.get("dropped_tables", ()), *package.get("truncated_tables", ())}
-    emptied = {table["name"] if isinstance(table, dict) else table for table in emptied}
-    if emptied & ours.keys():
-        check_refresh("drop_…")
+    check_refresh(package.get("refresh"))
     _check_names(source.schema)
     for name, resource in ours.items():
         if resource.selected:
@@ -112,12 +109,12 @@ def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, An
         if computed.get(hint):
             yield f"{hint} is set", remedy
     disposition = computed.get("write_disposition")
-    if disposition not in (declared.get("write_disposition"), chosen.get("write_disposition")):
+    if disposition not in ("merge", declared.get("write_disposition"), chosen.get("write_disposition")):
         yield (
             f"write_disposition is {disposition!r}",
             "Leave `write_disposition` out: rows are merged. Use `resync` to load everything again.",
         )
-    elif disposition == "merge" and computed.get("x-merge-strategy") != declared.get("x-merge-strategy"):
+    elif disposition == "merge" and computed.get("x-merge-strategy") not in (None, "delete-insert"):
         yield "its merge strategy is another one", "Leave `write_disposition` out: rows replace those of their key."
     if computed.get("file_format") not in (None, "preferred", chosen.get("file_format")):
         yield (

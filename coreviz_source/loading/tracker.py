@@ -1,8 +1,8 @@
 """Plain `pipeline.run(coreviz(…))`: dlt tells a tracker when a run begins and ends, and nobody else can know.
 
 This is one of two places that reach into a library: `dlt.pipeline.trace.TRACKING_MODULES` is the list of modules that
-dlt calls at the start and the end of each run (dlt's own telemetry is in it). Two things depend on it: locks that have to
-be taken before dlt looks for packages of an earlier run, and the dataset that `run(dataset_name=…)` names, which dlt
+dlt calls at the start and the end of each run (its own telemetry is in it). Two things depend on it: locks that have
+to be taken before dlt looks for packages of an earlier run, and the dataset that `run(dataset_name=…)` names, which dlt
 forgets while it extracts and remembers when it loads. A pipeline that never ran this source is left alone.
 """
 
@@ -11,14 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dlt
 from dlt.pipeline import trace as dlt_trace
 
 from coreviz_source.errors import CorevizError, DestinationError
-from coreviz_source.loading.guard import LoadGuard
+from coreviz_source.loading.guard import LoadGuard, drop_refused
 from coreviz_source.locks import Locks, Unlocked
 from coreviz_source.tables import RUNS
 
@@ -35,7 +36,7 @@ class _Run:
     foreign: bool
     locked: bool = False
     dataset_name: str | None = None
-    busy: CorevizError | None = field(default=None)
+    busy: CorevizError | None = None
 
 
 class PlainRuns:
@@ -94,19 +95,13 @@ class PlainRuns:
                     locks.connect()
             if pipeline.has_pending_data:
                 locks.take_load()
-                self._drop_refused(pipeline)
+            drop_refused(pipeline)
         except CorevizError as error:
             # a tracker cannot stop a run: its load can, and its extraction
             run.busy = error
-            LoadGuard.of(pipeline).before_load = lambda: _raise(error)
+            LoadGuard.of(pipeline).before_load = partial(_raise, error)
             return
         LoadGuard.of(pipeline).before_load = None
-
-    def _drop_refused(self, pipeline: dlt.Pipeline) -> None:
-        """Drops packages that were refused before, so that this run extracts instead of finishing their abort."""
-        packages = pipeline.list_normalized_load_packages()
-        if any(pipeline.get_load_package_state(load_id).get("abort_requested") for load_id in packages):
-            pipeline.abort_packages()
 
     def on_start_trace_step(self, trace: Any, step: Any, pipeline: Any) -> None:
         """An extraction begins: here, and not later, the pipeline has the dataset that `run` was given."""
