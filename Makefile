@@ -24,6 +24,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/coreviz-source schema --format markdown > docs/tables.md
+	$(BIN)/python -m tests.settings
 
 # into site/, every link checked
 site: $(VENV)/.dev

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from coreviz_source.local_studio import Library, Studio
+from coreviz_source.local_studio.form import Form
 from coreviz_source.local_studio.vocabulary import COLOURS, THEMES, caption
 
 GENERATION = 2025
@@ -34,7 +35,7 @@ class FullLibrary(Library):
         if item["type"] != "folder":
             frames = item["frames"]
             self.held[item_id] = {
-                "bytes": len(self.encoded(item, GENERATION)),
+                "bytes": len(self.encoded(item, Form(GENERATION))),
                 "media": 1,
                 "frames": len(frames),
                 "captions": sum(len(frame["captions"]) for frame in frames),

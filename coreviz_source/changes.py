@@ -17,9 +17,11 @@ from typing import Literal
 from xxhash import xxh3_64_intdigest
 
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing import Item, Listing, Span
+from coreviz_source.listing.listing import Listing
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.listing.window import Window
 from coreviz_source.memory import Known, LastRuns, Memory
-from coreviz_source.rows import ROWS_VERSION, Source
+from coreviz_source.rows import ROWS_VERSION
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
@@ -69,7 +71,7 @@ def _without(raw: bytes, names: Iterable[Sequence[str]]) -> bytes:
     return encode_json(item).encode()
 
 
-def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Span]:
+def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Window]:
     """Which part of a dataset to list.
 
     Args:
@@ -78,17 +80,17 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Span]
         now: The server's clock.
     """
     if settings.max_media is not None:
-        return "sample", Span(settings.date_from, settings.date_to)
+        return "sample", Window(settings.date_from, settings.date_to)
     if settings.sliced:
-        return "slice", Span(settings.date_from, settings.date_to)
+        return "slice", Window(settings.date_from, settings.date_to)
     due = last.complete is None or last.listed is None or now - last.complete >= settings.reconcile_every
     if settings.resync or due or settings.reconcile_every <= timedelta(0):
-        return "complete", Span()
+        return "complete", Window()
     assert last.listed is not None
     try:
-        return "window", Span(oldest=min(last.listed, now) - settings.lookback)
+        return "window", Window(oldest=min(last.listed, now) - settings.lookback)
     except OverflowError:
-        return "complete", Span()
+        return "complete", Window()
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Changes:
     Args:
         memory: The warehouse.
         dataset_id: Canonical id of the dataset.
-        listing: The listing that is compared; its `span` may widen while it is read.
+        listing: The listing that is compared; its `window` may widen while it is read.
         mode: What kind of listing it is.
         selected: The tables that are loaded; without `media` there is no memory.
         settings: `resync` and `ignored_fields` are used.
@@ -125,7 +127,7 @@ class Changes:
         self._dataset_id = dataset_id
         self._listing = listing
         self._mode = mode
-        self._span = listing.span
+        self._window = listing.window
         self._selected = selected
         self._resync = settings.resync
         self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
@@ -138,38 +140,38 @@ class Changes:
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
         self.known_media = self.changed_media = 0
         #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
-        self.samples: list[Source] = []
+        self.samples: list[RawItem] = []
         if self._remembers:
             self._load_known()
         if "folders" in selected:
             self.folders = memory.folders(dataset_id)
 
     def _load_known(self) -> None:
-        held = self._memory.held_media(self._dataset_id, self._span.oldest)
+        held = self._memory.held_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
             self._doubtful = self._memory.doubtful(self._dataset_id)
         self.media = Known(chain(((i, 0) for i in self._doubtful), held))
 
-    def compare(self, items: list[Item]) -> tuple[list[Source], list[Source]]:
+    def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
         """The media and the folders of a batch that have to be written."""
-        if self._mode == "window" and self._listing.span.everything:
+        if self._mode == "window" and self._listing.window.is_everything:
             self._become_complete()
         if self._mode in ("slice", "sample"):
-            items = [item for item in items if self._span.holds(item.created)]
-        older = [i.id for i in items if not i.folder and self._beyond(i.created)]
-        beyond = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
-        media: list[Source] = []
-        folders: list[Source] = []
+            items = [item for item in items if self._window.contains(item.created_at)]
+        older = [i.id for i in items if not i.is_folder and self._outside_window(i.created_at)]
+        outside_window = self._memory.hashes(self._dataset_id, older) if older and self._remembers else {}
+        media: list[RawItem] = []
+        folders: list[RawItem] = []
         for item in items:
             content_hash = self._fingerprint(item.raw)
-            if item.folder:
+            if item.is_folder:
                 held = self.folders.listed(item.id)
             else:
                 self.listed_media += 1
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
                 held = self.media.listed(item.id)
                 if held is None:
-                    held = beyond.get(item.id)
+                    held = outside_window.get(item.id)
                 self.known_media += held is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
@@ -177,34 +179,34 @@ class Changes:
             if held == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
-            source = Source(item.id, item.raw, f"{content_hash:016x}")
+            item.content_hash = f"{content_hash:016x}"
             if held is None:
                 self.new += 1
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
-                if held and not item.folder:
-                    self._note_changed(source)
-            (folders if item.folder else media).append(source)
+                if held and not item.is_folder:
+                    self._note_changed(item)
+            (folders if item.is_folder else media).append(item)
         return media, folders
 
-    def _note_changed(self, source: Source) -> None:
+    def _note_changed(self, item: RawItem) -> None:
         self.changed_media += 1
         if self.changed_media & (self.changed_media - 1) == 0:
-            self.samples.append(source)
+            self.samples.append(item)
 
     @property
     def most_changed(self) -> bool:
         """Whether most known media changed, of so many that this is hardly people's work."""
         return not self._resync and self.known_media >= MANY and 2 * self.changed_media > self.known_media
 
-    def _beyond(self, created: datetime | None) -> bool:
+    def _outside_window(self, created: datetime | None) -> bool:
         """Whether an item is outside the part of the memory that was read."""
-        return self._span.oldest is not None and (created is None or created < self._span.oldest)
+        return self._window.oldest is not None and (created is None or created < self._window.oldest)
 
     def _become_complete(self) -> None:
         """The listing found that it has to be complete: so does what it is compared with."""
-        self._mode, self._span = "complete", Span()
+        self._mode, self._window = "complete", Window()
         if self._remembers:
             self._load_known()
             for item_id in self._in_window:
@@ -225,9 +227,9 @@ class Changes:
         if not self._remembers:
             return Gone()
         self.check_frames()
-        if self._mode == "sample" or not self._listing.proven:
+        if self._mode == "sample" or not self._listing.proof.complete:
             return Gone()
-        gone = Gone(media=self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._span.holds))
+        gone = Gone(media=self._memory.gone(self.media, MEDIA.name, self._dataset_id, self._window.contains))
         self._check_brake(len(gone.media), max_deletes)
         if self._mode == "complete":
             going = set(gone.media)

@@ -94,17 +94,19 @@ class _Transient(Exception):
 
 
 class _KeyAuth(requests.auth.AuthBase):
-    """Adds the key to a request as it leaves, so that no header dictionary, log or repr ever holds it."""
+    """Adds the key or the token to a request as it leaves, so that no header dictionary, log or repr contains it."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, api_key: str, token: str) -> None:
+        self._key = api_key or token
+        self._header = ("x-api-key", api_key) if api_key else ("Authorization", f"Bearer {token}")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["x-api-key"] = self._key
+        if self._key:
+            request.headers[self._header[0]] = self._header[1]
         return request
 
     def hide(self, text: str) -> str:
-        """The text without the key: a server may repeat what it was sent."""
+        """The text without the key or the token: a server may repeat what it was sent."""
         return text.replace(self._key, "…") if self._key else text
 
     def __repr__(self) -> str:
@@ -140,7 +142,7 @@ class CorevizClient:
     """Asks the API; safe to share between threads.
 
     Args:
-        settings: Checked settings; `base_url`, `api_key` and `requests_per_second` are used.
+        settings: Checked settings; `base_url`, `api_key`, `token` and `requests_per_second` are used.
         attempts: How often a request is sent before it counts as failed.
 
     Every method raises `AuthenticationError` for 401, 402 and 403 at once, `BadRequestError` for other refusals,
@@ -150,7 +152,7 @@ class CorevizClient:
 
     def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
         self._base_url = settings.base_url
-        self._auth = _KeyAuth(settings.api_key)
+        self._auth = _KeyAuth(settings.api_key, settings.token)
         self._http = requests.Session()
         # the listing's threads, and the one that asks for the rest
         adapter = DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from coreviz_source.changes import Changes, plan
 from coreviz_source.client import Calls, CorevizClient
-from coreviz_source.listing import Item, Listing
+from coreviz_source.listing.listing import Listing
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import LastRuns, Memory
 from coreviz_source.report import DatasetReport
-from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, without_nul
+from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, without_nul
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
@@ -139,7 +140,7 @@ class Mirror:
             )
             report.selected = self._selected.label
             report.started_at = listing.open()
-            mode, listing.span = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
+            mode, listing.window = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)
             yield from self._changed(dataset, listing, changes, report)
             yield from self._rest(dataset, listing, changes, report, calls)
@@ -148,9 +149,9 @@ class Mirror:
             report.seconds = time.perf_counter() - began
 
     def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
-        media: list[Source] = []
+        media: list[RawItem] = []
         size = 0
-        folders: list[Source] = []
+        folders: list[RawItem] = []
         for items in listing:
             more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
             media += more_media
@@ -174,15 +175,15 @@ class Mirror:
                 report.replaced += without_nul(folders)
             yield self._batch(folder_rows(dataset.id, folders), report)
 
-    def _sampled(self, items: list[Item], already: int) -> list[Item]:
+    def _sampled(self, items: list[RawItem], already: int) -> list[RawItem]:
         """As many of the items as `max_media` leaves room for."""
         most = self._settings.max_media
         if most is None:
             return items
-        room = islice((index for index, item in enumerate(items) if not item.folder), max(0, most - already), None)
+        room = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, most - already), None)
         return items[: next(room, len(items))]
 
-    def _media(self, dataset: Dataset, media: list[Source], changes: Changes, report: DatasetReport) -> Batch:
+    def _media(self, dataset: Dataset, media: list[RawItem], changes: Changes, report: DatasetReport) -> Batch:
         if changes.needs_tombstones:
             # at the end it would be too late where checkpoints, or a sample, are loaded
             changes.check_frames()
@@ -219,12 +220,12 @@ class Mirror:
         notes = self._unstable(dataset, changes)
         notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
         mode = changes.mode
-        if mode == "sample" or listing.proven:
-            report.outcome, report.message = mode, notes + listing.message
+        if mode == "sample" or listing.proof.complete:
+            report.outcome, report.message = mode, notes + listing.proof.reason
         else:
             report.outcome, report.exit_code = "unproven", 6
             report.message = (
-                f"The listing could not be proven complete: {listing.message}. What was seen was loaded, nothing "
+                f"The listing could not be proven complete: {listing.proof.reason}. What was seen was loaded, nothing "
                 "was deleted; the next complete run tries again."
             )
         report.requests, report.retries = calls.requests, calls.retries

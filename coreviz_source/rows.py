@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from coreviz_source.decode import FOLDER_DECODER, MEDIA_DECODER, Decoder, Shape, transposed
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.tables import (
     ARROW_TYPES,
     CHILDREN,
@@ -57,15 +58,6 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 @dataclass
-class Source:
-    """One item to build rows of: its canonical id, its raw JSON, and the hash that will be stored with it."""
-
-    id: str
-    raw: bytes
-    content_hash: str
-
-
-@dataclass
 class Rows:
     """Rows of some items, a table each, and the fields met that no column declares."""
 
@@ -73,7 +65,7 @@ class Rows:
     unknown_fields: set[str] = field(default_factory=set)
 
 
-def without_nul(sources: Iterable[Source]) -> int:
+def without_nul(sources: Iterable[RawItem]) -> int:
     """Replaces NUL characters, which Postgres cannot hold, by U+FFFD; returns how many items had some."""
     found = 0
     for source in sources:
@@ -90,7 +82,7 @@ def _however_deep(build: _Built) -> _Built:
     """What is nested too deep to be read, or to be written again a little further down the stack, becomes a text."""
 
     @wraps(build)
-    def built(dataset_id: str, sources: Sequence[Source], *rest: Any, **named: Any) -> Rows:
+    def built(dataset_id: str, sources: Sequence[RawItem], *rest: Any, **named: Any) -> Rows:
         try:
             return build(dataset_id, sources, *rest, **named)
         except RecursionError:
@@ -102,7 +94,7 @@ def _however_deep(build: _Built) -> _Built:
 
 
 @_however_deep
-def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> Rows:
+def media_rows(dataset_id: str, sources: Sequence[RawItem], tombstones: bool) -> Rows:
     """The rows of some media, of all tables that a media has rows in.
 
     Args:
@@ -139,7 +131,7 @@ def media_rows(dataset_id: str, sources: Sequence[Source], tombstones: bool) -> 
 
 
 @_however_deep
-def folder_rows(dataset_id: str, sources: Sequence[Source]) -> Rows:
+def folder_rows(dataset_id: str, sources: Sequence[RawItem]) -> Rows:
     """The rows of some folders."""
     rows = Rows()
     folders = _Level.of_sources(FOLDER_DECODER, dataset_id, sources, rows)
@@ -221,7 +213,7 @@ class _Level:
             self.keep("id", {n: given for n, given in enumerate(self.fields["id"]) if type(given) not in _IDS})
 
     @classmethod
-    def of_sources(cls, decoder: Decoder, dataset_id: str, sources: Sequence[Source], rows: Rows) -> _Level:
+    def of_sources(cls, decoder: Decoder, dataset_id: str, sources: Sequence[RawItem], rows: Rows) -> _Level:
         """The topmost level."""
         level = cls(decoder.shape, dataset_id, decoder.read([source.raw for source in sources]), rows)
         level.ids = level.media_ids = [source.id for source in sources]

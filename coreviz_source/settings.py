@@ -1,250 +1,139 @@
-"""The settings of a run: where they come from, what they may be, and a clear error before the first request."""
+"""Every setting, declared once: its name, type, default, check and meaning.
+
+dlt's configuration (`loading.configuration`), the options of the command line, README's table, `.dlt/config.toml` and
+the arguments of `coreviz()` come from the two classes `Settings` and `WarehouseSettings`, or are compared with them.
+"""
+
+# ruff: noqa: RUF009 - a call in a dataclass is how a setting is declared, as by `dataclasses.field`
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import math
-import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
-from difflib import get_close_matches
-from importlib.util import find_spec
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 from urllib.parse import urlsplit
-
-import dlt
-from dlt.common.configuration import configspec, resolve_configuration
-from dlt.common.configuration.providers.toml import SettingsTomlProvider
-from dlt.common.configuration.specs import BaseConfiguration
-from dlt.common.typing import TSecretStrValue
 
 from coreviz_source.errors import AuthenticationError, ConfigurationError
 from coreviz_source.values import canonical_id, parse_duration, parse_timestamp
 
-DEFAULT_BASE_URL = "https://lab.coreviz.io"
-KEY_VARIABLE = "COREVIZ_API_KEY"
-
-
-@configspec
-class CorevizConfiguration(BaseConfiguration):
-    """What may be set in .dlt/*.toml or the environment, all under `sources.coreviz`.
-
-    The section of its own keeps a bare `API_KEY` or `BASE_URL` in the environment, which is somebody else's,
-    from being taken.
-    """
-
-    dataset_ids: Optional[Any] = None
-    api_key: Optional[TSecretStrValue] = None
-    base_url: str = DEFAULT_BASE_URL
-    lookback: str = "7d"
-    reconcile_every: str = "1d"
-    deletes: str = "hard"
-    max_deletes: float = 0.2
-    date_from: Optional[str] = None
-    date_to: Optional[str] = None
-    page_size: int = 100
-    parallel_requests: int = 4
-    requests_per_second: Optional[float] = None
-    max_media: Optional[int] = None
-    resync: bool = False
-    ignored_fields: Optional[Any] = None
-
-    __section__ = "coreviz"
+_Check = Callable[[Any, str], Any]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Checked settings: every value is of its final type and in its range."""
+class Kind:
+    """In which forms the values of a setting are given.
 
-    dataset_ids: tuple[str, ...]
-    """As given; empty: every dataset that the account sees."""
-    api_key: str = field(repr=False)
-    base_url: str
-    lookback: timedelta
-    reconcile_every: timedelta
-    deletes: Literal["hard", "soft"]
-    max_deletes: float
-    date_from: datetime | None
-    date_to: datetime | None
-    page_size: int
-    parallel_requests: int
-    requests_per_second: float | None
-    max_media: int | None
-    resync: bool
-    ignored_fields: tuple[str, ...]
-    """API names, dotted where they are inside frames, captions or objects."""
+    Args:
+        argument: The annotation of an argument of `coreviz()`.
+        configured: The type in dlt's configuration, and of an option of the command line.
+    """
+
+    argument: str
+    configured: type
+
+
+TEXT = Kind("str", str)
+LIST = Kind("Sequence[str] | str", list)
+DURATION = Kind("str | timedelta", str)
+MOMENT = Kind("str | date | datetime", str)
+COUNT = Kind("int", int)
+NUMBER = Kind("float", float)
+SWITCH = Kind("bool", bool)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of one setting.
+
+    Args:
+        name: The name of the argument, and of the key under `[sources.coreviz]`.
+        meaning: What the setting does, for readers of Python, of the command line's help and of README.
+        kind: In which forms its values are given.
+        check: Turns a value into its final type, or raises an error that names the setting.
+        default: The value if none is given, as a user would write it; None if there is none.
+        absent: The final value if none is given and there is no default.
+        otherwise: What applies if none is given and there is no default, in words.
+        example: A value to show in `.dlt/config.toml` where there is no default.
+        choices: The only values, if they are few.
+        secret: Whether its value must not be shown.
+    """
+
+    name: str
+    meaning: str
+    kind: Kind
+    check: _Check
+    default: Any = None
+    absent: Any = None
+    otherwise: str = "none"
+    example: Any = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
 
     @property
-    def sliced(self) -> bool:
-        """Whether only a range of creation dates is listed."""
-        return self.date_from is not None or self.date_to is not None
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"COREVIZ_{self.name.upper()}" if self.secret else f"SOURCES__COREVIZ__{self.name.upper()}"
+
+    @property
+    def option(self) -> str:
+        """The option of the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def checked(self, value: Any) -> Any:
+        """The final value.
+
+        Args:
+            value: As it was given; None if it was not.
+
+        Raises:
+            ConfigurationError: The value is of the wrong type or out of its range.
+            AuthenticationError: The value cannot be a key or a token.
+        """
+        given = self.default if value is None else value
+        return self.absent if given is None else self.check(given, self.name)
 
 
-#: What a destination's extra brings, by which it is known to be installed.
-_DRIVERS = {"postgres": "psycopg2", "bigquery": "google.cloud.bigquery"}
+def _setting(meaning: str, kind: Kind, check: _Check, **declared: Any) -> Any:
+    secret = declared.get("secret", False)
+    return field(repr=not secret, metadata={"declared": {"meaning": meaning, "kind": kind, "check": check, **declared}})
 
 
-@configspec
-class WarehouseConfiguration(BaseConfiguration):
-    """Where the command line loads to and reads from; also under `sources.coreviz`."""
-
-    destination: str = "duckdb"
-    dataset_name: str = "coreviz"
-    pipeline_name: str = "coreviz_library"
-
-    __section__ = "coreviz"
+def declared_settings(declaration: type) -> tuple[Setting, ...]:
+    """The settings that a class declares, in their order."""
+    return tuple(Setting(name=one.name, **one.metadata["declared"]) for one in fields(declaration))
 
 
-def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
-    """The pipeline that the command line uses, from what was given, then dlt's configuration, then the defaults.
-
-    Args:
-        **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
-
-    Raises:
-        ConfigurationError: There is no such destination.
-    """
-    explicit = {name: value for name, value in given.items() if value is not None}
-    _check_names()
-    try:
-        found = resolve_configuration(WarehouseConfiguration(), sections=("sources",), explicit_value=explicit)
-        if not _is_installed(_DRIVERS.get(found.destination, "dlt")):
-            extra = f"coreviz-source[{found.destination}]"
-            raise ConfigurationError(
-                f"The destination {found.destination} needs an extra.",
-                remedy=f"Run pip install '{extra}', or in a clone pip install '.[{found.destination}]'.",
-            )
-        return dlt.pipeline(found.pipeline_name, destination=found.destination, dataset_name=found.dataset_name)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(f"The warehouse under `sources.coreviz` cannot be used: {error}") from None
-
-
-def _check_names() -> None:
-    """Refuses a key under `sources.coreviz` that is one of ours misspelt, which dlt would pass over in silence.
-
-    Only what resembles a name of ours is refused: dlt takes keys of its own there (`max_table_nesting`), and sections
-    for single resources. A vault is not asked, where each question is a request.
-    """
-    known = [f.name for spec in (CorevizConfiguration, WarehouseConfiguration) for f in fields(spec)]
-    prefix = "SOURCES__COREVIZ__"
-    found = {name: name[len(prefix) :].lower() for name in os.environ if name.startswith(prefix)}
-    for provider in dlt.config.config_providers:
-        if isinstance(provider, SettingsTomlProvider):
-            section = provider.get_value("coreviz", dict, "", "sources")[0]
-            if isinstance(section, dict):
-                found |= {f"{k} in {provider.name}": k for k, value in section.items() if not isinstance(value, dict)}
-    for place, name in found.items():
-        meant = [] if name in known or "__" in name else get_close_matches(name, known, 1, 0.75)
-        if meant:
-            raise ConfigurationError(
-                f"Unknown setting {place}.", remedy=f"Did you mean {meant[0]}? Nothing was requested yet."
-            )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-ARGUMENTS = tuple(f.name for f in fields(Settings))
-
-
-def resolve(*, keyless: bool = False, **arguments: Any) -> Settings:
-    """Settings from the arguments given, then dlt's configuration, then the defaults.
-
-    Args:
-        keyless: Whether there may be no key, which is then empty.
-        **arguments: Arguments of `coreviz()`; None means not given.
-
-    Raises:
-        ConfigurationError: A value is of the wrong type or out of its range (exit code 2).
-        AuthenticationError: There is no key (exit code 3).
-    """
-    unknown = set(arguments) - set(ARGUMENTS)
-    if unknown:
-        raise ConfigurationError(
-            f"Unknown argument {', '.join(sorted(unknown))}.", remedy=f"Known are: {', '.join(ARGUMENTS)}."
-        )
-    _check_names()
-    given = {name: _plain(value) for name, value in arguments.items() if value is not None}
-    try:
-        found = resolve_configuration(CorevizConfiguration(), sections=("sources",), explicit_value=given)
-    except Exception as error:
-        raise ConfigurationError(f"The settings under `sources.coreviz` cannot be read: {error}") from None
-    return _checked(found, keyless)
-
-
-def _plain(value: Any) -> Any:
-    """A span of time or a date as the text that configuration would hold."""
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds()}s"
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _checked(found: CorevizConfiguration, keyless: bool) -> Settings:
-    date_from, date_to = _date(found.date_from, "date_from"), _date(found.date_to, "date_to")
-    if date_from and date_to and date_from >= date_to:
-        raise ConfigurationError(f"date_from {date_from} is not before date_to {date_to}: the range is half-open.")
-    if found.deletes not in ("hard", "soft"):
-        raise ConfigurationError(f"deletes is {found.deletes!r}; it is either 'hard' or 'soft'.")
-    if not isinstance(found.max_deletes, (int, float)) or not 0 <= found.max_deletes <= 1:
-        raise ConfigurationError(f"max_deletes is {found.max_deletes!r}; it is a share between 0 and 1.")
-    return Settings(
-        dataset_ids=_dataset_ids(found.dataset_ids),
-        api_key=_api_key(found.api_key, keyless),
-        base_url=_base_url(found.base_url),
-        lookback=_duration(found.lookback, "lookback"),
-        reconcile_every=_duration(found.reconcile_every, "reconcile_every"),
-        deletes="soft" if found.deletes == "soft" else "hard",
-        max_deletes=float(found.max_deletes),
-        date_from=date_from,
-        date_to=date_to,
-        page_size=_positive(found.page_size, "page_size", most=10_000),
-        parallel_requests=_positive(found.parallel_requests, "parallel_requests", most=64),
-        requests_per_second=_rate(found.requests_per_second),
-        max_media=None if found.max_media is None else _positive(found.max_media, "max_media"),
-        resync=bool(found.resync),
-        ignored_fields=_ignored_fields(found.ignored_fields),
-    )
-
-
-def _dataset_ids(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    ids = _texts(value, "dataset_ids")
+def _ids(value: Any, name: str) -> tuple[str, ...]:
+    ids = _strings(value, name)
     if not ids or not all(ids):
         raise ConfigurationError(
-            "dataset_ids is empty or holds an empty id.",
-            remedy="Name at least one dataset, or leave it out to mirror all that the account sees.",
+            f"{name} is empty or has an empty id.",
+            remedy="Name at least one, or leave the setting out to mirror everything that the account sees.",
         )
     for item in ids:
-        if (
-            not item.isascii()
-            or any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item)
-            or item in (".", "..")
-        ):
+        unsafe = any(c.isspace() or c in "/?#\\" or not c.isprintable() for c in item)
+        if unsafe or not item.isascii() or item in (".", ".."):
             raise ConfigurationError(
-                f"dataset_ids holds {item!r}, which is not the id of a dataset.",
-                remedy="Take the ids that `coreviz-source check` lists, or those in the addresses of Studio.",
+                f"{name} has {item!r}, which is not an id.",
+                remedy="Use the ids that `coreviz-source check` lists, or those in the addresses of Studio.",
             )
     return tuple({canonical_id(item): item for item in ids}.values())
 
 
-def _ignored_fields(value: Any) -> tuple[str, ...]:
-    names = _texts(value or (), "ignored_fields")
-    for name in names:
-        if not all(name.split(".")):
-            raise ConfigurationError(f"ignored_fields holds {name!r}; it names fields such as blob or frames.blob.")
+def _field_names(value: Any, name: str) -> tuple[str, ...]:
+    names = _strings(value, name) if value else []
+    for item in names:
+        if not all(item.split(".")):
+            raise ConfigurationError(f"{name} has {item!r}; it takes names of fields, such as blob or frames.blob.")
     return tuple(dict.fromkeys(names))
 
 
-def _texts(value: Any, name: str) -> list[str]:
-    """A list, or a text that holds one: in JSON, or separated by commas."""
+def _strings(value: Any, name: str) -> list[str]:
+    """A list, or a string that holds one: in JSON, or separated by commas."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("["):
@@ -260,63 +149,246 @@ def _texts(value: Any, name: str) -> list[str]:
         raise ConfigurationError(f"{name} is {value!r}, which is not a list.") from None
 
 
-def _api_key(value: str | None, keyless: bool) -> str:
-    key = (value or os.environ.get(KEY_VARIABLE) or "").strip()
-    if not key and keyless:
-        return ""
-    if not key:
-        raise AuthenticationError("There is no API key.")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        # checked here because the HTTP library would quote the key in its own complaint
-        raise AuthenticationError("The API key holds characters that a key cannot have (spaces, line breaks, …).")
-    return key
+def _secret(value: Any, name: str) -> str:
+    secret = str(value).strip()
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        # checked here because the HTTP library would quote it in its own error
+        what = "API key" if name == "api_key" else name
+        raise AuthenticationError(f"The {what} has characters that it cannot have (spaces, line breaks, …).")
+    return secret
 
 
-def _base_url(value: str) -> str:
-    url = value.strip().rstrip("/")
+def _base_url(value: Any, name: str) -> str:
+    url = str(value).strip().rstrip("/")
     try:
         parts = urlsplit(url)
         well_formed = parts.port != 0 and url.isprintable() and " " not in url and "\\" not in url
     except ValueError:
         well_formed = False
     if not well_formed:
-        raise ConfigurationError("base_url is not a plain address such as https://lab.coreviz.io.")
+        raise ConfigurationError(f"{name} is not a plain address such as https://lab.coreviz.io.")
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:
         loopback = False
     if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
-        raise ConfigurationError("base_url is not a plain address such as https://lab.coreviz.io.")
+        raise ConfigurationError(f"{name} is not a plain address such as https://lab.coreviz.io.")
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise ConfigurationError(
-            f"base_url is {url!r}: only https is accepted, except on loopback, so that the key is never sent in clear."
+            f"{name} is {url!r}: only https is accepted, except on loopback, so that the key is never sent unencrypted."
         )
     return url
 
 
-def _duration(value: str, name: str) -> timedelta:
+def _duration(value: Any, name: str) -> timedelta:
     try:
-        return parse_duration(value)
+        duration = parse_duration(value)
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}.") from None
+    number = str(value).strip()
+    if duration and not isinstance(value, timedelta) and not number[-1].isalpha():
+        raise ConfigurationError(
+            f"{name} is {number}, a number without a unit.",
+            remedy=f'Write the unit: "{number}d" is days, "{number}h" hours, "{number}m" minutes, "{number}s" seconds.',
+        )
+    return duration
 
 
-def _date(value: str | None, name: str) -> datetime | None:
-    if value is None:
-        return None
-    parsed = parse_timestamp(value)
+def _moment(value: Any, name: str) -> datetime:
+    parsed = parse_timestamp(value.isoformat() if isinstance(value, date) else value)
     if parsed is None:
         raise ConfigurationError(f"{name} is {value!r}, not a date such as 2026-01-31 or an ISO 8601 timestamp.")
     return parsed
 
 
-def _positive(value: Any, name: str, most: int = 2**31) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise ConfigurationError(f"{name} is {value!r}; it is a whole number from 1 to {most}.")
-    return int(value)
+def _deletes(value: Any, name: str) -> str:
+    if value not in ("hard", "soft"):
+        raise ConfigurationError(f"{name} is {value!r}; it is either 'hard' or 'soft'.")
+    return str(value)
 
 
-def _rate(value: Any) -> float | None:
-    if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
-        raise ConfigurationError(f"requests_per_second is {value!r}; it is a number above 0, or left out.")
+def _share(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ConfigurationError(f"{name} is {value!r}; it is a share between 0 and 1.")
+    return float(value)
+
+
+def _rate(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} is {value!r}; it is a number above 0, or left out.")
+    return float(value)
+
+
+def _count(most: int = 2**31) -> _Check:
+    def check(value: Any, name: str) -> int:
+        if type(value) is not int or not 1 <= value <= most:
+            raise ConfigurationError(f"{name} is {value!r}; it is a whole number from 1 to {most}.")
+        return value
+
+    return check
+
+
+def _switch(value: Any, name: str) -> bool:
+    if type(value) is not bool:
+        raise ConfigurationError(f"{name} is {value!r}; it is either true or false.")
     return value
+
+
+def _name(value: Any, name: str) -> str:
+    if not str(value).strip():
+        raise ConfigurationError(f"{name} is empty.", remedy="Give a name, or leave the setting out.")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run, checked: every value is of its final type and in its range.
+
+    This class is the declaration of the arguments of `coreviz()`; see "Add a setting" in CONTRIBUTING.md.
+    """
+
+    dataset_ids: tuple[str, ...] = _setting(
+        "Datasets to mirror, as UUIDs in either form.",
+        LIST,
+        _ids,
+        absent=(),
+        otherwise="all that the account sees",
+        example=["ecf33096-0d69-410b-a8cc-856caa3fba6c"],
+    )
+    organization_ids: tuple[str, ...] = _setting(
+        "Organizations whose datasets are mirrored. Cannot be combined with `dataset_ids`.",
+        LIST,
+        _ids,
+        absent=(),
+        otherwise="all",
+        example=["0b6dd2a5-5b5e-4a5e-9a51-4f7c8b1c2d3e"],
+    )
+    api_key: str = _setting(
+        "API key, made in CoreViz Studio under Settings, API keys. Keep it in `.dlt/secrets.toml` or in the variable "
+        "`COREVIZ_API_KEY`.",
+        TEXT,
+        _secret,
+        absent="",
+        secret=True,
+    )
+    token: str = _setting(
+        "Session token to use instead of an API key, sent as `Authorization: Bearer`. Keep it in `.dlt/secrets.toml` "
+        "or in the variable `COREVIZ_TOKEN`.",
+        TEXT,
+        _secret,
+        absent="",
+        secret=True,
+    )
+    base_url: str = _setting(
+        "Address of the API: https only, except on loopback.", TEXT, _base_url, default="https://lab.coreviz.io"
+    )
+    lookback: timedelta = _setting(
+        "An ordinary run lists the newest media first, and stops at media created this long before the last listing "
+        "began. A longer time finds late captions of older media sooner, and costs requests.",
+        DURATION,
+        _duration,
+        default="7d",
+    )
+    reconcile_every: timedelta = _setting(
+        "A run lists the whole dataset if the last complete listing is older than this. Only a complete listing finds "
+        "changed and deleted media that are older than `lookback`. `0`: always.",
+        DURATION,
+        _duration,
+        default="1d",
+    )
+    deletes: Literal["hard", "soft"] = _setting(
+        "What happens to the rows of deleted media: `hard` removes them, `soft` keeps their last values and sets "
+        "`media.deleted_at`.",
+        TEXT,
+        _deletes,
+        default="hard",
+        choices=("hard", "soft"),
+    )
+    max_deletes: float = _setting(
+        "A run that would remove more than this share of a dataset's media stops and changes nothing. Ten media may "
+        "always be removed, unless the share is 0.",
+        NUMBER,
+        _share,
+        default=0.2,
+    )
+    date_from: datetime | None = _setting(
+        "Only media created at this moment (UTC) or later: for a backfill in slices, which deletes nothing outside "
+        "the slice.",
+        MOMENT,
+        _moment,
+        example="2026-01-01",
+    )
+    date_to: datetime | None = _setting(
+        "Only media created before this moment (UTC).", MOMENT, _moment, example="2026-02-01"
+    )
+    page_size: int = _setting("Media items per request.", COUNT, _count(10_000), default=100)
+    parallel_requests: int = _setting("Listing requests at the same time.", COUNT, _count(64), default=4)
+    requests_per_second: float | None = _setting("Limit over all requests of a run.", NUMBER, _rate, example=10.0)
+    max_media: int | None = _setting(
+        "Stop after this many media items per dataset: a sample, which deletes nothing.", COUNT, _count(), example=100
+    )
+    resync: bool = _setting("Load everything again, whatever the warehouse has stored.", SWITCH, _switch, default=False)
+    ignored_fields: tuple[str, ...] = _setting(
+        "Fields to ignore when media are compared, by the API's names, such as `blob` or `frames.blob`: for values "
+        "that are different in every response. They are loaded when another field of the media item changes.",
+        LIST,
+        _field_names,
+        absent=(),
+        example=["blob", "frames.blob"],
+    )
+
+    @property
+    def sliced(self) -> bool:
+        """Whether only a range of creation dates is listed."""
+        return self.date_from is not None or self.date_to is not None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether there is a key or a token."""
+        return bool(self.api_key or self.token)
+
+
+@dataclass(frozen=True)
+class WarehouseSettings:
+    """Where the command line loads to and reads from."""
+
+    destination: str = _setting(
+        "Where the tables are: `duckdb`, `postgres` or `bigquery`.",
+        TEXT,
+        _name,
+        default="duckdb",
+        choices=("duckdb", "postgres", "bigquery"),
+    )
+    dataset_name: str = _setting("Schema of the tables.", TEXT, _name, default="coreviz")
+    pipeline_name: str = _setting(
+        "Name of dlt's pipeline; with DuckDB also the name of the file.", TEXT, _name, default="coreviz_library"
+    )
+
+
+#: The arguments of `coreviz()` and `sync()`.
+SETTINGS = declared_settings(Settings)
+#: What the command line takes as well.
+WAREHOUSE = declared_settings(WarehouseSettings)
+#: Settings of which only one may be given at the same level: argument, configuration, `COREVIZ_*` variable.
+EXCLUSIVE = (("api_key", "token"), ("dataset_ids", "organization_ids"))
+
+
+def check_settings(values: Mapping[str, Any], *, keyless: bool = False) -> Settings:
+    """Settings from values as they were given.
+
+    Args:
+        values: Values by the settings' names. A name that is missing, or None, gets its default.
+        keyless: Whether both the key and the token may be missing.
+
+    Raises:
+        ConfigurationError: A value is of the wrong type or out of its range (exit code 2).
+        AuthenticationError: There is neither a key nor a token, or it has impossible characters (exit code 3).
+    """
+    settings = Settings(**{setting.name: setting.checked(values.get(setting.name)) for setting in SETTINGS})
+    if settings.date_from and settings.date_to and settings.date_from >= settings.date_to:
+        raise ConfigurationError(
+            f"date_from {settings.date_from} is not before date_to {settings.date_to}: the range is half-open."
+        )
+    if not settings.authenticated and not keyless:
+        raise AuthenticationError("There is no API key.")
+    return settings

@@ -13,28 +13,31 @@ import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
+from coreviz_source.loading.configuration import SourceSettings
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.switches import check_refresh
-from coreviz_source.loading.tracker import plain_runs
+from coreviz_source.loading.tracker import active_pipeline, plain_runs
 from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
 from coreviz_source.selection import Selection
-from coreviz_source.settings import Settings, resolve
+from coreviz_source.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
 @configspec
 class _NoInjection(BaseConfiguration):
-    """Keeps dlt from filling arguments from bare names such as API_KEY; `settings` resolves them instead."""
+    """Keeps dlt from filling arguments from bare names such as API_KEY; `SourceSettings` resolves them instead."""
 
 
 @dlt.source(name="coreviz", section="coreviz", spec=_NoInjection)
 def coreviz(
     dataset_ids: Sequence[str] | str | None = None,
     *,
+    organization_ids: Sequence[str] | str | None = None,
     api_key: str | None = None,
+    token: str | None = None,
     base_url: str | None = None,
     lookback: str | timedelta | None = None,
     reconcile_every: str | timedelta | None = None,
@@ -51,33 +54,38 @@ def coreviz(
 ) -> Any:
     """Mirrors datasets of a CoreViz Studio library: media, frames, captions, objects, tags, moderation, folders.
 
-    Building the source asks nothing; requests are sent when it is extracted. Every argument that is left out is
-    taken from dlt's configuration under `sources.coreviz` (the environment included: `SOURCES__COREVIZ__LOOKBACK`),
-    else the default holds.
+    The source requests nothing when it is built, only when it is extracted. An argument that is left out is taken from
+    dlt's configuration: `[sources.coreviz]`, or `[NAME.sources.coreviz]` for the pipeline NAME, or the environment
+    (`SOURCES__COREVIZ__LOOKBACK`). If it is not there either, the default applies.
 
     Args:
-        dataset_ids: Which datasets to mirror; UUIDs in either form, sent to the API as given. Default: every
-            dataset that the account sees, where the API tells (its 2026 generation does).
-        api_key: The key. Default: the dlt secret `sources.coreviz.api_key`, then the variable `COREVIZ_API_KEY`.
-        base_url: Where the API is, https only except on loopback. Default: `https://lab.coreviz.io`.
-        lookback: An ordinary run lists newest first and stops at media created before the last listing began minus
-            this. Longer finds late captions of older media sooner, and costs requests. Default: `"7d"`.
-        reconcile_every: A run whose last complete listing is older than this lists the whole dataset: that is what
-            finds changes and removals of old media. `"0"`: always. Default: `"1d"`.
-        deletes: What becomes of rows whose media is gone: `"hard"` removes them, `"soft"` keeps the last values and
-            sets `media.deleted_at`. Default: `"hard"`.
-        max_deletes: A run that would remove more than this share of a dataset's media stops instead and changes
-            nothing; ten media may always go, unless it is 0. Default: 0.2.
-        date_from: Only media created at or after this, UTC; for a backfill in slices. Default: no bound.
-        date_to: Only media created before this, UTC. Default: no bound.
-        page_size: Media a request. Default: 100.
-        parallel_requests: Listing requests in flight. Default: 4.
-        requests_per_second: Budget over all requests. Default: no bound.
-        max_media: Stop after so many media: a sample, which never deletes. Default: no bound.
-        resync: Load everything again, whatever the warehouse holds. Default: False.
-        ignored_fields: Fields by the API's names, such as `"blob"` or `"frames.blob"`, whose value does not count when
-            a media is compared: for those that change at every request, as signed addresses do. They are loaded
-            all the same, whenever something else of the media changes. Default: none.
+        dataset_ids: Datasets to mirror, as UUIDs in either form. Default: all that the account sees.
+        organization_ids: Organizations whose datasets are mirrored. Cannot be combined with `dataset_ids`. Default:
+            all.
+        api_key: API key, made in CoreViz Studio under Settings, API keys. Keep it in `.dlt/secrets.toml` or in the
+            variable `COREVIZ_API_KEY`. Default: none.
+        token: Session token to use instead of an API key, sent as `Authorization: Bearer`. Keep it in
+            `.dlt/secrets.toml` or in the variable `COREVIZ_TOKEN`. Default: none.
+        base_url: Address of the API: https only, except on loopback. Default: `"https://lab.coreviz.io"`.
+        lookback: An ordinary run lists the newest media first, and stops at media created this long before the last
+            listing began. A longer time finds late captions of older media sooner, and costs requests. Default: `"7d"`.
+        reconcile_every: A run lists the whole dataset if the last complete listing is older than this. Only a complete
+            listing finds changed and deleted media that are older than `lookback`. `0`: always. Default: `"1d"`.
+        deletes: What happens to the rows of deleted media: `hard` removes them, `soft` keeps their last values and sets
+            `media.deleted_at`. Default: `"hard"`.
+        max_deletes: A run that would remove more than this share of a dataset's media stops and changes nothing. Ten
+            media may always be removed, unless the share is 0. Default: `0.2`.
+        date_from: Only media created at this moment (UTC) or later: for a backfill in slices, which deletes nothing
+            outside the slice. Default: none.
+        date_to: Only media created before this moment (UTC). Default: none.
+        page_size: Media items per request. Default: `100`.
+        parallel_requests: Listing requests at the same time. Default: `4`.
+        requests_per_second: Limit over all requests of a run. Default: none.
+        max_media: Stop after this many media items per dataset: a sample, which deletes nothing. Default: none.
+        resync: Load everything again, whatever the warehouse has stored. Default: `False`.
+        ignored_fields: Fields to ignore when media are compared, by the API's names, such as `blob` or `frames.blob`:
+            for values that are different in every response. They are loaded when another field of the media item
+            changes. Default: none.
 
     Returns:
         A dlt source with a resource a table; choose some with `with_resources("media", "captions")`. Without
@@ -90,14 +98,35 @@ def coreviz(
     Extracting raises `PipelineStepFailed`, caused by an error of `coreviz_source.errors` that names the dataset and
     the remedy, if a dataset cannot be listed or too much would be removed; then nothing of the run is loaded.
     """
-    settings = resolve(**locals())
-    plain_runs.install()
-    return table_resources(partial(_begin, settings), partial(_browse, settings))
+    given = SourceSettings(
+        {
+            "dataset_ids": dataset_ids,
+            "organization_ids": organization_ids,
+            "api_key": api_key,
+            "token": token,
+            "base_url": base_url,
+            "lookback": lookback,
+            "reconcile_every": reconcile_every,
+            "deletes": deletes,
+            "max_deletes": max_deletes,
+            "date_from": date_from,
+            "date_to": date_to,
+            "page_size": page_size,
+            "parallel_requests": parallel_requests,
+            "requests_per_second": requests_per_second,
+            "max_media": max_media,
+            "resync": resync,
+            "ignored_fields": ignored_fields,
+        }
+    )
+    plain_runs.expect(active_pipeline())
+    return table_resources(partial(_begin, given), partial(_browse, given))
 
 
-def _begin(settings: Settings, selected: frozenset[str], stepped: frozenset[str]) -> Extraction:
+def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[str]) -> Extraction:
     """The warehouse, locked against other runs, and all that this run has to write to it."""
     pipeline = dlt.current.pipeline()
+    settings = given.of(pipeline.pipeline_name)
     check_refresh(pipeline.refresh)
     locks = plain_runs.begin(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
@@ -106,9 +135,9 @@ def _begin(settings: Settings, selected: frozenset[str], stepped: frozenset[str]
     return Extraction(locks, memory, _batches(settings, memory, Selection(selected, stepped)))
 
 
-def _browse(settings: Settings, selected: frozenset[str]) -> Iterator[Batch]:
+def _browse(given: SourceSettings, selected: frozenset[str]) -> Iterator[Batch]:
     """The rows of a library as they are, where there is no warehouse."""
-    return _batches(settings, Memory.nothing(), Selection(selected))
+    return _batches(given.of(getattr(active_pipeline(), "pipeline_name", None)), Memory.nothing(), Selection(selected))
 
 
 def _batches(settings: Settings, memory: Memory, selection: Selection) -> Iterator[Batch]:

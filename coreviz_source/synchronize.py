@@ -28,6 +28,7 @@ from coreviz_source.errors import (
     is_out_of_memory,
 )
 from coreviz_source.loading.clean_up import clean_up, configure_dlt
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.switches import check_refresh
@@ -36,7 +37,6 @@ from coreviz_source.memory import Memory
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
 from coreviz_source.selection import Selection
-from coreviz_source.settings import resolve
 from coreviz_source.tables import BY_NAME, RUNS
 
 #: Media of a first load that are committed at once; a killed first load continues after the last of these. A package
@@ -84,7 +84,7 @@ def sync(
     began = time.perf_counter()
     say = progress or (lambda _: None)
     try:
-        settings = resolve(**arguments)
+        settings = resolve(arguments, pipeline_name=pipeline.pipeline_name)
         check_refresh(pipeline.refresh)
         dataset_name = pipeline.dataset_name
         with Locks(pipeline) as locks, ExitStack() as cleanup:

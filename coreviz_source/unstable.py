@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.memory import Memory, utc
-from coreviz_source.rows import Source, media_rows
+from coreviz_source.rows import media_rows
 from coreviz_source.tables import CAPTIONS, FRAMES, GONE, MEDIA, OBJECTS, Column, Table
 from coreviz_source.values import decode_json
 
@@ -15,7 +16,7 @@ from coreviz_source.values import decode_json
 _WHERE = ((MEDIA, ""), (FRAMES, "frames."), (CAPTIONS, "frames.captions."), (OBJECTS, "frames.objects."))
 
 
-def unstable_fields(memory: Memory, dataset_id: str, samples: Sequence[Source]) -> list[str]:
+def unstable_fields(memory: Memory, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
     """The fields that differ from the warehouse in most of some changed media.
 
     Args:

@@ -17,8 +17,8 @@ import dlt
 
 from coreviz_source import sync
 from coreviz_source.client import CorevizClient
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import LastRuns, Memory
-from coreviz_source.settings import resolve
 from coreviz_source.tables import GONE, RUNS, TABLES, Column, Table
 from coreviz_source.values import canonical_id
 

@@ -20,8 +20,8 @@ import vcr
 from coreviz_source import Report, sync
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import CorevizError
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.settings import resolve
 
 CASSETTES = Path(__file__).parent / "cassettes"
 LIVE = "https://lab.coreviz.io"
@@ -67,7 +67,7 @@ def load(base_url: str, key: str, dataset_id: str, directory: Path) -> Report:
 
 def refused(base_url: str, key: str, dataset_id: str, limit: int = 5) -> None:
     """One request of the listing that the API refuses."""
-    client = CorevizClient(resolve(dataset_ids=[dataset_id], base_url=base_url, api_key=key))
+    client = CorevizClient(resolve({"dataset_ids": [dataset_id], "base_url": base_url, "api_key": key}))
     client.page(dataset_id, 0, limit, Calls())
 
 

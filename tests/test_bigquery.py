@@ -28,8 +28,8 @@ from google.oauth2.service_account import Credentials
 from sqlglot import exp
 
 from coreviz_source import sync
+from coreviz_source.commands.search import search
 from coreviz_source.local_studio import Studio
-from coreviz_source.search import search
 from coreviz_source.tables import TABLES
 from coreviz_source.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key

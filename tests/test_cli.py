@@ -21,9 +21,9 @@ from filelock import FileLock
 
 import coreviz_source
 from coreviz_source.cli import main
-from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
-from coreviz_source.describe import as_json
+from coreviz_source.commands.schema import as_json
 from coreviz_source.local_studio import Studio
+from coreviz_source.settings import SETTINGS, WAREHOUSE
 from coreviz_source.tables import TABLES
 from tests import hostile
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
@@ -98,8 +98,8 @@ def test_the_help_names_the_variable_of_every_setting_and_shows_examples():
     def said(*arguments):
         return re.sub(r"\s+", " ", CliRunner().invoke(main, [*arguments, "--help"]).output)
 
-    for name, _, _ in (*SETTINGS, *WAREHOUSE):
-        assert f"[{variable(name)}]" in said("sync"), name
+    for setting in (*SETTINGS, *WAREHOUSE):
+        assert f"[{setting.variable}]" in said("sync"), setting.name
     for name in set(main.commands) - {"demo"}:
         assert f"coreviz-source {name}" in said(name), name
     assert "[sources.coreviz] in .dlt/config.toml" in said()
@@ -177,7 +177,7 @@ def test_a_terminal_shows_a_table_in_colors_unless_they_are_not_wanted(colors):
         assert word in said, said
     assert bool(re.search(ESCAPE + r"\[(\d+;)*3[0-9]m", said)) is colors
     # the last table stays: both datasets are done
-    assert said[said.rindex("a second") :].count("✓") == 2
+    assert said[said.rindex("per second") :].count("✓") == 2
 
 
 def test_a_dry_run_says_what_the_next_run_then_does_and_writes_nothing(command):

@@ -12,9 +12,13 @@ import pytest
 
 from coreviz_source.changes import Changes, Fingerprint, Mode, plan
 from coreviz_source.errors import SafetyError
-from coreviz_source.listing import Item, Span
+from coreviz_source.listing.listing import Proof
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.listing.window import Window
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import Known, LastRuns
-from coreviz_source.settings import Settings, resolve
+from coreviz_source.selection import Selection
+from coreviz_source.settings import Settings
 from coreviz_source.tables import TABLES
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
@@ -30,21 +34,23 @@ def settings(**given: Any) -> Settings:
     return replace(resolve(keyless=True), **given)
 
 
-def item(item_id: str, created: datetime | None = NOW, **fields: Any) -> Item:
+def item(item_id: str, created: datetime | None = NOW, **fields: Any) -> RawItem:
     sent = {"id": item_id, "frames": [], **fields}
-    return Item(json.dumps({**sent, "createdAt": created.isoformat()} if created else sent).encode())
+    return RawItem.from_json(json.dumps({**sent, "createdAt": created.isoformat()} if created else sent).encode())
 
 
-def folder(item_id: str, **fields: Any) -> Item:
-    return Item(json.dumps({"id": item_id, "type": "folder", "createdAt": NOW.isoformat(), **fields}).encode())
+def folder(item_id: str, **fields: Any) -> RawItem:
+    return RawItem.from_json(
+        json.dumps({"id": item_id, "type": "folder", "createdAt": NOW.isoformat(), **fields}).encode()
+    )
 
 
 @dataclass
 class Listed:
     """As much of a listing as a comparison asks for."""
 
-    span: Span = field(default_factory=Span)
-    proven: bool = True
+    window: Window = field(default_factory=Window)
+    proof: Proof = field(default_factory=lambda: Proof(complete=True))
 
 
 @dataclass
@@ -94,15 +100,15 @@ class Held:
         return bool(self.media)
 
 
-def holding(*items: Item, selected: frozenset[str] = ALL) -> Held:
+def holding(*items: RawItem, selected: frozenset[str] = ALL) -> Held:
     """A warehouse that was loaded with some items."""
     fingerprint = Fingerprint(selected)
     held = Held()
     for one in items:
-        if one.folder:
+        if one.is_folder:
             held.held_folders[one.id] = fingerprint(one.raw)
         else:
-            held.media[one.id] = (fingerprint(one.raw), one.created)
+            held.media[one.id] = (fingerprint(one.raw), one.created_at)
     return held
 
 
@@ -113,7 +119,7 @@ def comparison(
     selected: frozenset[str] = ALL,
     **given: Any,
 ) -> Changes:
-    return Changes(held, DATASET, listing or Listed(), mode, selected, settings(**given))  # type: ignore[arg-type]
+    return Changes(held, DATASET, listing or Listed(), mode, Selection(selected), settings(**given))  # type: ignore[arg-type]
 
 
 def counted(changes: Changes) -> tuple[int, ...]:
@@ -170,7 +176,7 @@ def test_without_the_table_media_everything_is_written_and_nothing_is_gone():
 def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
     old = [item("old same", ago(days=9)), item("old other", ago(days=9)), item("undated", None)]
     held = holding(*old, item("inside"), item("never asked", ago(days=20)))
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     changes = comparison(held, "window", listing)
     sent = [*old[:1], item("old other", ago(days=9), name="x"), old[2], item("inside"), item("old new", ago(days=8))]
     written, _ = changes.compare([*sent, folder("f")])
@@ -186,7 +192,7 @@ def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
 
 def test_exactly_at_the_edge_of_the_window_an_item_is_inside():
     held = holding(item("edge", ago(days=7)), item("gone at the edge", ago(days=7)), item("beyond", ago(days=7.1)))
-    changes = comparison(held, "window", Listed(Span(oldest=ago(days=7))))
+    changes = comparison(held, "window", Listed(Window(oldest=ago(days=7))))
     changes.compare([item("edge", ago(days=7))])
     assert held.asked == []
     assert changes.unchanged == 1
@@ -197,11 +203,11 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
     media = [item(f"m{n}", ago(days=n)) for n in range(20)]
     held = holding(*media, item("half", ago(days=30)), folder("f gone"))
     held.half = {"half"}
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     changes = comparison(held, "window", listing)
     assert changes.mode == "window"
     assert changes.compare(media[:3]) == ([], [])
-    listing.span = Span()
+    listing.window = Window()
     assert changes.compare(media[3:19]) == ([], [])
     assert changes.mode == "complete"
     written, _ = changes.compare([item("half", ago(days=30))])
@@ -212,21 +218,21 @@ def test_a_window_that_became_the_whole_is_compared_with_everything_and_forgets_
 
 
 def test_a_window_without_the_table_media_can_become_the_whole():
-    listing = Listed(Span(oldest=ago(days=7)))
+    listing = Listed(Window(oldest=ago(days=7)))
     old = item("old", ago(days=9))
     changes = comparison(holding(old, selected=ALL - {"media"}), "window", listing, ALL - {"media"})
     assert [s.id for s in changes.compare([item("a"), old])[0]] == ["a", "old"]
-    listing.span = Span()
+    listing.window = Window()
     assert [s.id for s in changes.compare([item("b", ago(days=9))])[0]] == ["b"]
     assert (changes.mode, changes.gone(1).media) == ("complete", [])
 
 
 @pytest.mark.parametrize("mode", ["slice", "sample"])
 def test_a_slice_takes_what_is_inside_and_removes_inside_only(mode):
-    span = Span(ago(days=9), ago(days=3))
+    window = Window(ago(days=9), ago(days=3))
     media = [item(f"m{n}", ago(days=n)) for n in range(12)]
     held = holding(*media, item("undated", None))
-    changes = comparison(held, mode, Listed(span))
+    changes = comparison(held, mode, Listed(window))
     seen = [*media[:5], *media[6:], item("new outside"), item("undated", None)]
     assert changes.compare(seen) == ([], [])
     assert changes.listed == 5
@@ -236,9 +242,9 @@ def test_a_slice_takes_what_is_inside_and_removes_inside_only(mode):
 
 def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
     media = [item(f"m{n}", ago(days=n)) for n in range(6)]
-    listing = Listed(Span(newest=ago(days=3)))
+    listing = Listed(Window(newest=ago(days=3)))
     changes = comparison(holding(*media), "slice", listing)
-    listing.span = Span()
+    listing.window = Window()
     changes.compare(media[:5])
     assert (changes.mode, changes.listed, changes.gone(1).media) == ("slice", 1, ["m5"])
 
@@ -249,8 +255,8 @@ def test_a_slice_of_a_listing_that_had_to_read_everything_stays_a_slice():
 def test_without_a_proof_nothing_is_gone(mode, proven):
     held = holding(*(item(f"m{n}") for n in range(3)), folder("f"))
     held.half = {"orphan"}
-    span = Span(oldest=ago(days=7)) if mode == "window" else Span()
-    changes = comparison(held, mode, Listed(span, proven))
+    window = Window(oldest=ago(days=7)) if mode == "window" else Window()
+    changes = comparison(held, mode, Listed(window, Proof(proven)))
     changes.compare([])
     assert changes.gone(1) == comparison(Held()).gone(1)
 
@@ -296,9 +302,9 @@ def test_the_brake_holds_from_the_first_media_too_many(held, gone, max_deletes, 
     )
 
 
-def bare(item_id: str) -> Item:
+def bare(item_id: str) -> RawItem:
     """A media as an API sends it that has stopped to send frames."""
-    return Item(json.dumps({"id": item_id, "createdAt": NOW.isoformat()}).encode())
+    return RawItem.from_json(json.dumps({"id": item_id, "createdAt": NOW.isoformat()}).encode())
 
 
 def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
@@ -325,8 +331,8 @@ def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
         ([bare("a")], {"b"}, ALL, False),
         ([bare("new")], {"a"}, ALL, False),
         ([], {"a"}, ALL, False),
-        ([Item(b'{"id": "a", "frames" : null}')], {"a"}, ALL, False),
-        ([Item(b'{"id": "a", "frames"\\n:[]}'.replace(b"\\n", b"\n"))], {"a"}, ALL, False),
+        ([RawItem.from_json(b'{"id": "a", "frames" : null}')], {"a"}, ALL, False),
+        ([RawItem.from_json(b'{"id": "a", "frames"\\n:[]}'.replace(b"\\n", b"\n"))], {"a"}, ALL, False),
     ],
 )
 def test_it_is_no_error_that_some_have_no_frames(sent, framed, selected, resync):
@@ -378,25 +384,25 @@ DAY = timedelta(days=1)
 @pytest.mark.parametrize(
     ("given", "last", "planned"),
     [
-        ({}, LastRuns(), ("complete", Span())),
-        ({}, LastRuns(listed=ago(hours=1)), ("complete", Span())),
-        ({}, LastRuns(complete=ago(hours=1)), ("complete", Span())),
-        ({}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Span(oldest=ago(hours=1, days=7)))),
-        ({}, LastRuns(ago(hours=1), ago(hours=23.99)), ("window", Span(oldest=ago(hours=1, days=7)))),
-        ({}, LastRuns(ago(hours=1), ago(hours=24)), ("complete", Span())),
-        ({}, LastRuns(ago(hours=-5), ago(hours=2)), ("window", Span(oldest=ago(days=7)))),
-        ({"lookback": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Span(oldest=ago(hours=1)))),
-        ({"lookback": DAY * 900_000}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Span())),
-        ({"resync": True}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Span())),
-        ({"reconcile_every": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=-2)), ("complete", Span())),
-        ({"reconcile_every": DAY * 30}, LastRuns(ago(days=1), ago(days=29)), ("window", Span(oldest=ago(days=8)))),
-        ({"date_from": ago(days=9)}, LastRuns(ago(hours=1), ago(hours=2)), ("slice", Span(ago(days=9), None))),
-        ({"date_to": ago(days=9), "resync": True}, LastRuns(), ("slice", Span(None, ago(days=9)))),
-        ({"max_media": 0}, LastRuns(ago(hours=1), ago(hours=2)), ("sample", Span())),
+        ({}, LastRuns(), ("complete", Window())),
+        ({}, LastRuns(listed=ago(hours=1)), ("complete", Window())),
+        ({}, LastRuns(complete=ago(hours=1)), ("complete", Window())),
+        ({}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Window(oldest=ago(hours=1, days=7)))),
+        ({}, LastRuns(ago(hours=1), ago(hours=23.99)), ("window", Window(oldest=ago(hours=1, days=7)))),
+        ({}, LastRuns(ago(hours=1), ago(hours=24)), ("complete", Window())),
+        ({}, LastRuns(ago(hours=-5), ago(hours=2)), ("window", Window(oldest=ago(days=7)))),
+        ({"lookback": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Window(oldest=ago(hours=1)))),
+        ({"lookback": DAY * 900_000}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),
+        ({"resync": True}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),
+        ({"reconcile_every": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=-2)), ("complete", Window())),
+        ({"reconcile_every": DAY * 30}, LastRuns(ago(days=1), ago(days=29)), ("window", Window(oldest=ago(days=8)))),
+        ({"date_from": ago(days=9)}, LastRuns(ago(hours=1), ago(hours=2)), ("slice", Window(ago(days=9), None))),
+        ({"date_to": ago(days=9), "resync": True}, LastRuns(), ("slice", Window(None, ago(days=9)))),
+        ({"max_media": 0}, LastRuns(ago(hours=1), ago(hours=2)), ("sample", Window())),
         (
             {"max_media": 5, "date_from": ago(days=9), "date_to": ago(days=8)},
             LastRuns(),
-            ("sample", Span(ago(days=9), ago(days=8))),
+            ("sample", Window(ago(days=9), ago(days=8))),
         ),
     ],
 )

@@ -10,8 +10,9 @@ import pytest
 
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import AuthenticationError, BadRequestError, DatasetNotFoundError
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.settings import resolve
+from coreviz_source.local_studio.form import Form
 from tests.record import CASSETTES, LIVE, UNKNOWN, load, recorder, refused
 from tests.scenario import run
 from tests.truth import truth
@@ -100,7 +101,7 @@ def test_the_recorded_listing_is_loaded_whole(tmp_path):
         dataset_name="coreviz",
         pipelines_dir=str(tmp_path),
     )
-    text = json.dumps(library.snapshot(dataset, 2025)).replace('"/blob/', f'"{LIVE}/blob/')
+    text = json.dumps(library.snapshot(dataset, Form(2025))).replace('"/blob/', f'"{LIVE}/blob/')
     assert_mirror(pipeline, {dataset: json.loads(text)})
     assert query(pipeline, "SELECT name FROM datasets") == [(None,)]
 
@@ -179,7 +180,7 @@ def test_one_client_waits_so_that_all_its_threads_keep_to_the_budget(monkeypatch
     library = Library.generate(5, datasets=1)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        client = CorevizClient(resolve(base_url=studio.url, api_key=studio.key, requests_per_second=50))
+        client = CorevizClient(resolve({"base_url": studio.url, "api_key": studio.key, "requests_per_second": 50}))
         began = time.monotonic()
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda _: client.page(dataset, 0, 1, Calls()), range(16)))

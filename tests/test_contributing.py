@@ -35,7 +35,7 @@ def test_every_command_that_it_gives_is_there():
         assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
     for module in re.findall(r"python -m (tests\.\w+)", TEXT):
         assert importlib.util.find_spec(module), module
-    for name in ("takes_files", "CHILDREN", "ROWS_VERSION", "NAMES", "_ONLY_2026", "add_media"):
+    for name in ("takes_files", "CHILDREN", "ROWS_VERSION", "NAMES", "_ONLY_2026", "_media"):
         assert f"`{name}`" in TEXT
         assert any(name in path.read_text() for path in (ROOT / "coreviz_source").rglob("*.py")), name
 
@@ -66,11 +66,11 @@ def test_following_its_steps_a_new_column_equals_the_truth(tmp_path):
     for path, before, after in (
         ("coreviz_source/tables.py", '        _field("version_number"', f"        {declared},\n"),
         (
-            "coreviz_source/local_studio/library.py",
-            '                "versionNumber": 1',
-            '                "rating": 4,\n',
+            "coreviz_source/local_studio/generate.py",
+            '            "versionNumber": 1',
+            '            "rating": 4,\n',
         ),
-        ("coreviz_source/local_studio/library.py", '"versionNumber", "thumb', '"rating", '),
+        ("coreviz_source/local_studio/form.py", '"versionNumber", "thumb', '"rating", '),
         ("tests/truth.py", '    "versionNumber": ', '    "rating": ("rating", NUMBER),\n'),
     ):
         text = (tmp_path / path).read_text()

@@ -107,7 +107,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "coreviz_source.cli", "dashboard", "--demo", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "coreviz_source", "dashboard", "--demo", "--no-browser", "--port", str(port)]
     environment = {**os.environ, "HOME": str(directory), "DLT_DATA_DIR": str(directory / "dlt")}
     with (directory / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)

@@ -15,10 +15,8 @@ import duckdb
 import pytest
 
 from coreviz_source.cli import main as command
-from coreviz_source.cli.options import SETTINGS, WAREHOUSE
-from coreviz_source.describe import markdown, mermaid, text
+from coreviz_source.commands.schema import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
-from coreviz_source.settings import ARGUMENTS
 from coreviz_source.tables import TABLES
 from coreviz_source.views import views
 from tests.docs import QUESTIONS, ROOT, blocks, filled
@@ -134,20 +132,6 @@ def test_the_tables_page_and_the_diagram_are_those_of_the_code():
         assert all(column.description.endswith(".") for column in table.columns)
     for view in views():
         assert f"{view.name} (view): {view.description}" in text()
-
-
-def test_every_setting_is_documented_everywhere():
-    config = (ROOT / ".dlt" / "config.toml").read_text()
-    assert {name for name, _, _ in SETTINGS} == set(ARGUMENTS)
-    import coreviz_source
-
-    for name in ARGUMENTS:
-        assert f"`{name}`" in README, name
-        assert f"        {name}: " in (coreviz_source.coreviz.__doc__ or ""), name
-        assert name == "api_key" or re.search(rf"^# {name} = ", config, re.MULTILINE), name
-    for name, _, _ in WAREHOUSE:
-        assert f"`{name}`" in README, name
-        assert re.search(rf"^# {name} = ", config, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", sorted(command.commands))

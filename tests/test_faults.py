@@ -14,11 +14,12 @@ import pytest
 import coreviz_source.client
 from coreviz_source.client import ATTEMPTS, LONGEST_WAIT, Calls, CorevizClient, _Reply, _retry_after
 from coreviz_source.errors import ApiUnavailableError, CorevizError
-from coreviz_source.listing import Listing
+from coreviz_source.listing.listing import Listing
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
-from coreviz_source.rows import Source, media_rows
-from coreviz_source.settings import resolve
+from coreviz_source.rows import media_rows
 from coreviz_source.values import DEEPEST, canonical_id, decode_json
 from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run_sync, truth_of
 from tests.warehouse import read
@@ -41,7 +42,7 @@ def studio() -> Iterator[Studio]:
 
 
 def client_of(studio: Studio) -> CorevizClient:
-    return CorevizClient(resolve(base_url=studio.url, api_key=studio.key))
+    return CorevizClient(resolve({"base_url": studio.url, "api_key": studio.key}))
 
 
 def changed(library: Library, dice: random.Random) -> None:
@@ -100,7 +101,7 @@ def test_a_fault_now_and_then_is_survived_by_the_listing_that_meets_it(studio, n
         listing.open()
         found = [item.id for items in listing for item in items]
     assert faults.injected
-    assert listing.proven, listing.message
+    assert listing.proof.complete, listing.proof.reason
     assert sorted(found) == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
 
 
@@ -207,7 +208,7 @@ def test_a_client_that_is_closed_does_not_wait_for_another_attempt(studio, monke
 @pytest.mark.parametrize("levels", [DEEPEST, 700, 950, 1_000, 100_000])
 def test_deep_json_is_kept_whole_as_a_value_or_as_a_text(levels):
     raw = b'{"id":"m","odd":[1,"[{",' + b'{"a":[' * levels + b'"\\u00e9"' + b"]}" * levels + b'],"name":"n"}'
-    (row,) = media_rows("d", [Source("m", raw, "0" * 16)], False).tables["media"].to_pylist()
+    (row,) = media_rows("d", [RawItem("m", raw, "0" * 16)], False).tables["media"].to_pylist()
     assert row["name"] == "n"
     odd = decode_json(row["extra"].encode())["odd"]
     assert odd[:2] == [1, "[{"]

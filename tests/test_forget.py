@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from dlt.pipeline.pipeline import Pipeline
 
 from coreviz_source.cli import main
+from coreviz_source.commands.forget import Subject, find_rows, forget
+from coreviz_source.commands.status import read_status
 from coreviz_source.errors import ConfigurationError
-from coreviz_source.forget import Subject, find_rows, forget
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.local_studio import Studio
-from coreviz_source.status import read_status
 from coreviz_source.tables import BY_NAME
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
 from tests.test_cli import everything
@@ -131,7 +131,7 @@ def test_the_command_asks_before_it_erases(monkeypatch):
     done = CliRunner().invoke(main, ["forget", "--dataset-ids", dataset, "--yes", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rows"]["media"] == 20
-    assert "COPY FROM DATABASE" in done.stderr and "brings back" in done.stderr
+    assert "COPY FROM DATABASE" in done.stderr and "next sync loads again" in done.stderr
     assert not any(dataset in row for rows in everything(path).values() for row in rows)
     # what the help of DuckDB's file says: only a copy is free of the bytes
     with duckdb.connect() as database:

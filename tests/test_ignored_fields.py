@@ -10,7 +10,7 @@ import pytest
 
 from coreviz_source.changes import Fingerprint
 from coreviz_source.local_studio import Studio
-from coreviz_source.local_studio.library import stamp
+from coreviz_source.local_studio.ids import stamp
 from tests.scenario import frozen, media_of, run_sync
 from tests.warehouse import load_ids, query, runs
 

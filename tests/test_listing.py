@@ -14,7 +14,11 @@ import pytest
 
 from coreviz_source.client import Calls, Page
 from coreviz_source.errors import BadRequestError
-from coreviz_source.listing import BUFFERED, LARGEST_PAGE, Item, Listing, Span
+from coreviz_source.listing.listing import Listing
+from coreviz_source.listing.pages import BUFFERED
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.listing.walk import LARGEST_PAGE
+from coreviz_source.listing.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -78,11 +82,11 @@ class Server:
             return Page(items, max(0, len(ordered) + self.total), more, START)
 
 
-def listed(server: Server, page_size: int, ahead: int, span: Span) -> tuple[Listing, list[int]]:
+def listed(server: Server, page_size: int, ahead: int, window: Window) -> tuple[Listing, list[int]]:
     with ThreadPoolExecutor(ahead) as threads:
         listing = Listing(server, "dataset", page_size, threads, ahead, Calls())  # type: ignore[arg-type]
         listing.open()
-        listing.span = span
+        listing.window = window
         return listing, [int(item.id[1:]) for batch in listing for item in batch]
 
 
@@ -93,12 +97,12 @@ def test_a_proven_listing_has_lost_nothing_and_every_listing_ends(block):
         server = Server(dice)
         if server.glitch == "stuck" and server.total < 0:
             continue  # it says that its list ends where it stops sending: nothing contradicts it
-        listing, found = listed(server, dice.choice([1, 2, 7, 10, 100]), dice.choice([1, 4]), Span())
+        listing, found = listed(server, dice.choice([1, 2, 7, 10, 100]), dice.choice([1, 4]), Window())
         assert len(found) == len(set(found)), seed
-        assert not (listing.proven and server.stay - set(found)), seed
+        assert not (listing.proof.complete and server.stay - set(found)), seed
         assert listing.calls.requests <= 260 + 16 * 300, seed
         if server.honest and not server.shuffled:
-            assert listing.proven, (seed, listing.message)
+            assert listing.proof.complete, (seed, listing.proof.reason)
 
 
 def small(dice: random.Random) -> Server:
@@ -119,12 +123,12 @@ def test_a_small_hostile_list_is_whole_or_not_called_proven():
         plain = not server.glitch and not server.total
         oldest = START - timedelta(seconds=dice.randrange(150)) if plain and dice.random() < 0.5 else None
         before = dict(server.media)
-        listing, found = listed(server, dice.choice([2, 4, 7]), dice.choice([1, 3]), Span(oldest))
+        listing, found = listed(server, dice.choice([2, 4, 7]), dice.choice([1, 3]), Window(oldest))
         assert len(found) == len(set(found)), seed
         inside = {i for i in server.stay if oldest is None or before[i] >= oldest}
-        assert not (listing.proven and inside - set(found)), seed
+        assert not (listing.proof.complete and inside - set(found)), seed
         if server.honest and not server.shuffled:
-            assert listing.proven, (seed, listing.message)
+            assert listing.proof.complete, (seed, listing.proof.reason)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -135,9 +139,9 @@ def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     oldest = START - timedelta(seconds=dice.randrange(0, 1500))
     newest = dice.choice([None, oldest + timedelta(seconds=dice.randrange(1, 900))])
     before = {i: c for i, c in server.media}
-    listing, found = listed(server, dice.choice([2, 7, 10, 100]), dice.choice([1, 4]), Span(oldest, newest))
+    listing, found = listed(server, dice.choice([2, 7, 10, 100]), dice.choice([1, 4]), Window(oldest, newest))
     inside = {i for i in server.stay if before[i] >= oldest and (newest is None or before[i] < newest)}
-    assert not (listing.proven and inside - set(found)), seed
+    assert not (listing.proof.complete and inside - set(found)), seed
 
 
 class Plain:
@@ -176,8 +180,8 @@ def ago(seconds: int) -> datetime:
     return START - timedelta(seconds=seconds)
 
 
-def read(server: Any, size: int = 10, ahead: int = 1, span: Span | None = None) -> tuple[Listing, list[int]]:
-    return listed(server, size, ahead, span or Span())
+def read(server: Any, size: int = 10, ahead: int = 1, window: Window | None = None) -> tuple[Listing, list[int]]:
+    return listed(server, size, ahead, window or Window())
 
 
 def uncounted(number: int) -> None:
@@ -190,7 +194,7 @@ def test_an_honest_list_is_proven_in_its_order_with_no_more_requests_than_its_pa
     server = Plain(apart(number))
     listing, found = read(server, 10, ahead)
     assert found == list(range(number))
-    assert (listing.proven, listing.message, listing.total) == (True, "", number)
+    assert (listing.proof.complete, listing.proof.reason, listing.total) == (True, "", number)
     # pages share two media; the end is believed once asking on has brought nothing
     pages = 1 + max(0, -(-(number - 10) // 8)) + (number > 0)
     assert pages <= len(server.asked) == listing.calls.requests <= pages + 1
@@ -207,13 +211,13 @@ def test_the_listing_began_when_the_server_says():
 def test_without_a_count_the_end_is_asked_for_twice_and_believed(more):
     server = Plain(apart(30), count=uncounted, more=lambda said: said if more else more)
     listing, found = read(server)
-    assert (found, listing.proven, listing.message, listing.total) == (list(range(30)), True, "", None)
+    assert (found, listing.proof.complete, listing.proof.reason, listing.total) == (list(range(30)), True, "", None)
     assert len(server.asked) == 6
 
 
 def test_a_count_that_is_too_small_is_not_believed_and_the_list_is_read_to_its_end():
     listing, found = read(Plain(apart(30), count=lambda number: number - 5))
-    assert (found, listing.proven, listing.message, listing.total) == (list(range(30)), True, "", None)
+    assert (found, listing.proof.complete, listing.proof.reason, listing.total) == (list(range(30)), True, "", None)
 
 
 def test_an_end_by_the_count_is_not_believed_where_has_more_denies_it_and_something_follows():
@@ -222,13 +226,13 @@ def test_an_end_by_the_count_is_not_believed_where_has_more_denies_it_and_someth
             return super().page(dataset_id, offset, limit if offset >= 25 else min(limit, 25 - offset), calls)
 
     listing, found = read(Short(apart(30), count=lambda number: 25))
-    assert (found, listing.proven) == (list(range(25)), False)
+    assert (found, listing.proof.complete) == (list(range(25)), False)
 
 
 def test_one_request_more_is_enough_where_the_end_is_denied_for_ever():
     server = Plain(apart(30), more=lambda more: True)
     listing, found = read(server)
-    assert (found, listing.proven, listing.message) == (list(range(30)), True, "")
+    assert (found, listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
     assert len(server.asked) == 6
 
 
@@ -237,15 +241,15 @@ def test_one_request_more_is_enough_where_the_end_is_denied_for_ever():
     [
         (
             Plain(apart(30), count=lambda number: number + 5),
-            "the API says that there is more after 30 media, but does not send it",
+            "the API announces more than 30 items, but does not send the others",
         ),
-        (Plain(apart(30), count=uncounted, more=lambda more: True), "the API never says where the list ends"),
-        (Plain(apart(30), count=lambda number: 7, more=lambda more: True), "the API never says where the list ends"),
+        (Plain(apart(30), count=uncounted, more=lambda more: True), "the API never reports the end of the list"),
+        (Plain(apart(30), count=lambda number: 7, more=lambda more: True), "the API never reports the end of the list"),
     ],
 )
 def test_an_end_that_never_comes_is_waited_for_four_times_and_named(server, message):
     listing, found = read(server)
-    assert (found, listing.proven, listing.message) == (list(range(30)), False, message)
+    assert (found, listing.proof.complete, listing.proof.reason) == (list(range(30)), False, message)
     # twice: there is a second pass
     assert server.asked.count((28, 10)) == 2 * 4
 
@@ -253,8 +257,10 @@ def test_an_end_that_never_comes_is_waited_for_four_times_and_named(server, mess
 def test_no_media_and_no_count_prove_nothing_and_are_soon_given_up():
     server = Plain([], count=uncounted)
     listing, found = read(server)
-    assert (found, listing.proven) == ([], False)
-    assert listing.message == "the API sends no media and no count, so nothing proves that there are none"
+    assert (found, listing.proof.complete) == ([], False)
+    assert (
+        listing.proof.reason == "the API sends neither items nor a total, so nothing proves that the dataset is empty"
+    )
     assert len(server.asked) <= 4
 
 
@@ -268,15 +274,15 @@ class Shuffling(Plain):
 
 def test_ties_in_any_order_are_proven_by_the_count_alone():
     listing, found = read(Shuffling(apart(30, 30), cap=10))
-    assert (sorted(found), listing.proven, listing.message) == (list(range(30)), True, "")
+    assert (sorted(found), listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
     listing, found = read(Shuffling(apart(30, 30), cap=10, count=uncounted))
-    assert not listing.proven
+    assert not listing.proof.complete
     assert sorted(found) == list(range(30))
     listing, found = read(Shuffling(apart(30, 30), cap=10, count=lambda number: number + 1))
-    assert (listing.proven, listing.total) == (False, 31)
-    assert listing.message in (
-        "30 media were listed, but the API counts 31",
-        "the API says that there is more after 30 media, but does not send it",
+    assert (listing.proof.complete, listing.total) == (False, 31)
+    assert listing.proof.reason in (
+        "30 items were listed, but the API counts 31",
+        "the API announces more than 30 items, but does not send the others",
     )
 
 
@@ -290,13 +296,16 @@ def test_ties_are_listed_again_as_long_as_the_count_says_that_one_is_missing():
             return super().page(dataset_id, offset, limit, calls)
 
     listing, found = read(Hiding(apart(30, 30), cap=10))
-    assert (sorted(found), listing.proven, listing.message) == (list(range(30)), True, "")
+    assert (sorted(found), listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
 
 
 def test_ties_without_a_count_are_said_to_be_unproven():
     listing, found = read(Plain(apart(30, 30), cap=10, count=uncounted, more=lambda more: more and None))
-    assert (sorted(found), listing.proven) == (list(range(30)), False)
-    assert listing.message == "many media share one createdAt, and without a count nothing proves that all were listed"
+    assert (sorted(found), listing.proof.complete) == (list(range(30)), False)
+    assert (
+        listing.proof.reason
+        == "many items share one createdAt, and without a total nothing proves that all of them were listed"
+    )
 
 
 @pytest.mark.parametrize("removed", [0, 1])
@@ -308,8 +317,8 @@ def test_pages_of_one_media_are_proven_by_the_count_alone(removed):
             return super().page(dataset_id, offset, limit, calls)
 
     listing, found = read(Single(apart(12), cap=1))
-    assert not listing.proven or set(range(removed, 12)) <= set(found)
-    assert listing.proven or removed
+    assert not listing.proof.complete or set(range(removed, 12)) <= set(found)
+    assert listing.proof.complete or removed
 
 
 def test_the_first_page_over_again_does_not_end_a_list_that_nobody_counted():
@@ -319,8 +328,8 @@ def test_the_first_page_over_again_does_not_end_a_list_that_nobody_counted():
             return Page([*self.items[: len(whole.items)]], None, whole.has_more, START)
 
     listing, found = read(First(apart(20)))
-    assert (found, listing.proven) == (list(range(10)), False)
-    assert listing.message == "the API never says where the list ends"
+    assert (found, listing.proof.complete) == (list(range(10)), False)
+    assert listing.proof.reason == "the API never reports the end of the list"
 
 
 def test_a_larger_page_that_leaves_a_gap_because_media_went_is_not_taken():
@@ -332,7 +341,7 @@ def test_a_larger_page_that_leaves_a_gap_because_media_went_is_not_taken():
 
     listing, found = read(Shrinking([*apart(10), *[ago(95)] * 20, *(ago(100 + n) for n in range(30))]))
     assert set(range(12, 60)) <= set(found)
-    assert listing.message == "60 media were listed, but the API counts 48"
+    assert listing.proof.reason == "60 items were listed, but the API counts 48"
 
 
 @pytest.mark.parametrize(("ties", "size"), [(5, 10), (5, 4), (20, 10), (100, 10), (400, 100)])
@@ -340,7 +349,7 @@ def test_ties_that_a_larger_page_holds_are_proven_in_a_few_requests(ties, size):
     number = 3 * ties
     server = Plain(apart(number, ties))
     listing, found = read(server, size)
-    assert (found, listing.proven) == (list(range(number)), True)
+    assert (found, listing.proof.complete) == (list(range(number)), True)
     assert max(limit for _, limit in server.asked) <= LARGEST_PAGE
     assert len(server.asked) <= 20
 
@@ -355,7 +364,7 @@ def test_a_server_that_refuses_larger_pages_is_asked_for_them_once():
 
     server = Refusing(apart(60, 30))
     listing, found = read(server)
-    assert (found, listing.proven) == (list(range(60)), True)
+    assert (found, listing.proof.complete) == (list(range(60)), True)
     assert [limit for _, limit in server.asked if limit > 10] == [22]
 
 
@@ -365,29 +374,29 @@ def test_a_server_that_refuses_larger_pages_is_asked_for_them_once():
 )
 def test_a_window_ends_with_the_first_page_beyond_its_edge(edge, requests, ahead):
     server = Plain(apart(200))
-    listing, found = read(server, 10, ahead, Span(oldest=ago(edge)))
-    assert (listing.proven, listing.message) == (True, "")
+    listing, found = read(server, 10, ahead, Window(oldest=ago(edge)))
+    assert (listing.proof.complete, listing.proof.reason) == (True, "")
     assert found == list(range(10 + 8 * (requests - 1)))
     # what is in flight when the edge is met was asked for in vain: none at first, then one page, then three
     assert len(server.asked) == requests + ([0, 0, 1, 3][requests - 1] if ahead > 1 else 0)
 
 
 def test_a_window_that_reaches_beyond_the_list_is_proven_by_the_lists_end():
-    listing, found = read(Plain(apart(30)), span=Span(oldest=ago(10_000)))
-    assert (found, listing.proven, listing.message) == (list(range(30)), True, "")
-    listing, found = read(Plain(apart(30), count=lambda number: number + 5), span=Span(oldest=ago(10_000)))
-    assert (found, listing.proven) == (list(range(30)), False)
-    assert listing.message == "the API says that there is more after 30 media, but does not send it"
+    listing, found = read(Plain(apart(30)), window=Window(oldest=ago(10_000)))
+    assert (found, listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
+    listing, found = read(Plain(apart(30), count=lambda number: number + 5), window=Window(oldest=ago(10_000)))
+    assert (found, listing.proof.complete) == (list(range(30)), False)
+    assert listing.proof.reason == "the API announces more than 30 items, but does not send the others"
 
 
 @pytest.mark.parametrize("newest", [0, 1, 10, 995, 1000, 1990, 2500])
 @pytest.mark.parametrize("oldest", [None, 1200])
 def test_a_slice_is_found_by_halving_and_is_whole(newest, oldest):
-    span = Span(None if oldest is None else ago(oldest), ago(newest))
+    window = Window(None if oldest is None else ago(oldest), ago(newest))
     server = Plain(apart(200))
-    listing, found = read(server, 10, 1, span)
-    inside = [place for place in range(200) if span.holds(ago(10 * place))]
-    assert (listing.proven, listing.message) == (True, "")
+    listing, found = read(server, 10, 1, window)
+    inside = [place for place in range(200) if window.contains(ago(10 * place))]
+    assert (listing.proof.complete, listing.proof.reason) == (True, "")
     assert set(inside) <= set(found)
     assert len(found) <= len(inside) + 2 * 10
     assert sum(limit == 1 for _, limit in server.asked) <= 8
@@ -402,25 +411,25 @@ def test_a_slice_whose_beginning_moved_while_it_was_looked_for_loses_nothing(lef
                 del self.items[: len(self.items) - left]
             return super().page(dataset_id, offset, limit, calls)
 
-    listing, found = read(Shrinking(apart(120)), span=Span(ago(1100), ago(300)))
+    listing, found = read(Shrinking(apart(120)), window=Window(ago(1100), ago(300)))
     inside = [place for place in range(120) if 30 < place <= 110 and place >= 120 - left]
     assert set(inside) <= set(found)
-    assert listing.proven
+    assert listing.proof.complete
 
 
-@pytest.mark.parametrize("span", [Span(oldest=ago(150)), Span(newest=ago(50)), Span(ago(250), ago(50))])
+@pytest.mark.parametrize("window", [Window(oldest=ago(150)), Window(newest=ago(50)), Window(ago(250), ago(50))])
 @pytest.mark.parametrize("times", [apart(40)[::-1], [None] * 40, [*apart(9), None, *apart(40)[10:]]])
-def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(span, times):
-    listing, found = read(Plain(times), span=span)
+def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(window, times):
+    listing, found = read(Plain(times), window=window)
     assert sorted(found) == list(range(40))
-    assert (listing.proven, listing.span) == (True, Span())
-    assert listing.message == "createdAt is not in order, so everything was listed"
+    assert (listing.proof.complete, listing.window) == (True, Window())
+    assert listing.proof.reason == "createdAt is not in order, so everything was listed"
 
 
 def test_a_part_with_more_ties_than_a_page_holds_becomes_the_whole_and_says_why():
-    listing, found = read(Plain(apart(40, 40), cap=10), span=Span(oldest=ago(50)))
-    assert (found, listing.proven, listing.span) == (list(range(40)), True, Span())
-    assert listing.message == "More media share one createdAt than a page can hold, so everything was listed"
+    listing, found = read(Plain(apart(40, 40), cap=10), window=Window(oldest=ago(50)))
+    assert (found, listing.proof.complete, listing.window) == (list(range(40)), True, Window())
+    assert listing.proof.reason == "more items share one createdAt than a page holds, so everything was listed"
 
 
 def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_bound():
@@ -445,7 +454,7 @@ def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_
         listing.open()
         for number, _ in enumerate(listing):
             assert len(server.asked) <= number + 2 + 3 * BUFFERED
-    assert listing.proven
+    assert listing.proof.complete
     assert server.most <= 3
     assert len(server.asked) == len(set(server.asked))
 
@@ -460,7 +469,7 @@ def test_requests_run_beside_each_other():
             return super().page(dataset_id, offset, limit, calls)
 
     listing, found = read(Slow(apart(100)), 10, 3)
-    assert (found, listing.proven) == (list(range(100)), True)
+    assert (found, listing.proof.complete) == (list(range(100)), True)
 
 
 def test_a_listing_that_is_left_asks_for_nothing_more():
@@ -497,19 +506,24 @@ def test_a_server_that_never_ends_is_given_up_after_a_bounded_number_of_requests
             return Page(found, 100, True, START)
 
     listing, _ = read(Endless([]))
-    assert not listing.proven
+    assert not listing.proof.complete
     # the first that is more than 200 and 15 times its pages, which share a media at least
     assert listing.calls.requests == 200 + 15 * 100 // 9 + 1
-    assert listing.message == f"gave up after {listing.calls.requests} requests that led to no end"
+    assert (
+        listing.proof.reason == f"gave up after {listing.calls.requests} requests without reaching the end of the list"
+    )
 
 
-def test_the_edges_of_a_span_belong_to_it_at_the_old_end_only():
-    span = Span(ago(20), ago(10))
-    assert [span.holds(ago(seconds)) for seconds in (21, 20, 11, 10, 9)] == [False, True, True, False, False]
-    assert [Span(oldest=ago(20)).holds(ago(seconds)) for seconds in (21, 20, 0)] == [False, True, True]
-    assert [Span(newest=ago(20)).holds(ago(seconds)) for seconds in (21, 20, 0)] == [True, False, False]
-    assert [s.holds(None) for s in (Span(), span, Span(oldest=ago(20)), Span(newest=ago(20)))] == [True, *[False] * 3]
-    assert [s.everything for s in (Span(), Span(ago(1)), Span(newest=ago(1)))] == [True, False, False]
+def test_the_edges_of_a_window_belong_to_it_at_the_old_end_only():
+    window = Window(ago(20), ago(10))
+    assert [window.contains(ago(seconds)) for seconds in (21, 20, 11, 10, 9)] == [False, True, True, False, False]
+    assert [Window(oldest=ago(20)).contains(ago(seconds)) for seconds in (21, 20, 0)] == [False, True, True]
+    assert [Window(newest=ago(20)).contains(ago(seconds)) for seconds in (21, 20, 0)] == [True, False, False]
+    assert [w.contains(None) for w in (Window(), window, Window(oldest=ago(20)), Window(newest=ago(20)))] == [
+        True,
+        *[False] * 3,
+    ]
+    assert [w.is_everything for w in (Window(), Window(ago(1)), Window(newest=ago(1)))] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -528,13 +542,34 @@ def test_the_edges_of_a_span_belong_to_it_at_the_old_end_only():
     ],
 )
 def test_an_item_is_known_by_its_id_its_time_and_whether_it_is_a_folder(sent, item_id, created, folder):
-    item = Item(sent.encode())
-    assert (item.id, item.created, item.folder, item.raw) == (item_id, created, folder, sent.encode())
+    item = RawItem.from_json(sent.encode())
+    assert (item.id, item.created_at, item.is_folder, item.raw) == (item_id, created, folder, sent.encode())
 
 
 @pytest.mark.parametrize("sent", ['{"id": null}', '{"id": ""}', '{"id": true}', '{"id": 1.5}', "{}", "[]", "7"])
 def test_an_item_without_a_usable_id_gets_one_of_its_content(sent):
-    one, same, other = Item(sent.encode()), Item(sent.encode()), Item(sent.encode() + b" ")
+    one, same, other = (RawItem.from_json(sent.encode() + more) for more in (b"", b"", b" "))
     assert one.id == same.id != other.id
     assert one.key == same.key != other.key
     assert len(one.id) == len("without-id-") + 16
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted"),
+    [
+        ('"deleted"', True),
+        ('"active"', False),
+        ('"Deleted"', False),
+        ('["deleted"]', False),
+        ('{"deleted": true}', False),
+        ("true", False),
+        ("null", False),
+    ],
+)
+def test_an_item_is_deleted_by_that_one_status_alone_however_it_is_read(status, deleted):
+    for item_id in ('"a"', "7"):  # the second is read leniently
+        item = RawItem.from_json(f'{{"id": {item_id}, "status": {status}}}'.encode())
+        assert item.is_deleted is deleted
+        assert item.content_hash == ""
+    assert not RawItem.from_json(b'{"id": "a"}').is_deleted
+    assert not RawItem.from_json(b'{"id": "a", "status": "\xff"}').is_deleted

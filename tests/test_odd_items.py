@@ -17,8 +17,8 @@ import pytest
 
 from coreviz_source import rows as rows_module
 from coreviz_source.decode import MOST_LEARNED, Decoder, Shape
-from coreviz_source.listing import Item
-from coreviz_source.rows import Rows, Source, folder_rows, full, gone_rows, media_rows, records, without_nul
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.rows import Rows, folder_rows, full, gone_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME, CHILDREN, FOLDERS, GONE, MEDIA, Column, Table
 from coreviz_source.values import DEEPEST, shallow
 from tests.test_rows import as_rows, same_numbers
@@ -82,8 +82,8 @@ def moderated(number: int, value: Any) -> dict[str, Any]:
     return {"id": f"m{number}", "metadata": inside, "frames": frames}
 
 
-def sources(items: list[dict[str, Any]]) -> list[Source]:
-    return [Source(canonical(i["id"]), json.dumps(i).encode(), f"{n:016x}") for n, i in enumerate(items)]
+def sources(items: list[dict[str, Any]]) -> list[RawItem]:
+    return [RawItem(canonical(i["id"]), json.dumps(i).encode(), f"{n:016x}") for n, i in enumerate(items)]
 
 
 def unknown(tables: dict[str, list[dict[str, Any]]]) -> set[str]:
@@ -265,7 +265,7 @@ def test_values_of_the_documented_types_become_columns_without_a_look_at_each(mo
 @pytest.mark.parametrize("beside", [[], ["1.5"], ["1.5", '"x"'], ["null", "2"]])
 def test_a_number_that_is_not_finite_is_none_whatever_stands_beside_it(number, beside):
     raws = [f'{{"id": "{n}", "duration": {one}, "width": {one}}}' for n, one in enumerate([number, *beside])]
-    rows = media_rows(DATASET, [Source(str(n), raw.encode(), "") for n, raw in enumerate(raws)], False)
+    rows = media_rows(DATASET, [RawItem(str(n), raw.encode(), "") for n, raw in enumerate(raws)], False)
     assert rows.tables["media"]["duration"].to_pylist() == [
         None,
         *(float(one) if one[0].isdigit() else None for one in beside),
@@ -337,7 +337,7 @@ def test_every_nul_is_replaced_and_the_items_that_had_some_are_counted():
         rb'["\u0000", "\\\\\u0000c"]',
         b'"\\u00000"',
     ]
-    given = [Source(str(n), raw, "") for n, raw in enumerate(raws)]
+    given = [RawItem(str(n), raw, "") for n, raw in enumerate(raws)]
     assert without_nul(given) == 4
     assert without_nul(iter([given[1]])) == 0
     assert [json.loads(source.raw) for source in given] == [
@@ -376,20 +376,20 @@ def test_json_that_no_warehouse_takes_becomes_json_that_all_take():
     )
     inside += "0" * 30 + "}"
     raw = f'{{"id": "a", "exif": {inside}, "new": {inside}}}'
-    (row,) = media_rows(DATASET, [Source("a", raw.encode(), "")], False).tables["media"].to_pylist()
+    (row,) = media_rows(DATASET, [RawItem("a", raw.encode(), "")], False).tables["media"].to_pylist()
     told = {"nan": None, "inf": [None, None], "text": "\ufffd", "float": 1.5, "\u00e9": "\U0001f41f", "whole": 10**30}
     assert row["exif"] == json.dumps(told, ensure_ascii=False, separators=(",", ":"))
     assert row["extra"] == json.dumps({"new": told}, ensure_ascii=False, separators=(",", ":"))
 
 
 def test_a_lone_surrogate_in_a_time_fails_no_listing():
-    item = Item(json.dumps({"id": "a", "createdAt": "2026-01-01T00:00:00\ud800"}).encode())
-    assert (item.id, item.created) == ("a", None)
+    item = RawItem.from_json(json.dumps({"id": "a", "createdAt": "2026-01-01T00:00:00\ud800"}).encode())
+    assert (item.id, item.created_at) == ("a", None)
 
 
 def test_bytes_that_are_no_utf_8_are_read_all_the_same():
     rows = media_rows(
-        DATASET, [Source("a", b'{"id": "a", "exif": {"x": "y\xff"}}', ""), *sources([{"id": "b"}])], False
+        DATASET, [RawItem("a", b'{"id": "a", "exif": {"x": "y\xff"}}', ""), *sources([{"id": "b"}])], False
     )
     assert [row["exif"] for row in as_rows(rows.tables)["media"]] == [{"x": "y\ufffd"}, None]
 
@@ -400,7 +400,7 @@ def test_what_is_nested_too_deep_is_kept_as_a_text_and_all_beside_it_as_it_is():
     for build in (media_rows, folder_rows):
         beside = sources([{"id": "b", "name": "m"}])
         args = (False,) if build is media_rows else ()
-        rows = build(DATASET, [Source("a", raw, "0"), *beside], *args)
+        rows = build(DATASET, [RawItem("a", raw, "0"), *beside], *args)
         first, second = as_rows(rows.tables)["media" if build is media_rows else "folders"]
         assert (first["name"], second["name"], second["extra"]) == ("n", "m", None)
         held = first["exif"] if build is media_rows else first["extra"]["exif"]
@@ -413,19 +413,19 @@ def test_rows_that_no_reader_can_build_are_built_once_more_of_what_is_not_so_dee
     met: list[bytes] = []
 
     @rows_module._however_deep
-    def build(dataset_id: str, given: Sequence[Source], tombstones: bool) -> Rows:
+    def build(dataset_id: str, given: Sequence[RawItem], tombstones: bool) -> Rows:
         met.extend(source.raw for source in given)
         if len(met) == 1:
             raise RecursionError
         return Rows(unknown_fields={dataset_id, str(tombstones)})
 
     deep = b"[" * (DEEPEST + 2) + b"]" * (DEEPEST + 2)
-    assert build("d", [Source("a", deep, "")], tombstones=True).unknown_fields == {"d", "True"}
+    assert build("d", [RawItem("a", deep, "")], tombstones=True).unknown_fields == {"d", "True"}
     assert met == [deep, shallow(deep)] != [deep, deep]
 
 
 def test_an_item_that_is_no_object_is_kept_as_a_value():
-    rows = media_rows(DATASET, [Source("a", b"[1]", ""), Source("b", b"3", "")], False)
+    rows = media_rows(DATASET, [RawItem("a", b"[1]", ""), RawItem("b", b"3", "")], False)
     assert [row["extra"] for row in as_rows(rows.tables)["media"]] == [{"value": [1]}, {"value": 3}]
 
 

@@ -17,9 +17,9 @@ import duckdb
 import pytest
 import yaml
 
-from coreviz_source.cli.options import SETTINGS, WAREHOUSE, variable
 from coreviz_source.errors import SEVERITY
 from coreviz_source.local_studio import Studio
+from coreviz_source.settings import SETTINGS, WAREHOUSE
 from tests.docs import ROOT, blocks
 from tests.scenario import frozen, media_of
 from tests.test_cli import command  # noqa: F401
@@ -77,7 +77,7 @@ def test_every_command_of_the_page_does_what_it_says(command, hook):  # noqa: F8
             else:
                 done = shell(block, studio)
                 assert done.returncode == 0, done.stderr
-                assert "0 new, 0 changed, 0 gone" in done.stdout
+                assert "0 new, 0 changed, 0 deleted" in done.stdout
                 shutil.move("moved.duckdb", "coreviz_library.duckdb")
     with duckdb.connect("coreviz_library.duckdb") as database:
         for statement in blocks(PAGE, "sql"):
@@ -132,7 +132,7 @@ def test_the_workflow_is_one_and_its_variables_are_ours():
     install, run = workflow["jobs"]["sync"]["steps"][-2:]
     assert install["run"] == "pip install '.[postgres]'"
     assert run["run"] == "coreviz-source sync"
-    ours = {variable(name) for name, *_ in (*SETTINGS, *WAREHOUSE)}
+    ours = {setting.variable for setting in (*SETTINGS, *WAREHOUSE)}
     assert set(run["env"]) - ours == {"DESTINATION__POSTGRES__CREDENTIALS"}
 
 

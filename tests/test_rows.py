@@ -12,8 +12,8 @@ from dlt.common.json import json as dlt_json
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coreviz_source.listing import Item
-from coreviz_source.rows import Source, folder_rows, media_rows, records, without_nul
+from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.rows import folder_rows, media_rows, records, without_nul
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import canonical_id
 from tests.test_contract import DATASET, EXAMPLE
@@ -93,7 +93,7 @@ def test_any_json_in_any_field_of_a_media_is_kept(changes):
     lists = [value for (_, key), value in changes if key in ("frames", "captions", "objects")]
     assume(not any(isinstance(v, dict) for value in lists if isinstance(value, list) for v in value))
     item = changed(changes)
-    rows = media_rows(DATASET, [Source(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)], False)
+    rows = media_rows(DATASET, [RawItem(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)], False)
     expected = truth({DATASET: [item]})
     del expected["folders"]
     assert_equal(same_numbers(as_rows(rows.tables)), same_numbers(expected))
@@ -103,7 +103,7 @@ def test_any_json_in_any_field_of_a_media_is_kept(changes):
 @given(st.dictionaries(st.sampled_from([*FOLDER, "datasetId", "preview", "blob"]), JSON, max_size=6))
 def test_any_json_in_any_field_of_a_folder_is_kept(fields):
     item = {**fields, "id": "a" * 32, "type": "folder"}
-    rows = folder_rows(DATASET, [Source(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)])
+    rows = folder_rows(DATASET, [RawItem(canonical_id(item["id"]), json.dumps(item).encode(), "0" * 16)])
     expected = {"folders": truth({DATASET: [item]})["folders"]}
     assert_equal(same_numbers(as_rows(rows.tables)), same_numbers(expected))
 
@@ -112,7 +112,7 @@ def test_any_json_in_any_field_of_a_folder_is_kept(fields):
 @given(st.sampled_from(["id"]), JSON, st.sampled_from(["frame", "caption", "object"]))
 def test_a_child_without_a_usable_id_keeps_its_row_and_what_it_had(key, value, place):
     item = changed([((place, key), value)])
-    rows = media_rows(DATASET, [Source(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
+    rows = media_rows(DATASET, [RawItem(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
     found = as_rows(rows.tables)
     assert [len(found[name]) for name in ("frames", "captions", "objects")] == [1, 1, 1]
     assert all(row["id"] for name in ("frames", "captions", "objects") for row in found[name])
@@ -124,7 +124,7 @@ def test_a_child_sent_twice_is_written_once_and_the_first_one_counts():
     frame = item["frames"][0]
     frame["captions"].append({**frame["captions"][0], "text": "again"})
     item["frames"].append({**frame, "width": 1, "captions": [{"id": "c", "text": "lost with its frame"}]})
-    rows = media_rows(DATASET, [Source(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
+    rows = media_rows(DATASET, [RawItem(MEDIA["id"], json.dumps(item).encode(), "0" * 16)], False)
     expected = truth({DATASET: [item]})
     assert (len(expected["frames"]), len(expected["captions"])) == (1, 1)
     del expected["folders"]
@@ -134,7 +134,7 @@ def test_a_child_sent_twice_is_written_once_and_the_first_one_counts():
 def test_frames_of_two_media_with_one_id_keep_their_own_categories():
     moderation = {"metadata": {"moderation": {"categories": ["violence"]}}}
     items = [{"id": name, "frames": [{"id": "same", **moderation}]} for name in ("one", "two")]
-    rows = media_rows(DATASET, [Source(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
+    rows = media_rows(DATASET, [RawItem(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
     found = as_rows(rows.tables)["moderation_categories"]
     assert [(r["media_id"], r["frame_id"]) for r in found] == [("one", "same"), ("two", "same")]
 
@@ -158,7 +158,7 @@ def test_frames_of_two_media_with_one_id_keep_their_own_categories():
 )
 def test_a_time_is_read_the_same_whatever_stands_beside_it(text, utc, beside):
     items = [{"id": "one", "createdAt": text}, {"id": "two", "createdAt": beside}]
-    rows = media_rows(DATASET, [Source(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
+    rows = media_rows(DATASET, [RawItem(i["id"], json.dumps(i).encode(), "0" * 16) for i in items], False)
     row = as_rows(rows.tables)["media"][0]
     assert (row["created_at"] and row["created_at"].isoformat()) == utc
     assert row["extra"] == (None if utc else {"createdAt": text})
@@ -166,7 +166,7 @@ def test_a_time_is_read_the_same_whatever_stands_beside_it(text, utc, beside):
 
 def test_what_is_not_strictly_json_is_read_all_the_same():
     raw = b'{"id": "a", "name": "x\\ud800y", "width": NaN, "sizeBytes": 1e400, "metadata": {"n": NaN, "s": "\\udfff"}}'
-    rows = media_rows(DATASET, [Source("a", raw, "0" * 16)], False)
+    rows = media_rows(DATASET, [RawItem("a", raw, "0" * 16)], False)
     (row,) = as_rows(rows.tables)["media"]
     assert (row["name"], row["width"], row["size_bytes"]) == ("x\ufffdy", None, None)
     assert set(row["extra"]) == {"width", "sizeBytes"}
@@ -179,7 +179,7 @@ def test_a_field_of_any_name_is_kept_also_once_it_is_known(name):
     items = [{"id": str(n), "frames": [{"id": "f", name: value}], name: value} for n, value in enumerate([1, None, {}])]
     for _ in range(2):
         for item in items:
-            rows = media_rows(DATASET, [Source(item["id"], json.dumps(item).encode(), "0" * 16)], False)
+            rows = media_rows(DATASET, [RawItem(item["id"], json.dumps(item).encode(), "0" * 16)], False)
             expected = truth({DATASET: [item]})
             del expected["folders"]
             assert_equal(as_rows(rows.tables), expected)
@@ -189,7 +189,7 @@ def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
     def meet(thread: int) -> None:
         for turn in range(20):
             name = f"field of thread {thread}, turn {turn}"
-            sources = [Source(str(n), json.dumps({"id": str(n), name: n}).encode(), "0" * 16) for n in range(200)]
+            sources = [RawItem(str(n), json.dumps({"id": str(n), name: n}).encode(), "0" * 16) for n in range(200)]
             extras = media_rows(DATASET, sources, False).tables["media"]["extra"].to_pylist()
             assert [json.loads(extra) for extra in extras] == [{name: n} for n in range(200)]
 
@@ -199,7 +199,7 @@ def test_threads_that_meet_new_fields_at_the_same_time_do_not_mix_them():
 
 def test_a_whole_number_of_any_length_can_be_written_where_rows_are_dictionaries():
     item = {"id": "1", "exif": {"long": 10**40, "list": [2**64, 2**64 - 1, -(2**63), -(2**63) - 1]}}
-    rows = media_rows(DATASET, [Source("1", json.dumps(item).encode(), "0" * 16)], False)
+    rows = media_rows(DATASET, [RawItem("1", json.dumps(item).encode(), "0" * 16)], False)
     (row,) = records(rows.tables["media"], BY_NAME["media"])
     told = {"long": str(10**40), "list": [str(2**64), 2**64 - 1, -(2**63), str(-(2**63) - 1)]}
     assert dlt_json.loads(dlt_json.dumps(row["exif"])) == told
@@ -209,7 +209,7 @@ def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
     raw = json.dumps(
         {"id": "a\0", "name": "b\0", "c\0": "\0", "frames": [{"id": "d\0", "text": "\\u0000 \0"}]}
     ).encode()
-    source = Source(Item(raw).id, raw, "0" * 16)
+    source = RawItem(RawItem.from_json(raw).id, raw, "0" * 16)
     assert without_nul([source]) == 1
     rows = media_rows(DATASET, [source], False)
     assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")

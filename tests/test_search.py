@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from coreviz_source.catalog import SEARCH_INDEX
 from coreviz_source.cli import main
+from coreviz_source.commands.search import _BY_INDEX, search
 from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Studio
-from coreviz_source.search import _BY_INDEX, search
 from tests.scenario import frozen, media_of, run_sync, truth_of
 from tests.truth import truth
 from tests.warehouse import query

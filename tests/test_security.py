@@ -17,9 +17,9 @@ from starlette.responses import Response
 from coreviz_source import coreviz
 from coreviz_source.client import Calls, CorevizClient
 from coreviz_source.errors import ConfigurationError, CorevizError
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Studio
 from coreviz_source.local_studio.faults import FAULTS, Faults, _inserted
-from coreviz_source.settings import resolve
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import query, read, runs
 
@@ -40,7 +40,7 @@ def test_no_traceback_shows_the_key_even_with_the_values_of_all_variables(studio
 
     monkeypatch.setattr("coreviz_source.client.LARGEST_ANSWER", 2**20)
     studio.faults = Faults([fault], share=1)
-    settings = resolve(base_url=studio.url, api_key=KEY)
+    settings = resolve({"base_url": studio.url, "api_key": KEY})
     client = CorevizClient(settings)
     with pytest.raises(CorevizError) as failure:
         client.page(next(iter(studio.library.datasets)), 0, 10, Calls())
@@ -113,7 +113,7 @@ def test_neither_the_http_library_at_debug_nor_what_dlt_keeps_of_a_run_holds_the
 )
 def test_an_address_that_would_send_the_key_in_clear_or_elsewhere_is_refused(url):
     with pytest.raises(ConfigurationError) as refusal:
-        resolve(base_url=url, api_key=KEY)
+        resolve({"base_url": url, "api_key": KEY})
     assert KEY not in str(refusal.value)
     assert "secret" not in str(refusal.value)
 
@@ -129,7 +129,7 @@ def test_an_address_that_would_send_the_key_in_clear_or_elsewhere_is_refused(url
     ],
 )
 def test_loopback_and_https_are_accepted(url):
-    assert resolve(base_url=url, api_key=KEY).base_url == url.rstrip("/")
+    assert resolve({"base_url": url, "api_key": KEY}).base_url == url.rstrip("/")
 
 
 def test_a_proxy_of_the_environment_never_sees_a_key_in_clear(studio, pipeline, monkeypatch):
@@ -142,7 +142,7 @@ def test_a_proxy_of_the_environment_never_sees_a_key_in_clear(studio, pipeline, 
         assert run_sync(pipeline, studio, api_key=KEY).exit_code == 0
         assert proxy.requests == []
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        client = CorevizClient(resolve(base_url="https://lab.coreviz.invalid", api_key=KEY))
+        client = CorevizClient(resolve({"base_url": "https://lab.coreviz.invalid", "api_key": KEY}))
         seen = []
         monkeypatch.setattr(
             "urllib3.connection.HTTPConnection.request", lambda self, *a, headers=None, **k: seen.append(headers)

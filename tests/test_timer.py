@@ -10,9 +10,9 @@ import pytest
 
 import coreviz_source.synchronize
 from coreviz_source import sync
+from coreviz_source.commands.status import Status, read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import DatasetReport
-from coreviz_source.status import Status, read_status
 from coreviz_source.tables import BY_NAME
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
 from tests.test_crash import killed
@@ -107,7 +107,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
     kept, left = library.datasets
     with Studio(library) as studio:
         assert [d.next_run for d in status_of(pipeline, studio).datasets] == [
-            "lists everything, because that was never done to the end"
+            "lists everything, because no complete listing was ever finished"
         ] * 2
         assert not Path(str(pipeline.working_dir)).parents[1].joinpath("library.duckdb").exists()
         run_sync(pipeline, studio)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
-from coreviz_source.rows import Source, media_rows
+from coreviz_source.rows import media_rows
 from tests.scenario import run_sync, truth_of
 from tests.test_rows import DATASET, FIELDS, MEDIA, as_rows, changed, same_numbers
 from tests.truth import truth
@@ -69,7 +70,7 @@ def test_values_of_one_type_become_columns_or_end_in_extra_as_they_do_beside_oth
         item = {**changed([(field, value) for field in fields]), "id": str(number)}
         alike.setdefault(type(value), []).append(item)
     for items in alike.values():
-        sources = [Source(item["id"], json.dumps(item).encode(), "0" * 16) for item in items]
+        sources = [RawItem(item["id"], json.dumps(item).encode(), "0" * 16) for item in items]
         expected = truth({DATASET: items})
         del expected["folders"]
         found = as_rows(media_rows(DATASET, sources, False).tables)

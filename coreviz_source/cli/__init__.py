@@ -1,4 +1,4 @@
-"""The command `coreviz-source`, a file a command: a thin face of what Python can call.
+"""The command `coreviz-source`, one module per command: a thin layer over what Python can call.
 
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from coreviz_source.cli import check, dashboard, demo, forget, schema, search, status, studio, sync
+from coreviz_source.cli.output import close_stdout
+
+#: Exit code of a program whose reader went away, as a shell reports the signal SIGPIPE.
+BROKEN_PIPE = 141
 
 EPILOG = """\b
 Exit codes:
@@ -24,35 +30,56 @@ Exit codes:
 \b
 Examples:
   coreviz-source demo                            no account needed
-  coreviz-source check                           is the key good, what does it see
-  coreviz-source sync                            run it again whenever you like
-  coreviz-source status                          how fresh is what is there
+  coreviz-source check                           is the key valid, which datasets does it see
+  coreviz-source sync                            run it again at any time
+  coreviz-source status                          how fresh the tables are
 """
 
 
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        close_stdout()
+        sys.exit(BROKEN_PIPE)
+    except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+        raise
+    except Exception as error:
+        from coreviz_source.errors import CorevizError
+
+        if not isinstance(error, CorevizError):
+            from coreviz_source.loading.configuration import configuration_error
+
+            translated = configuration_error(error)
+            if translated is None:
+                raise
+            error = translated
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
 class _Commands(click.Group):
-    """Commands in the order in which they are needed, and one way in which all of them fail."""
+    """Commands in the order in which they are needed, all of which fail in the same way."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        # prints --help and --version
+        with _errors_as_exit_codes():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         if os.environ.get("NO_COLOR"):
             ctx.color = False
-        try:
+        with _errors_as_exit_codes():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            sys.exit(130)
-        except Exception as error:
-            if isinstance(error, (click.ClickException, click.exceptions.Exit, click.Abort, OSError)):
-                raise
-            from coreviz_source.errors import CorevizError
-
-            if not isinstance(error, CorevizError):
-                raise
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
 
 
 @click.group(
@@ -64,8 +91,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Mirrors a CoreViz Studio library into DuckDB, Postgres or BigQuery.
 
-    A setting is taken from its option, else from the variable named behind it, else from the key of the same name under
-    [sources.coreviz] in .dlt/config.toml, else the default holds.
+    A setting is taken from its option. Without the option, it is taken from the variable in brackets behind it, then
+    from its key under [sources.coreviz] in .dlt/config.toml, and then the default applies.
     """
 
 

@@ -17,15 +17,15 @@ Examples:
 
 
 @click.command("check", epilog=EXAMPLES)
-@settings("dataset_ids", "api_key", "base_url")
-def command(**arguments: Any) -> None:
-    """Verify the key and the datasets with one request each, and say what was found."""
+@settings("dataset_ids", "api_key", "token", "base_url", "pipeline_name")
+def command(pipeline_name: str | None, **arguments: Any) -> None:
+    """Check the key and the datasets, with one request each, and print what was found."""
     from coreviz_source.client import Calls, CorevizClient
     from coreviz_source.errors import CorevizError, worst
-    from coreviz_source.settings import resolve
+    from coreviz_source.loading.configuration import pipeline_name_of, resolve
     from coreviz_source.values import canonical_id
 
-    resolved = resolve(**arguments)
+    resolved = resolve(arguments, pipeline_name=pipeline_name_of(pipeline_name))
     client = CorevizClient(resolved)
     ids, names = resolved.dataset_ids, dict[str, str]()
     if not ids:

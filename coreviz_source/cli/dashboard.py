@@ -13,37 +13,32 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  coreviz-source dashboard                       on coreviz_library.duckdb
-  coreviz-source dashboard --demo                on what `coreviz-source demo` loaded
+  coreviz-source dashboard                       shows coreviz_library.duckdb
+  coreviz-source dashboard --demo                shows what `coreviz-source demo` loaded
   coreviz-source dashboard --destination postgres
 """
 
 
 @click.command("dashboard", epilog=EXAMPLES)
-@click.option("--demo", is_flag=True, help="Show coreviz_demo.duckdb, which `demo` loads, and serve its pictures.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1. Default: 8501, or the next that is free."
-)
+@click.option("--demo", is_flag=True, help="Show what the command demo loaded, with its pictures.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1. Default: 8501, or the next free one.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
 @warehouse
 def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
-    """Open a page on the warehouse: pictures with captions, charts, runs. Only reads; only on this machine."""
+    """Open a page on the warehouse: pictures with captions, charts, runs. Read-only, and only on this machine."""
     import dlt
 
-    from coreviz_source.errors import ConfigurationError
+    from coreviz_source.loading.configuration import missing_extra
 
     try:
+        from coreviz_source.commands.demo import DATABASE
         from coreviz_source.dashboard import serve
-        from coreviz_source.demo import DATABASE
 
         if demo:
-            # by its full path: dlt remembers where it last saw a pipeline's file
+            # an absolute path: dlt remembers where it last saw the file of a pipeline
             file = dlt.destinations.duckdb(str(DATABASE.absolute()))
             pipeline = dlt.pipeline("coreviz_demo", destination=file, dataset_name="coreviz")
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
-        extras = "dashboard,demo" if demo else "dashboard"
-        raise ConfigurationError(
-            f"{error}.",
-            remedy=f"It needs an extra: pip install 'coreviz-source[{extras}]', or in a clone '.[{extras}]'.",
-        ) from error
+        extras = ("dashboard", "demo") if demo else ("dashboard",)
+        raise missing_extra(f"{error}: the dashboard", *extras) from error

@@ -22,33 +22,38 @@ Examples:
 
 
 @click.command("forget", epilog=EXAMPLES)
-@click.option("--dataset-ids", default="", help="Datasets to erase with all that they hold, separated by commas.")
-@click.option("--media-ids", default="", help="Media to erase with all that belongs to them, in whichever dataset.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout that says what was erased.")
+@click.option("--dataset-ids", default="", help="Datasets to erase with all their media, separated by commas.")
+@click.option(
+    "--media-ids",
+    default="",
+    help="Media to erase with all that belongs to them, in any dataset.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 @warehouse
 def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool, as_json: bool) -> None:
     """Erase datasets or single media from every table: a privacy request.
 
-    Erases rows from all tables and from the staging dataset, and dlt's packages on this machine; of a dataset
-    also the lines of its runs. Asks the API nothing and changes nothing there: the next sync brings back what the API
-    still has, so delete it in Studio first. Other machines that load into this warehouse keep their own packages.
+    Erases rows from all tables and from the staging dataset, and dlt's packages on this machine. The rows of a
+    dataset's runs are erased with it. The API is not asked and nothing is changed there: the next sync loads again
+    what the API still has, so delete it in Studio first. Other machines that load into this warehouse keep their own
+    packages.
     """
-    from coreviz_source.forget import REMAINS, Subject, find_rows, forget
-    from coreviz_source.status import location
+    from coreviz_source.commands.forget import REMAINS, Subject, find_rows, forget
+    from coreviz_source.commands.status import location
 
     subject = Subject(_ids(dataset_ids), _ids(media_ids))
     found = find_rows(pipeline, subject)
     where = f"{location(pipeline)}, schema {pipeline.dataset_name}"
     if not yes:
         if found.nothing:
-            click.echo(f"No row of these is in {where}.", err=True)
+            click.echo(f"{where} has no row of these.", err=True)
         else:
             click.echo(f"To be erased from {where}: {_counted(found.rows)}.", err=True)
         if found.packages:
-            click.echo(f"{found.packages} packages that an interrupted run left are dropped, too.", err=True)
+            click.echo(f"{found.packages} packages that an interrupted run left are dropped as well.", err=True)
         if not sys.stdin.isatty():
-            raise click.UsageError("Nothing was erased: this cannot be asked here; add --yes.")
+            raise click.UsageError("Nothing was erased: there is no terminal to ask for confirmation on. Add --yes.")
         click.confirm("Erase?", abort=True, err=True)
     erased = forget(pipeline, subject)
     if as_json:
@@ -58,7 +63,7 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
         click.echo(f"Erased from staging: {_counted(erased.staging)}. No package of dlt is left on this machine.")
     kind = pipeline.destination.destination_type.rpartition(".")[2]
     click.echo(REMAINS.get(kind, ""), err=True)
-    click.echo("The next sync brings back what the API still has.", err=True)
+    click.echo("The next sync loads again what the API still has.", err=True)
 
 
 def _ids(text: str) -> list[str]:

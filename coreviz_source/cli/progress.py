@@ -1,4 +1,4 @@
-"""What `sync` shows while it works: a table that is drawn again and again on a terminal, plain lines in a log."""
+"""The progress of `sync`: a table that is drawn again and again on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAID = {"listed": "waiting"}
 
 
 class Clocked:
-    """The datasets of a run with the time that each has been listed for."""
+    """The datasets of a run, with the time for which each has been listed."""
 
     def __init__(self) -> None:
         self.reports: dict[str, DatasetReport] = {}
@@ -34,7 +34,7 @@ class Clocked:
         self._spent: dict[str, float] = {}
 
     def note(self, report: DatasetReport) -> None:
-        """Takes the news of a dataset."""
+        """Takes the new state of a dataset."""
         now = time.monotonic()
         began = self._began.setdefault(report.dataset_id, now)
         if report.phase == "listing":
@@ -42,23 +42,23 @@ class Clocked:
         self.reports[report.dataset_id] = report
 
     def rate(self, report: DatasetReport) -> float:
-        """Media and folders listed a second."""
+        """Media and folders listed per second."""
         spent = self._spent.get(report.dataset_id, 0.0)
         return report.listed / spent if spent > 0.5 else 0.0
 
     def left(self, report: DatasetReport) -> float | None:
-        """Seconds that the listing has left; None where nobody knows."""
+        """Seconds that the listing still needs; None if it is not known."""
         total, rate = goal(report), self.rate(report)
         return (total - report.listed) / rate if total and rate and report.phase == "listing" else None
 
 
 def goal(report: DatasetReport) -> int | None:
-    """How many will be listed; None where it is not the whole dataset."""
+    """How many items will be listed; None if it is not the whole dataset."""
     return report.total if report.mode == "complete" and (report.total or 0) >= report.listed else None
 
 
 def failed(report: DatasetReport) -> bool:
-    """Whether the dataset has failed, as opposed to not being finished."""
+    """Whether the dataset has failed, as opposed to being unfinished."""
     return report.outcome == "failed" and report.exit_code != 0
 
 
@@ -68,7 +68,7 @@ def ended(report: DatasetReport) -> bool:
 
 
 class Screen:
-    """A table on a terminal, a row a dataset, which stays when the run is over.
+    """A table on a terminal with one row per dataset. It stays when the run is over.
 
     Args:
         console: The terminal.
@@ -83,7 +83,7 @@ class Screen:
 
     @property
     def reports(self) -> dict[str, DatasetReport]:
-        """What is known of each dataset."""
+        """The last state of each dataset."""
         return self._clocked.reports
 
     def __enter__(self) -> Screen:
@@ -95,12 +95,12 @@ class Screen:
         self._live.stop()
 
     def __call__(self, report: DatasetReport) -> None:
-        """Takes the news of a dataset; they are drawn soon."""
+        """Takes the new state of a dataset, which is drawn soon."""
         self._clocked.note(report)
 
     def tell(self, text: str) -> None:
-        """Says something above the table."""
-        self._console.print(text, style="yellow", markup=False, highlight=False)
+        """Prints a message above the table."""
+        self._console.print(text, style="yellow", markup=False, emoji=False, highlight=False)
 
     def _table(self) -> Table | Text:
         reports = list(self.reports.values())
@@ -108,12 +108,12 @@ class Screen:
             return Text("" if self._over else "Asking which datasets there are …", style="dim")
         table = Table(box=None, padding=(0, 2 if self._console.width >= 100 else 1, 0, 0), header_style="dim")
         table.add_column("", width=1)
-        # the only column that gives way where the terminal is narrow
+        # the only column that gets narrower with the terminal
         table.add_column("dataset", min_width=8)
         table.add_column("", no_wrap=True)
-        for name in ("listed", "new", "changed", "gone", "rows", "a second", "left"):
-            table.add_column(name if self._console.width >= 100 else name.replace("a second", "/s"), justify="right")
-        # at the end all of them, above the prompt
+        for name in ("listed", "new", "changed", "deleted", "rows", "per second", "left"):
+            table.add_column(name if self._console.width >= 100 else name.replace("per second", "/s"), justify="right")
+        # at the end, all rows are drawn above the prompt
         hidden = 0 if self._over else max(0, len(reports) - max(1, self._console.height - 4))
         if hidden:
             done = sum(ended(report) for report in reports[:hidden])
@@ -146,7 +146,7 @@ class Screen:
 
 
 class Log:
-    """A line when a dataset begins and when it ends, and one every half minute.
+    """One line when a dataset begins, one when it ends, and one every half minute in between.
 
     Args:
         end: Called with a dataset that has ended.
@@ -161,7 +161,7 @@ class Log:
 
     @property
     def reports(self) -> dict[str, DatasetReport]:
-        """What is known of each dataset."""
+        """The last state of each dataset."""
         return self._clocked.reports
 
     def __enter__(self) -> Log:
@@ -173,7 +173,7 @@ class Log:
         self._thread.join()
 
     def __call__(self, report: DatasetReport) -> None:
-        """Takes the news of a dataset."""
+        """Takes the new state of a dataset."""
         if report.dataset_id not in self.reports:
             _say(f"{_named(report)}: begins")
         self._clocked.note(report)
@@ -182,7 +182,7 @@ class Log:
             self._end(report)
 
     def tell(self, text: str) -> None:
-        """Says something in a line of its own."""
+        """Prints a message on a line of its own."""
         _say(text)
 
     def _tick(self) -> None:
@@ -202,7 +202,7 @@ class Log:
             f"{report.new:,} new, {report.changed:,} changed",
             f"{sum(report.rows.values()):,} rows",
         ]
-        parts += [f"{rate:,.0f} a second"] if rate else []
+        parts += [f"{rate:,.0f} per second"] if rate else []
         parts += [f"{left:,.0f} s left"] if left is not None else []
         return "; ".join(parts)
 

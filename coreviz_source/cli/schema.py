@@ -8,7 +8,7 @@ EXAMPLES = """\b
 Examples:
   coreviz-source schema                          every table and column, for reading
   coreviz-source schema --format json            for programs
-  coreviz-source schema --format mermaid         an ERD, for a README
+  coreviz-source schema --format mermaid         an entity relationship diagram
 """
 
 
@@ -17,8 +17,8 @@ Examples:
     "--format", "form", type=click.Choice(["text", "markdown", "json", "mermaid"]), default="text", show_default=True
 )
 def command(form: str) -> None:
-    """Print the tables and their columns. Asks nobody: needs neither key nor network."""
-    from coreviz_source import describe
+    """Print the tables and their columns. Needs no key and no network."""
+    from coreviz_source.commands import schema
 
-    forms = {"markdown": describe.markdown, "json": describe.as_json, "mermaid": describe.mermaid}
-    click.echo(forms.get(form, describe.text)(), nl=False)
+    forms = {"markdown": schema.markdown, "json": schema.as_json, "mermaid": schema.mermaid}
+    click.echo(forms.get(form, schema.text)(), nl=False)

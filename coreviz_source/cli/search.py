@@ -21,14 +21,14 @@ Examples:
 
 @click.command("search", epilog=EXAMPLES)
 @click.argument("text", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many captions at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many captions.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array to stdout.")
 @warehouse
 def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Print the captions that match TEXT, those of the newest media first. Reads the warehouse alone."""
+    """Print the captions that match TEXT, newest media first. Reads only the warehouse."""
     from dataclasses import asdict
 
-    from coreviz_source.search import search
+    from coreviz_source.commands.search import search
 
     found = search(pipeline, " ".join(text), limit)
     if as_json:

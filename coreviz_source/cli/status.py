@@ -15,7 +15,7 @@ from coreviz_source.cli.options import settings, warehouse
 if TYPE_CHECKING:
     import dlt
 
-    from coreviz_source.status import DatasetStatus
+    from coreviz_source.commands.status import DatasetStatus
 
 EXAMPLES = """\b
 Examples:
@@ -25,15 +25,15 @@ Examples:
 
 
 @click.command("status", epilog=EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 @warehouse
-@settings("dataset_ids", "api_key", "base_url", "lookback", "reconcile_every")
+@settings("dataset_ids", "api_key", "token", "base_url", "lookback", "reconcile_every")
 def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
-    """Say how fresh the warehouse is, what waits, and what the next run will do.
+    """Print how fresh the warehouse is, what is pending, and what the next run will do.
 
-    Works without a key and without a network; then it does not say which datasets left the account.
+    Works without a key and without a network, but then cannot tell which datasets left the account.
     """
-    from coreviz_source.status import read_status
+    from coreviz_source.commands.status import read_status
 
     status = read_status(pipeline, **arguments)
     if as_json:
@@ -43,9 +43,9 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     for dataset in status.datasets:
         _print(dataset)
     if not status.datasets:
-        click.echo("Nothing was loaded yet.")
+        click.echo("Nothing has been loaded yet.")
     if status.account:
-        click.echo(f"Which datasets the account lists: {status.account}.", err=True)
+        click.echo(f"Datasets of the account: {status.account}.", err=True)
     for warning in status.warnings:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
 
@@ -58,14 +58,14 @@ def _print(dataset: DatasetStatus) -> None:
         _line("", dataset.message.strip())
     _line("last complete", _ago(dataset.last_complete))
     others = {name.replace("_", " "): n for name, n in dataset.rows.items() if name not in ("datasets", "media")}
-    _line("holds", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))
+    _line("stored", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))
     if dataset.without_caption:
         _line("waiting", f"{dataset.without_caption:,} media have no caption")
     _line("next run", dataset.next_run)
 
 
 def _line(label: str, text: str) -> None:
-    # in a pipe a line is a line
+    # a pipe gets one line per value
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
     click.echo(textwrap.fill(text, width, initial_indent=f"  {label:<15}", subsequent_indent=" " * 17))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from coreviz_source.cli.options import settings, warehouse
+from coreviz_source.cli.output import unless_nobody_reads
 
 if TYPE_CHECKING:
     import dlt
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   coreviz-source sync                            all datasets of the account, into coreviz_library.duckdb
-  coreviz-source sync --dry-run                  what would change
+  coreviz-source sync --dry-run                  what a run would change
   coreviz-source sync --destination postgres     credentials in .dlt/secrets.toml
   coreviz-source sync --max-media 100            a sample
   coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
@@ -31,29 +32,30 @@ Examples:
 
 
 @click.command("sync", epilog=EXAMPLES)
-@click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
-@click.option("--views/--no-views", default=True, help="Make the views for analysts at the end, or leave them out.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; everything else goes to stderr.")
+@click.option("--dry-run", is_flag=True, help="Print what a run would change, and write nothing.")
+@click.option("--views/--no-views", default=True, help="Whether to create the views for analysts at the end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and everything else to stderr.")
 @warehouse
 @settings()
 def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
     """Load what changed since the last run; the first run loads everything.
 
-    Run it as often as you like: a run over an unchanged library writes nothing but its own line in _coreviz_runs. One
-    dataset that fails does not stop the others. When it is interrupted or killed, the next run continues.
+    Run it as often as you like: a run over an unchanged library writes only its own row in _coreviz_runs. A dataset
+    that fails does not stop the others. If a run is interrupted or killed, the next run continues it.
     """
     import logging
 
     from rich.console import Console
 
     from coreviz_source.cli.progress import Log, Screen
-    from coreviz_source.status import location
+    from coreviz_source.commands.status import location
     from coreviz_source.synchronize import sync
 
-    # what goes wrong is in the report, which is printed
+    # errors are in the report, which is printed
     logging.getLogger("coreviz_source").addHandler(logging.NullHandler())
     logging.getLogger("coreviz_source").propagate = False
-    console = Console(stderr=True)
+    # names of datasets may have brackets or colons, which are not for rich to interpret
+    console = Console(stderr=True, markup=False, emoji=False)
     live = console.is_terminal and not console.is_dumb_terminal
     display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
     waits = logging.Handler()
@@ -70,7 +72,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
         logging.getLogger("coreviz_source.locks").removeHandler(waits)
     if live:
         for dataset in report.datasets.values():
-            # on a terminal the table stays, which says the rest
+            # on a terminal the table stays, with everything else
             if sys.stdout.isatty() or as_json:
                 _print_message(dataset)
             else:
@@ -80,17 +82,23 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     for warning in report.warnings:
         _complain(warning, "yellow")
     if report.datasets:
-        click.echo(f"{_summary(report)}\nThe tables are in {location(pipeline)}.", err=as_json)
+        _echo(f"{_summary(report)}\nThe tables are in {location(pipeline)}.", err=as_json)
     if as_json:
-        click.echo(report.to_json())
+        _echo(report.to_json())
     sys.exit(report.exit_code)
+
+
+def _echo(text: str, err: bool = False) -> None:
+    # a run goes on when nobody reads its output any more
+    with unless_nobody_reads():
+        click.echo(text, err=err)
 
 
 def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
     rows = sum(dataset.rows.values())
-    click.echo(
+    _echo(
         f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''}  {dataset.outcome}: "
-        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} gone; "
+        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} deleted; "
         f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
         err=to_stderr,
     )
@@ -104,7 +112,7 @@ def _print_message(dataset: DatasetReport) -> None:
 
 
 def _complain(text: str, color: str) -> None:
-    # in a log a line is a line
+    # a log has one line per message
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
     click.secho(textwrap.fill(text, width, subsequent_indent="  "), fg=color, err=True)
 
@@ -130,14 +138,13 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _leave(interruption: KeyboardInterrupt, reports: dict[str, DatasetReport], as_json: bool) -> NoReturn:
-    # dlt's own exception carries the signal that it caught
+    # dlt's own exception has the signal that it caught
     code = 128 + int(getattr(interruption, "signal_code", signal.SIGINT))
-    click.echo("Interrupted. What was loaded stays; the next run continues from there.", err=True)
+    click.echo("Interrupted. Everything that was loaded stays, and the next run continues from there.", err=True)
     if as_json:
         from coreviz_source.report import Report
 
-        click.echo(json.dumps({**Report("", dict(reports)).to_dict(), "exit_code": code, "interrupted": True}))
-    sys.stdout.flush()
+        _echo(json.dumps({**Report("", dict(reports)).to_dict(), "exit_code": code, "interrupted": True}))
     sys.stderr.flush()
-    # requests in flight are not waited for, which could take minutes if the API hangs
+    # to wait for the requests that are under way could take minutes, if the API does not respond
     os._exit(code)

@@ -1,1 +1,1 @@
-"""From rows to dlt: resources, files, packages, and what keeps a load and its comparison on the same tables."""
+"""Where the mirror meets dlt: settings are resolved, rows become resources, packages are loaded."""

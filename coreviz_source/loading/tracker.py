@@ -3,7 +3,8 @@
 This is one of two places that reach into a library: `dlt.pipeline.trace.TRACKING_MODULES` is the list of modules that
 dlt calls at the start and the end of each run (its own telemetry is in it). Two things depend on it: locks that have
 to be taken before dlt looks for packages of an earlier run, and the dataset that `run(dataset_name=…)` names, which dlt
-forgets while it extracts and remembers when it loads. A pipeline that never ran this source is left alone.
+forgets while it extracts and remembers when it loads. A pipeline that never ran this source, and was not the active
+one when a source was built, is left alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from functools import partial
 from typing import Any
 
 import dlt
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import PipelineContext
 from dlt.pipeline import trace as dlt_trace
 
 from coreviz_source.errors import CorevizError, DestinationError
@@ -44,12 +47,19 @@ class PlainRuns:
 
     def __init__(self) -> None:
         self._runs: dict[tuple[str, int], _Run] = {}
+        self._expected: set[str] = set()
 
-    def install(self) -> None:
-        """Makes dlt call this at the start and the end of every run of this process from now on."""
+    def expect(self, pipeline: dlt.Pipeline | None) -> None:
+        """A source was built: dlt calls this at the start and the end of every run of this process from now on.
+
+        Args:
+            pipeline: The pipeline that is active, which as a rule is the one that will run the source.
+        """
         trackers: list[Any] = dlt_trace.TRACKING_MODULES
         if self not in trackers:
             trackers.append(self)
+        if pipeline is not None:
+            self._expected.add(pipeline.working_dir)
 
     def begin(self, pipeline: dlt.Pipeline) -> Locks:
         """Called when the source is extracted: the locks of the run, the working directory among them.
@@ -59,6 +69,7 @@ class PlainRuns:
         Raises:
             BusyError: Another run uses the working directory.
         """
+        self._expected.discard(pipeline.working_dir)
         run = self._runs.get(_key(pipeline))
         if run is None:
             _log.warning(
@@ -84,7 +95,7 @@ class PlainRuns:
         locks = Locks(pipeline)
         run = _Run(trace.transaction_id, locks, foreign=locks.holds_working_directory)
         self._runs[_key(pipeline)] = run
-        if run.foreign or not _ran_here(pipeline):
+        if run.foreign or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
             return
         try:
             locks.take_working_directory()
@@ -120,6 +131,12 @@ class PlainRuns:
         del self._runs[_key(pipeline)]
         if not run.foreign:
             run.locks.close()
+
+
+def active_pipeline() -> dlt.Pipeline | None:
+    """The pipeline that dlt made or attached last, if any."""
+    context = Container()[PipelineContext]
+    return context.pipeline() if context.is_active() else None  # type: ignore[return-value]
 
 
 def _key(pipeline: Any) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """The local Studio: a stand-in for the CoreViz service, for the demo and the tests.
 
 It is a real HTTP server on loopback that speaks both generations of the documented API over a generated library. It
-is not the service: what the documentation leaves open (the order of ties, object boxes, tag editing) is our guess.
+is not the service: what the documents leave open is our guess, and where the guess matters, a switch of `Studio`.
 
 ```python
 from coreviz_source.local_studio import Library, Studio
@@ -13,7 +13,8 @@ with Studio(Library.generate(media=240)) as studio:
 Needs the extra `demo`.
 """
 
+from coreviz_source.local_studio.endpoints import Request
 from coreviz_source.local_studio.library import Library
-from coreviz_source.local_studio.server import Request, Studio
+from coreviz_source.local_studio.server import Studio
 
 __all__ = ["Library", "Request", "Studio"]

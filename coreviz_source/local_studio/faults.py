@@ -1,12 +1,12 @@
-"""What goes wrong between a server and its client, as small named faults that a Studio injects by a seed.
+"""What goes wrong between a server and its client: small named faults that a Studio injects by a seed.
 
 ```python
 with Studio(library, faults=Faults(["reset", "gzip"], seed=3)) as studio:
     ...
 ```
 
-A fault takes the answer that the Studio was about to send and returns another one. Several can befall one answer: they
-are applied in the order of `FAULTS`, so that what changes the content comes before what disturbs its delivery.
+A fault takes the response that the Studio is about to send and returns another one. Several faults can change the same
+response, in the order of `FAULTS`: a change of the content comes before a disturbance of the delivery.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Fault = Callable[[Response, Random], Response]
 
-#: Seconds between two parts of a slow answer.
+#: Seconds between two parts of a slow response.
 PAUSE = 0.02
 
 
 class Faults:
-    """Decides which faults befall an answer; the same request asked as often meets the same ones, whoever asks first.
+    """Chooses the faults of each response. The nth request for a path always meets the same faults, whoever sends it.
 
     Args:
-        names: Which of `FAULTS`.
-        seed: What the dice start from.
-        share: How likely each of them is, for each answer: 1 is always.
-        most: How many answers suffer at most; None is no bound.
-        only: Which requests can suffer, by their path; all of them by default.
+        names: Keys of `FAULTS`.
+        seed: The seed of the choice.
+        share: Probability of each fault per response; 1 is always.
+        most: The largest number of responses with a fault; None is no bound.
+        only: Whether a request may meet faults, by its path and query; by default all may.
     """
 
     def __init__(
@@ -58,74 +58,74 @@ class Faults:
         self._left = most
         self._only = only
         self._asked: Counter[str] = Counter()
-        #: How often each fault befell an answer.
+        #: How often each fault was injected.
         self.injected: Counter[str] = Counter()
 
-    def apply(self, path: str, answer: Response) -> Response:
-        """The answer, with the faults that the dice chose for it."""
+    def apply(self, path: str, response: Response) -> Response:
+        """The response with the faults chosen for it."""
         if not self._only(path):
-            return answer
+            return response
         self._asked[path] += 1
         dice = {name: Random(f"{self._seed} {name} {path} {self._asked[path]}") for name in self._names}
         chosen = [name for name in self._names if dice[name].random() < self._share]
         if not chosen or self._left == 0:
-            return answer
+            return response
         if self._left is not None:
             self._left -= 1
         for name in chosen:
-            answer = FAULTS[name](answer, dice[name])
+            response = FAULTS[name](response, dice[name])
             self.injected[name] += 1
-        return answer
+        return response
 
 
 class WireProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which lets an answer reach for the connection: only there can it be reset or lied to."""
+    """uvicorn's protocol; it gives a response access to the connection, which a fault can then reset or cut."""
 
     def on_message_begin(self) -> None:
-        """Puts the connection beside the request."""
+        """Stores the connection in the request's scope."""
         super().on_message_begin()
         self.scope["state"]["wire"] = self.transport
 
 
-def _changed(answer: Response, body: bytes, **headers: str) -> Response:
-    """The same answer with another body."""
-    kept = {k: v for k, v in answer.headers.items() if k not in ("content-length", *headers)}
-    return Response(body, answer.status_code, {**kept, **headers})
+def _changed(response: Response, body: bytes, **headers: str) -> Response:
+    """The same response with another body."""
+    kept = {k: v for k, v in response.headers.items() if k not in ("content-length", *headers)}
+    return Response(body, response.status_code, {**kept, **headers})
 
 
-def _answered(status: int, body: bytes = b'{"error": "Failed", "message": "It failed."}', **headers: str) -> Fault:
-    """An answer with another status, whatever was asked."""
+def _with_status(status: int, body: bytes = b'{"error": "Failed", "message": "It failed."}', **headers: str) -> Fault:
+    """A response with another status and body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda answer, dice: Response(body, status, {"content-type": "application/json", **named})
+    return lambda response, dice: Response(body, status, {"content-type": "application/json", **named})
 
 
 def _inserted(text: bytes) -> Fault:
-    """A field more in the first media of a listing."""
-    return lambda answer, dice: _changed(
-        answer, bytes(answer.body).replace(b'{"media":[{', b'{"media":[{' + text + b",", 1)
+    """One more field in the first media item of a listing."""
+    return lambda response, dice: _changed(
+        response, bytes(response.body).replace(b'{"media":[{', b'{"media":[{' + text + b",", 1)
     )
 
 
 def _replaced(body: bytes, **headers: str) -> Fault:
-    return lambda answer, dice: _changed(answer, body, **headers)
+    return lambda response, dice: _changed(response, body, **headers)
 
 
 class _OnTheWire(Response):
-    """An answer that is delivered in a way of its own; what it holds is that of another answer."""
+    """A response with the content of another one, delivered differently."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__(answer.body, answer.status_code)
-        self.raw_headers = list(answer.raw_headers)
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.body, response.status_code)
+        self.raw_headers = list(response.raw_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.deliver(scope["state"]["wire"], send)
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Sends the answer."""
+        """Sends the response."""
         raise NotImplementedError
 
     async def _start(self, send: Send, **headers: str | None) -> None:
-        """Sends status and headers, some of them changed; None leaves one out."""
+        """Sends status and headers, some of them changed; None removes a header."""
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         kept = [(k, v) for k, v in self.raw_headers if k.decode() not in changed]
         kept += [(k.encode(), v.encode()) for k, v in changed.items() if v is not None]
@@ -136,21 +136,21 @@ class _OnTheWire(Response):
 
 
 class _Late(_OnTheWire):
-    """The answer after a while."""
+    """The response after a delay."""
 
-    def __init__(self, answer: Response, seconds: float) -> None:
-        super().__init__(answer)
+    def __init__(self, response: Response, seconds: float) -> None:
+        super().__init__(response)
         self.seconds = seconds
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Waits, then sends it as it is."""
+        """Waits, then sends it unchanged."""
         await asyncio.sleep(self.seconds)
         await self._start(send)
         await self._part(send, bytes(self.body), more=False)
 
 
 class _Chunked(_OnTheWire):
-    """The answer without a length, in some parts."""
+    """The response without a length, in several parts."""
 
     pause = 0.0
 
@@ -171,16 +171,16 @@ class _Slow(_Chunked):
 
 
 class _Reset(_OnTheWire):
-    """No answer: the connection is reset."""
+    """No response: the connection is reset."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Resets the connection, which also discards what was sent but not yet received."""
+        """Resets the connection; this also discards what was sent but not yet received."""
         wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wire.abort()
 
 
 class _ResetHalfway(_Reset):
-    """Half of the answer, then a reset."""
+    """Half of the response, then a reset."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
         """Sends half of it."""
@@ -191,7 +191,7 @@ class _ResetHalfway(_Reset):
 
 
 class _Half(_OnTheWire):
-    """Half of the answer, then the connection is closed in an orderly way."""
+    """Half of the response, then the connection is closed in an orderly way."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
         """Sends half of it."""
@@ -201,31 +201,31 @@ class _Half(_OnTheWire):
 
 
 class _LengthTooLong(_OnTheWire):
-    """All of the answer, but more was promised."""
+    """The whole response, under a Content-Length that is too large."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Promises a hundred bytes more."""
+        """Announces a hundred bytes more."""
         await self._start(send, content_length=str(len(self.body) + 100))
         await self._part(send, bytes(self.body))
         wire.close()
 
 
 class _LengthTooShort(_OnTheWire):
-    """All of the answer, but less was promised: what is left over lies before the next answer of the connection."""
+    """The whole response, under a Content-Length that is too small: the rest precedes the next response."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Promises ten bytes less, and sends all the same."""
-        promised = max(0, len(self.body) - 10)
-        await self._start(send, content_length=str(promised))
-        await self._part(send, bytes(self.body[:promised]), more=False)
-        wire.write(bytes(self.body[promised:]))
+        """Announces ten bytes less, and sends all of them."""
+        announced = max(0, len(self.body) - 10)
+        await self._start(send, content_length=str(announced))
+        await self._part(send, bytes(self.body[:announced]), more=False)
+        wire.write(bytes(self.body[announced:]))
 
 
 class _Trickle(_OnTheWire):
-    """A byte now and then, without an end: each comes before any timeout for the next byte."""
+    """A byte every few milliseconds, without end: each arrives before a timeout for the next byte."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Sends spaces, which JSON allows before its first token."""
+        """Sends spaces, which JSON allows before the first token."""
         await self._start(send, content_length=None)
         while not wire.is_closing():
             await self._part(send, b" ")
@@ -233,10 +233,10 @@ class _Trickle(_OnTheWire):
 
 
 class _TrickledHeaders(_OnTheWire):
-    """The same, but already the headers have no end."""
+    """The same within the headers."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
-        """Sends a header of which a byte comes now and then."""
+        """Sends one header, byte by byte."""
         wire.write(b"HTTP/1.1 200 OK\r\nx-endless: ")
         while not wire.is_closing():
             wire.write(b"x")
@@ -244,7 +244,7 @@ class _TrickledHeaders(_OnTheWire):
 
 
 class _Endless(_OnTheWire):
-    """A body without an end, as fast as it is taken."""
+    """A body without end, as fast as the client reads."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
         """Sends megabytes of spaces."""
@@ -256,25 +256,25 @@ class _Endless(_OnTheWire):
             await asyncio.sleep(0)
 
 
-def _gzip(answer: Response, dice: Random) -> Response:
-    return _changed(answer, gzip_format.compress(bytes(answer.body), 1), **{"content-encoding": "gzip"})
+def _gzip(response: Response, dice: Random) -> Response:
+    return _changed(response, gzip_format.compress(bytes(response.body), 1), **{"content-encoding": "gzip"})
 
 
-def _not_gzip(answer: Response, dice: Random) -> Response:
-    return _changed(answer, bytes(answer.body), **{"content-encoding": "gzip"})
+def _not_gzip(response: Response, dice: Random) -> Response:
+    return _changed(response, bytes(response.body), **{"content-encoding": "gzip"})
 
 
-def _bomb(answer: Response, dice: Random) -> Response:
-    """Two megabytes on the wire, two gigabytes when they are unpacked."""
+def _bomb(response: Response, dice: Random) -> Response:
+    """Two megabytes on the wire, two gigabytes unpacked."""
     packed = gzip_format.compress(b" " * 2**24, 9)
-    return _changed(answer, packed * 128, **{"content-encoding": "gzip"})
+    return _changed(response, packed * 128, **{"content-encoding": "gzip"})
 
 
 def _redirected(to: str, code: int = 302) -> Fault:
-    return lambda answer, dice: Response(status_code=code, headers={"location": to})
+    return lambda response, dice: Response(status_code=code, headers={"location": to})
 
 
-#: What a client has to take as it is: the answer is whole, only unusual.
+#: Unusual but complete responses, which a client has to read.
 HARMLESS: dict[str, Fault] = {
     "NaN": _inserted(b'"odd":NaN'),
     "lone surrogate": _inserted(b'"odd":"\\ud800"'),
@@ -283,53 +283,53 @@ HARMLESS: dict[str, Fault] = {
     "deep JSON": _inserted(b'"odd":' + b"[" * 5_000 + b"]" * 5_000),
     "huge number": _inserted(b'"odd":' + b"9" * 400),
     "huge page": _inserted(b'"odd":"' + b"x" * 2**23 + b'"'),
-    "byte order mark": lambda answer, dice: _changed(answer, b"\xef\xbb\xbf" + bytes(answer.body)),
-    "wrong content type": lambda answer, dice: _changed(
-        answer, bytes(answer.body), **{"content-type": "text/html; charset=iso-8859-1"}
+    "byte order mark": lambda response, dice: _changed(response, b"\xef\xbb\xbf" + bytes(response.body)),
+    "wrong content type": lambda response, dice: _changed(
+        response, bytes(response.body), **{"content-type": "text/html; charset=iso-8859-1"}
     ),
     "gzip": _gzip,
-    "latency": lambda answer, dice: _Late(answer, 2 * PAUSE),
-    "jitter": lambda answer, dice: _Late(answer, dice.uniform(0, 4 * PAUSE)),
-    "chunked": lambda answer, dice: _Chunked(answer),
-    "slow body": lambda answer, dice: _Slow(answer),
+    "latency": lambda response, dice: _Late(response, 2 * PAUSE),
+    "jitter": lambda response, dice: _Late(response, dice.uniform(0, 4 * PAUSE)),
+    "chunked": lambda response, dice: _Chunked(response),
+    "slow body": lambda response, dice: _Slow(response),
 }
-#: What passes if it is asked for again, and is an API that stays unavailable if it does not.
+#: Failures that a client asks again after; if they persist, the API is unavailable.
 PASSING: dict[str, Fault] = {
-    "429": _answered(429),
-    "429, Retry-After 0": _answered(429, retry_after="0"),
-    "429, Retry-After seconds": _answered(429, retry_after="1"),
-    "429, Retry-After date": _answered(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
-    "429, Retry-After absurd": _answered(429, retry_after="99999999999"),
-    "429, Retry-After nonsense": _answered(429, retry_after="soon \u00b2"),
-    "500": _answered(500),
-    "502": _answered(502, b"<html>Bad Gateway</html>"),
-    "503": _answered(503, b"", retry_after="1"),
-    "504": _answered(504, b"\xff\xfe\x00"),
-    "error with status 200": _answered(200, b'{"error": "Unavailable", "message": "Later."}'),
+    "429": _with_status(429),
+    "429, Retry-After 0": _with_status(429, retry_after="0"),
+    "429, Retry-After seconds": _with_status(429, retry_after="1"),
+    "429, Retry-After date": _with_status(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429, Retry-After absurd": _with_status(429, retry_after="99999999999"),
+    "429, Retry-After nonsense": _with_status(429, retry_after="soon \u00b2"),
+    "500": _with_status(500),
+    "502": _with_status(502, b"<html>Bad Gateway</html>"),
+    "503": _with_status(503, b"", retry_after="1"),
+    "504": _with_status(504, b"\xff\xfe\x00"),
+    "error with status 200": _with_status(200, b'{"error": "Unavailable", "message": "Later."}'),
     "HTML": _replaced(b"<html>Sign in</html>", **{"content-type": "text/html"}),
     "empty body": _replaced(b""),
-    "broken JSON": lambda answer, dice: _changed(answer, bytes(answer.body[: len(answer.body) // 2])),
+    "broken JSON": lambda response, dice: _changed(response, bytes(response.body[: len(response.body) // 2])),
     "not gzip": _not_gzip,
-    "half body": lambda answer, dice: _Half(answer),
-    "length too long": lambda answer, dice: _LengthTooLong(answer),
-    "length too short": lambda answer, dice: _LengthTooShort(answer),
-    "reset halfway": lambda answer, dice: _ResetHalfway(answer),
-    "reset": lambda answer, dice: _Reset(answer),
-    "trickled body": lambda answer, dice: _Trickle(answer),
-    "trickled headers": lambda answer, dice: _TrickledHeaders(answer),
+    "half body": lambda response, dice: _Half(response),
+    "length too long": lambda response, dice: _LengthTooLong(response),
+    "length too short": lambda response, dice: _LengthTooShort(response),
+    "reset halfway": lambda response, dice: _ResetHalfway(response),
+    "reset": lambda response, dice: _Reset(response),
+    "trickled body": lambda response, dice: _Trickle(response),
+    "trickled headers": lambda response, dice: _TrickledHeaders(response),
 }
-#: What is not asked for again, because it would be answered alike.
+#: Responses that a client does not ask for again: the next one would be the same.
 REFUSALS: dict[str, Fault] = {
-    "400": _answered(400),
-    "401": _answered(401),
-    "402": _answered(402),
-    "403": _answered(403),
-    "404": _answered(404),
+    "400": _with_status(400),
+    "401": _with_status(401),
+    "402": _with_status(402),
+    "403": _with_status(403),
+    "404": _with_status(404),
     "redirect to the same host": _redirected("/api/me"),
     "redirect to another host": _redirected("https://192.0.2.1/api/me", 307),
     "redirect to http": _redirected("http://192.0.2.1/api/me", 308),
     "redirect loop": _redirected("?", 301),
-    "endless body": lambda answer, dice: _Endless(answer),
+    "endless body": lambda response, dice: _Endless(response),
     "gzip bomb": _bomb,
 }
 FAULTS: Mapping[str, Fault] = {**REFUSALS, **HARMLESS, **PASSING}

@@ -1,127 +1,66 @@
-"""A library as the service would hold it: generated, changeable while it is served, and its own truth.
-
-Items are kept as the documented JSON of the 2026 generation, with hyphenated ids; what a server of either
-generation sends is made from them. Frames, captions and objects whose `createdAt` lies in the future, by the
-library's clock, are not shown yet: that is how they appear some seconds after their media.
-"""
+"""A library as the service would have it: generated, changeable while it is served, and its own truth."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from random import Random
-from typing import Any
 
-import msgspec
+from coreviz_source.local_studio.form import Item, holder_path
+from coreviz_source.local_studio.ids import canonical_id, label
+from coreviz_source.local_studio.store import Dataset, Store
+from coreviz_source.local_studio.vocabulary import FOLDERS, PROMPTS, THEMES
 
-from coreviz_source.local_studio.vocabulary import (
-    CAMERAS,
-    COLOURS,
-    FOLDERS,
-    MODELS,
-    TAGS,
-    THEMES,
-    caption,
-)
-from coreviz_source.values import canonical_id
-
-Item = dict[str, Any]
-#: When the newest generated media was created, unless told otherwise.
+#: When the newest generated media item was created, unless another time is given.
 NEWEST = datetime(2026, 1, 31, 18, 0, tzinfo=timezone.utc)
-#: Seconds after its media that a frame and a caption appear.
-FRAME_DELAY, CAPTION_DELAY = 8, 20
-
-_IDS = frozenset(
-    (
-        "id",
-        "datasetId",
-        "mediaId",
-        "frameId",
-        "createdById",
-        "updatedById",
-        "entityId",
-        "sourceMediaId",
-        "organizationId",
-    )
-)
-_ONLY_2025 = frozenset(("entityId",))
-_ONLY_2026 = frozenset(
-    ("path", "datasetId", "sourceMediaId", "versionNumber", "thumbnailBlob", "pageNumber", "endTimestamp", "text")
-)
 
 
-def stamp(moment: datetime) -> str:
-    """A moment as the API writes it: ISO 8601 with milliseconds and Z."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+class Library(Store):
+    """Organizations, datasets, folders and media items, and everything that people and models do to them.
 
-
-@dataclass
-class Dataset:
-    """A dataset: what the API tells of it, and its items by id, folders included."""
-
-    info: Item
-    items: dict[str, Item] = field(default_factory=dict)
-    order: list[Item] | None = None
-
-    @property
-    def id(self) -> str:
-        """Its id, hyphenated."""
-        return str(self.info["id"])
-
-
-class Library:
-    """Datasets, folders and media, and everything that people and models do to them.
-
-    All methods take ids in either form and are safe to call while the library is served. No change moves
-    `updatedAt`, as in the real service, unless the method says so.
+    All methods take ids in either form and are safe to call while the library is served. No change sets
+    `updatedAt`, as in the real service.
 
     Args:
-        seed: Makes all ids and texts; the same seed, the same library.
-        clock: What time it is; `advance()` sets it to a fixed one.
+        seed: Makes all ids and texts; the same seed gives the same library.
+        clock: Returns the present time; `advance()` replaces it by a fixed one.
     """
 
-    def __init__(self, seed: int = 7, clock: Callable[[], datetime] | None = None) -> None:
-        self.lock = threading.RLock()
-        self.random = Random(seed)
-        self.clock = clock or (lambda: datetime.now(timezone.utc))
-        self.user: Item = {
-            "userId": self._id(),
-            "email": "you@example.com",
-            "name": "You",
-            "organizationId": self._id(),
-            "organizationName": "Local Studio",
-        }
-        self.datasets: dict[str, Dataset] = {}
-        self.pictures: dict[str, tuple[Item, Item | None]] = {}
-        self._encoded: dict[tuple[str, int], bytes] = {}
-        self._entity = self._id()
-
     @classmethod
-    def empty(cls, datasets: int = 1, seed: int = 7) -> Library:
-        """A library of datasets without media."""
+    def empty(cls, datasets: int = 1, seed: int = 7, organizations: int = 1) -> Library:
+        """A library of datasets without media items."""
         library = cls(seed)
-        for name in (list(THEMES) * datasets)[:datasets]:
-            library.add_dataset(name)
+        for number in range(1, organizations):
+            library.add_organization(f"Local Studio {number + 1}")
+        owners = list(library.organizations)
+        for number in range(datasets):
+            library.add_dataset(list(THEMES)[number % len(THEMES)], owners[number % organizations])
         return library
 
     @classmethod
     def generate(
-        cls, media: int = 240, datasets: int = 3, seed: int = 7, newest: datetime = NEWEST, every: float = 1800.0
+        cls,
+        media: int = 240,
+        datasets: int = 3,
+        seed: int = 7,
+        newest: datetime = NEWEST,
+        every: float = 1800.0,
+        organizations: int = 1,
     ) -> Library:
         """A library that looks like a real one.
 
         Args:
-            media: How many media in all datasets together.
-            datasets: How many datasets.
-            seed: The same seed, the same library.
-            newest: When the newest media was created.
-            every: Seconds between two media of a dataset, on average.
+            media: Number of media items in all datasets together.
+            datasets: Number of datasets.
+            seed: The same seed gives the same library.
+            newest: When the newest media item was created.
+            every: Seconds between two media items of a dataset, on average.
+            organizations: Number of organizations; the datasets are dealt to them in turn.
         """
-        library = cls.empty(datasets, seed)
+        library = cls.empty(datasets, seed, organizations)
         random = library.random
         for number, dataset in enumerate(library.datasets.values()):
             share = media // datasets + (number < media % datasets)
@@ -133,127 +72,20 @@ class Library:
                 library.add_media(dataset.id, kind, created=created, folder=folder, processing=False)
         return library
 
-    # -- what a server shows -----------------------------------------------------------------------------------
-
-    def listing(self, dataset_id: str) -> list[Item]:
-        """A dataset's items, oldest first, ties by id; do not change them."""
-        with self.lock:
-            dataset = self.dataset(dataset_id)
-            if dataset.order is None:
-                dataset.order = sorted(
-                    dataset.items.values(), key=lambda i: (str(i.get("createdAt")), str(i.get("id")))
-                )
-            return dataset.order
-
-    def snapshot(self, dataset_id: str, generation: int = 2026) -> list[Item]:
-        """What a complete listing of a dataset returns now, folders included: what a mirror has to equal."""
-        with self.lock:
-            shown = [i for i in self.listing(dataset_id) if generation == 2026 or i.get("type") != "folder"]
-            return [msgspec.json.decode(self.encoded(item, generation)) for item in shown]
-
-    def encoded(self, item: Item, generation: int) -> bytes:
-        """An item as a server of a generation sends it, as JSON."""
-        with self.lock:
-            key = (str(item["id"]), generation)
-            known = self._encoded.get(key)
-            if known is None:
-                now = stamp(self.clock())
-                shown, whole = _shown(item, generation, now)
-                known = msgspec.json.encode(shown)
-                if whole:
-                    self._encoded[key] = known
-            return known
-
-    def dataset(self, dataset_id: str) -> Dataset:
-        """A dataset by its id in either form.
-
-        Raises:
-            KeyError: There is none.
-        """
-        return self.datasets[canonical_id(dataset_id)]
-
-    def media(self, media_id: str) -> Item:
-        """A media or folder by its id in either form; changes to it are shown once `touched()`."""
-        return self._find(media_id)[1]
-
-    def _find(self, media_id: str) -> tuple[Dataset, Item]:
-        key = canonical_id(media_id)
-        for dataset in self.datasets.values():
-            if key in dataset.items:
-                return dataset, dataset.items[key]
-        raise KeyError(media_id)
-
     # -- what happens to it ------------------------------------------------------------------------------------
 
     def advance(self, **span: float) -> datetime:
-        """Moves the clock on by so much (arguments of `timedelta`), and stops it there; returns the time."""
+        """Moves the clock on by a span (arguments of `timedelta`), and stops it there; returns the time."""
         now = self.clock() + timedelta(**span)
         self.clock = lambda: now
         return now
-
-    def touched(self, media_id: str) -> None:
-        """Says that an item was changed in place."""
-        with self.lock:
-            dataset, item = self._find(media_id)
-            dataset.order = None
-            for generation in (2025, 2026):
-                self._encoded.pop((str(item["id"]), generation), None)
-
-    @contextmanager
-    def changing(self, media_id: str) -> Iterator[Item]:
-        """The item, to be changed in place."""
-        with self.lock:
-            yield self.media(media_id)
-            self.touched(media_id)
-
-    def add_dataset(self, name: str = "New dataset") -> str:
-        """Adds an empty dataset; returns its id."""
-        with self.lock:
-            info = {
-                "id": self._id(),
-                "name": name,
-                "icon": "folder",
-                "type": "collection",
-                "organizationId": self.user["organizationId"],
-            }
-            self.datasets[info["id"]] = Dataset(info)
-            return str(info["id"])
-
-    def remove_dataset(self, dataset_id: str) -> None:
-        """Removes a dataset and all that it holds."""
-        with self.lock:
-            del self.datasets[self.dataset(dataset_id).id]
-
-    def put(self, dataset_id: str, item: Item) -> str:
-        """Adds or replaces an item exactly as given; returns its id."""
-        with self.lock:
-            dataset = self.dataset(dataset_id)
-            dataset.items[canonical_id(str(item["id"]))] = item
-            self.touched(str(item["id"]))
-            return str(item["id"])
 
     def add_folder(self, dataset_id: str, name: str, parent: str | None = None, created: datetime | None = None) -> str:
         """Adds a folder, in another one or at the top; returns its id."""
         with self.lock:
             dataset = self.dataset(dataset_id)
-            above = dataset.items[canonical_id(parent)]["path"] if parent else _label(dataset.id)
-            folder_id = self._id()
-            now = stamp(created or self.clock())
-            item = {
-                "id": folder_id,
-                "name": name,
-                "type": "folder",
-                "blob": None,
-                "path": f"{above}.{_label(folder_id)}",
-                "datasetId": dataset.id,
-                "createdAt": now,
-                "updatedAt": now,
-                "createdById": self.user["userId"],
-                "status": "active",
-                "metadata": {},
-                "folderItemCount": 0,
-            }
-            return self.put(dataset.id, item)
+            above = self._path_of(dataset, parent)
+            return self.put(dataset.id, self._folder(dataset.id, name, above, created or self.clock()))
 
     def _folders(self, dataset: Dataset, created: datetime) -> list[str]:
         made: list[str] = []
@@ -272,70 +104,127 @@ class Library:
         folder: str | None = None,
         processing: bool = True,
     ) -> str:
-        """Uploads a media; returns its id.
+        """Uploads a media item; returns its id.
 
         Args:
-            dataset_id: Where to.
+            dataset_id: Into which dataset.
             kind: image, video or pdf.
             created: When. Default: now.
             folder: Into which folder. Default: the top.
-            processing: Whether its frames appear 8 and its captions 20 seconds later; else they are there at once.
+            processing: Whether its frames appear 8 and its captions 20 seconds later; otherwise at once.
         """
         with self.lock:
             dataset = self.dataset(dataset_id)
-            random = self.random
-            moment = created or self.clock()
-            media_id, now = self._id(), stamp(moment)
-            theme = dataset.info["name"] if dataset.info["name"] in THEMES else next(iter(THEMES))
-            thing = random.choice(THEMES[theme]["things"])
-            ending = {"image": random.choice(("jpg", "webp", "png")), "video": "mp4", "pdf": "pdf"}[kind]
-            path = dataset.items[canonical_id(folder)]["path"] if folder else _label(dataset.id)
-            photographed = kind == "image" and random.random() < 0.6
-            item: Item = {
-                "id": media_id,
-                "name": f"entities/{self._entity}/media/{thing}-{len(dataset.items) + 1:04d}.{ending}",
-                "type": kind,
-                "blob": f"/blob/{media_id}",
-                "entityId": self._entity,
-                "path": path,
-                "datasetId": dataset.id,
-                "width": 1280 if kind == "video" else 2000,
-                "height": 720 if kind == "video" else 1250,
-                "duration": round(random.uniform(4, 60), 2) if kind == "video" else None,
-                "sizeBytes": random.randrange(40_000, 9_000_000),
-                "exif": {"tags": self._exif() if photographed else {}},
-                "createdAt": now,
-                "updatedAt": now,
-                "metadata": {"tags": self._tags(), "moderation": self._moderation(now)},
-                "createdById": self.user["userId"],
-                "updatedById": None,
-                "status": "active",
-                "sourceMediaId": None,
-                "versionNumber": 1,
-                "frames": [],
-            }
-            count = {"image": 1, "video": random.randrange(3, 12), "pdf": random.randrange(2, 5)}[kind]
-            if random.random() < 0.04:
-                count = 0
-            for number in range(count):
-                item["frames"].append(self._frame(item, theme, number, count, moment, processing))
+            above = self._path_of(dataset, folder)
+            number = len(dataset.items) + 1
+            item = self._media(dataset.info, number, kind, created or self.clock(), above, processing)
             return self.put(dataset.id, item)
 
+    def add_version(self, media_id: str, prompt: str = PROMPTS[0]) -> str:
+        """Makes a version of a media item, as an AI edit does, and selects it; returns its id."""
+        with self.lock:
+            dataset, source = self._find(media_id)
+            number = max(int(version.get("versionNumber") or 1) for version in self.versions(media_id)) + 1
+            item = self._media(
+                dataset.info, len(dataset.items) + 1, source["type"], self.clock(), str(holder_path(source)), False
+            )
+            item |= {"sourceMediaId": source["id"], "versionNumber": number}
+            item["metadata"]["prompt"] = prompt
+            self.put(dataset.id, item)
+            self.select_version(item["id"])
+            return str(item["id"])
+
+    def select_version(self, media_id: str) -> None:
+        """Makes a version the current one: listings show it instead of the others."""
+        with self.lock:
+            dataset, item = self._find(media_id)
+            for version in self.versions(media_id):
+                if version["id"] == item["id"]:
+                    dataset.replaced.discard(str(version["id"]))
+                elif version.get("status") != "deleted":
+                    dataset.replaced.add(str(version["id"]))
+                self.touched(str(version["id"]))
+
+    def delete_version(self, media_id: str) -> None:
+        """Deletes one version only; if it was the current one, the newest version left becomes current."""
+        with self.lock:
+            self._mark_deleted(media_id)
+            self._promote(media_id)
+
     def delete(self, media_id: str) -> None:
-        """Deletes a media or folder, leaving no trace."""
+        """Deletes a media item or folder without a trace; the service itself does `soft_delete`."""
         with self.lock:
             dataset, item = self._find(media_id)
             self.touched(media_id)
             del dataset.items[canonical_id(str(item["id"]))]
 
+    def soft_delete(self, media_id: str) -> None:
+        """Sets the status of an item to "deleted", as the service does.
+
+        The same status is set on its frames, its objects and the versions made from it, and on everything in a folder.
+        """
+        with self.lock:
+            dataset, item = self._find(media_id)
+            if item.get("type") == "folder":
+                doomed = [i for i in dataset.items.values() if str(i.get("path")).startswith(f"{item['path']}.")]
+            else:
+                doomed = [i for i in self.versions(media_id) if self._made_from(i, str(item["id"]))]
+            for each in [item, *doomed]:
+                self._mark_deleted(str(each["id"]))
+            if item.get("type") != "folder":
+                self._promote(media_id)
+
+    def _made_from(self, item: Item, source_id: str) -> bool:
+        while source := item.get("sourceMediaId"):
+            if canonical_id(str(source)) == canonical_id(source_id):
+                return True
+            item = self.media(str(source))
+        return False
+
+    def _mark_deleted(self, media_id: str) -> None:
+        with self.changing(media_id) as item:
+            item["status"] = "deleted"
+            for frame in item.get("frames") or []:
+                frame["status"] = "deleted"
+                for thing in frame.get("objects") or []:
+                    thing["status"] = "deleted"
+
+    def _promote(self, media_id: str) -> None:
+        """Selects the newest living version, if none is listed any more."""
+        dataset, _ = self._find(media_id)
+        living = [version for version in self.versions(media_id) if version.get("status") != "deleted"]
+        if living and all(str(version["id"]) in dataset.replaced for version in living):
+            self.select_version(str(living[-1]["id"]))
+
     def move(self, media_id: str, dataset_id: str) -> None:
-        """Moves a media to another dataset."""
+        """Moves a media item to another dataset."""
         with self.lock:
             item = copy.deepcopy(self.media(media_id))
             self.delete(media_id)
             dataset = self.dataset(dataset_id)
-            item |= {"datasetId": dataset.id, "path": _label(dataset.id)}
+            item |= {"datasetId": dataset.id, "path": f"{label(dataset.id)}.{label(str(item['id']))}"}
             self.put(dataset.id, item)
+
+    def move_into(self, media_id: str, folder_id: str | None) -> None:
+        """Moves a media item or folder into a folder of its dataset, or to the top: the paths below change with it.
+
+        Raises:
+            KeyError: The dataset has no such folder.
+            ValueError: A folder cannot be moved into itself or into a folder below it.
+        """
+        with self.lock:
+            dataset, item = self._find(media_id)
+            above = self._path_of(dataset, folder_id)
+            before = str(item["path"])
+            if item.get("type") == "folder" and f"{above}.".startswith(f"{before}."):
+                raise ValueError("A folder cannot be moved into itself")
+            after = f"{above}.{label(str(item['id']))}"
+            below = [i for i in dataset.items.values() if str(i.get("path")).startswith(f"{before}.")]
+            for each in below if item.get("type") == "folder" else []:
+                with self.changing(str(each["id"])):
+                    each["path"] = after + str(each["path"])[len(before) :]
+            with self.changing(media_id):
+                item["path"] = after
 
     def add_frame(self, media_id: str) -> str:
         """Adds a frame with a caption; returns its id."""
@@ -347,7 +236,7 @@ class Library:
             return str(frame["id"])
 
     def add_caption(self, media_id: str, text: str, frame: int = -1, after: float = 0.0) -> str:
-        """Writes a caption for a frame, which appears so many seconds from now; returns its id."""
+        """Writes a caption for a frame, which appears `after` seconds from now; returns its id."""
         with self.changing(media_id) as item:
             made = self._caption(item["frames"][frame], text, self.clock() + timedelta(seconds=after))
             item["frames"][frame]["captions"].append(made)
@@ -355,7 +244,7 @@ class Library:
 
     @contextmanager
     def live(self, changes_per_minute: float = 30, seed: int = 1) -> Iterator[None]:
-        """While it lasts, uploads arrive, captions are written, things are renamed and deleted, at random."""
+        """While the block lasts, media items are uploaded, captioned, renamed and deleted at random."""
         stop = threading.Event()
 
         def change() -> None:
@@ -372,10 +261,10 @@ class Library:
             thread.join()
 
     def mutate(self, random: Random) -> str:
-        """Makes one random change; returns what it was."""
+        """Makes one random change; returns its kind."""
         with self.lock:
             dataset = random.choice(list(self.datasets.values()))
-            media = [i for i in dataset.items.values() if i.get("type") != "folder"]
+            media = [i for i in dataset.items.values() if i.get("type") != "folder" and i.get("status") != "deleted"]
             kind = random.choice(
                 ("upload", "upload", "caption", "rewrite", "tags", "rename", "delete", "frames", "uncaption")
             )
@@ -403,137 +292,3 @@ class Library:
                 else:
                     item["name"] = f"renamed-{random.randrange(10**6)}.jpg"
             return kind
-
-    # -- made up -----------------------------------------------------------------------------------------------
-
-    def _id(self) -> str:
-        digits = f"{self.random.getrandbits(128):032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-    def _exif(self) -> Item:
-        make, model = self.random.choice(CAMERAS)
-        return {
-            "Make": make,
-            "Model": model,
-            "FNumber": self.random.choice((1.8, 2.8, 4, 5.6, 8)),
-            "ISO": self.random.choice((100, 200, 400, 800)),
-            "GPSLatitude": round(self.random.uniform(36, 60), 5),
-        }
-
-    def _tags(self) -> dict[str, list[str]]:
-        groups = self.random.sample(list(TAGS), self.random.randrange(0, 4))
-        return {group: self.random.sample(TAGS[group], self.random.randrange(1, 3)) for group in groups}
-
-    def _moderation(self, now: str) -> Item:
-        chance = self.random.random()
-        if chance < 0.03:
-            return {
-                "status": "flagged",
-                "categories": [self.random.choice(("violence", "alcohol"))],
-                "moderatedAt": now,
-            }
-        return {"status": "pending" if chance < 0.1 else "approved", "categories": [], "moderatedAt": now}
-
-    def _frame(self, item: Item, theme: str, number: int, count: int, moment: datetime, processing: bool) -> Item:
-        random = self.random
-        shown = moment + timedelta(seconds=FRAME_DELAY + number if processing else 0)
-        frame_id, now = self._id(), stamp(shown)
-        second = (item.get("duration") or 0) * number / count
-        frame: Item = {
-            "id": frame_id,
-            "timestamp": f"{second:.2f}" if second else "0",
-            "blob": f"/blob/{frame_id}",
-            "thumbnailBlob": f"/blob/{frame_id}",
-            "width": 640,
-            "height": 400,
-            "createdAt": now,
-            "updatedAt": now,
-            "status": "active",
-            "createdById": self.user["userId"],
-            "metadata": {"moderation": item["metadata"].get("moderation", {}) if item.get("metadata") else {}},
-            "mediaId": item["id"],
-            "captions": [],
-            "objects": [],
-        }
-        if item.get("type") == "pdf":
-            frame |= {
-                "pageNumber": number + 1,
-                "text": f"Page {number + 1}. " + caption(random, theme, [("red", "shoe")]),
-            }
-        if item.get("type") == "video":
-            frame["endTimestamp"] = f"{(item.get('duration') or 0) * (number + 1) / count:.2f}"
-        things = random.sample(THEMES[theme]["things"], random.randrange(0, 3))
-        seen = [(random.choice(list(COLOURS)), thing) for thing in things]
-        if random.random() > 0.06:
-            later = shown + timedelta(seconds=CAPTION_DELAY - FRAME_DELAY if processing else 0)
-            frame["captions"].append(self._caption(frame, caption(random, theme, seen), later))
-        for colour, thing in seen:
-            object_id = self._id()
-            frame["objects"].append(
-                {
-                    "id": object_id,
-                    "type": "object",
-                    "label": f"{colour} {thing}",
-                    "blob": f"/blob/{object_id}",
-                    "status": "active",
-                    "boundingBox": {
-                        "x": round(random.uniform(0.05, 0.6), 3),
-                        "y": round(random.uniform(0.2, 0.5), 3),
-                        "width": round(random.uniform(0.15, 0.35), 3),
-                        "height": round(random.uniform(0.2, 0.45), 3),
-                    },
-                }
-            )
-        return frame
-
-    def _caption(self, frame: Item, text: str, created: datetime) -> Item:
-        now = stamp(created)
-        return {
-            "id": self._id(),
-            "text": text,
-            "frameId": frame["id"],
-            "createdAt": now,
-            "updatedAt": now,
-            "status": "active",
-            "createdById": self.user["userId"],
-            "metadata": {},
-            "model": self.random.choice(MODELS),
-        }
-
-
-def _label(item_id: str) -> str:
-    """An id as a label of an ltree path."""
-    return item_id.replace("-", "")
-
-
-def _shown(value: Any, generation: int, now: str) -> tuple[Any, bool]:
-    """A value as a generation shows it now, and whether nothing of it was held back until later."""
-    if isinstance(value, list):
-        whole = True
-        kept = []
-        for element in value:
-            if isinstance(element, dict) and isinstance(element.get("createdAt"), str) and element["createdAt"] > now:
-                whole = False
-                continue
-            shown, all_of_it = _shown(element, generation, now)
-            kept.append(shown)
-            whole = whole and all_of_it
-        return kept, whole
-    if not isinstance(value, dict):
-        return value, True
-    hidden = _ONLY_2026 if generation == 2025 else _ONLY_2025
-    result: Item = {}
-    whole = True
-    for key, element in value.items():
-        if key in ("exif", "metadata") or (key == "text" and "frameId" in value):
-            result[key] = element
-        elif key in hidden:
-            continue
-        elif key in _IDS and isinstance(element, str) and generation == 2026 and canonical_id(element) == element:
-            result[key] = _label(element)
-        elif key in ("frames", "captions", "objects"):
-            result[key], all_of_it = _shown(element, generation, now)
-            whole = whole and all_of_it
-        else:
-            result[key] = element
-    return result, whole

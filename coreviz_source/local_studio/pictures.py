@@ -1,4 +1,4 @@
-"""Small pictures of what the captions say, drawn as SVG: each object in its box, in its colour."""
+"""Small pictures of what the captions describe, drawn as SVG: each object in its box, in its colour."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ROUND = {"cone", "hat", "watch", "bird", "tree", "lamp", "dog", "person"}
 
 
 def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
-    """A frame's picture, or the part of it that one of its objects takes up.
+    """The picture of a frame, or the part of it that shows one of its objects.
 
     Args:
-        frame: With `objects` that have `label` ("red shoe") and `boundingBox` in shares of the picture.
-        crop: The object to show alone.
+        frame: A frame; its `objects` have a `label` ("red shoe") and a `boundingBox` in shares of the picture.
+        crop: The object to show; None shows the whole frame.
     """
     seed = sum(frame["id"].encode())
     sky, ground = _BACKGROUNDS[seed % len(_BACKGROUNDS)]
@@ -44,6 +44,38 @@ def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{where}" width="{view[2]:.0f}" height="{view[3]:.0f}">'
         f"{body}</svg>"
     ).encode()
+
+
+_Outline = tuple[tuple[float, float], ...]
+#: The silhouettes of the two ways in which `_shape` draws a thing, in shares of its box.
+_ROUND_OUTLINE: _Outline = (
+    *((0, 1), (0.1, 0.856), (0.25, 0.7), (0.4, 0.616), (0.29, 0.48), (0.2, 0.28), (0.29, 0.08)),
+    *((0.5, 0), (0.71, 0.08), (0.8, 0.28), (0.71, 0.48), (0.6, 0.616), (0.75, 0.7), (0.9, 0.856), (1, 1)),
+)
+_SQUARE_OUTLINE: _Outline = ((0, 1), (0, 0.25), (0.15, 0.25), (0.15, 0), (0.65, 0), (0.65, 0.25), (1, 0.25), (1, 1))
+_CORNERS: _Outline = ((0, 0), (1, 0), (1, 1), (0, 1))
+
+
+def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, float]]:
+    """The outline of an object in pixels of its frame; every third object has only the corners of its box.
+
+    Args:
+        thing: An object with `id`, `label` and `boundingBox`.
+        width: Width of the frame in pixels.
+        height: Height of the frame in pixels.
+    """
+    noun = str(thing["label"]).rpartition(" ")[2]
+    outline = _ROUND_OUTLINE if noun in _ROUND else _SQUARE_OUTLINE
+    if sum(thing["id"].encode()) % 3 == 0:
+        outline = _CORNERS
+    box = thing["boundingBox"]
+    return [
+        {
+            "x": round((box["x"] + x * box["width"]) * width, 2),
+            "y": round((box["y"] + y * box["height"]) * height, 2),
+        }
+        for x, y in outline
+    ]
 
 
 def _box(thing: dict[str, Any]) -> tuple[float, float, float, float]:

@@ -1,4 +1,4 @@
-"""What the generated pictures show and how their captions say it."""
+"""The words of a generated library: what its pictures show, and how captions describe it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = {
     "grey": "#8a8f94",
     "pink": "#d98aa0",
 }
-#: Things by theme of a dataset; the first word of each pair is how it is drawn.
+#: What the pictures of a dataset show, by its name.
 THEMES: dict[str, dict[str, list[str]]] = {
     "Spring Catalogue": {
         "things": ["shoe", "jacket", "handbag", "hat", "scarf", "watch", "chair", "lamp"],
@@ -42,11 +42,18 @@ TAGS = {
 }
 FOLDERS = ("Originals", "Selected", "2025", "Autumn", "Team", "Archive")
 CAMERAS = (("Canon", "EOS R6"), ("NIKON", "Z 6"), ("Apple", "iPhone 15"), ("FUJIFILM", "X-T5"))
+DESCRIPTIONS = (
+    "Chosen for the front page.",
+    "A {thing} for the web shop.",
+    "The {thing} once more; the first picture was blurred.",
+    "Agreed with the customer.",
+)
+PROMPTS = ("Remove the background.", "Make the {thing} brighter.", "Extend the picture to 16:9.", "Add a soft shadow.")
 MODELS = ("caption-large-2", "caption-fast-1")
 
 
 def caption(random: Random, theme: str, seen: list[tuple[str, str]]) -> str:
-    """One caption of a picture in which these (colour, thing) are seen."""
+    """A caption of a picture that shows these pairs of colour and thing."""
     words = THEMES[theme]
     if not seen:
         return f"An empty view {random.choice(words['places'])}."

@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from tests.browser import browser  # noqa: E402
 
 URL = "http://127.0.0.1:8599"
-COMMAND = [sys.executable, "-m", "coreviz_source.cli", "dashboard", "--demo", "--no-browser", "--port", "8599"]
+COMMAND = [sys.executable, "-m", "coreviz_source", "dashboard", "--demo", "--no-browser", "--port", "8599"]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1])]
 
-from coreviz_source.describe import mermaid  # noqa: E402
+from coreviz_source.commands.schema import mermaid  # noqa: E402
 from tests.browser import browser  # noqa: E402
 
 OPTIONS = """{

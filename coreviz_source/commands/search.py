@@ -1,4 +1,4 @@
-"""Captions that match a text, from any of the warehouses: by Postgres' index where it stands, else by substring."""
+"""Captions that match a query, from any warehouse: by the index of Postgres if it is there, else by substring."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT {limit}
 """
 _TABLES = ("captions", "media", "frames", "datasets")
 _SUBSTRING = "STRPOS(LOWER(c.text), LOWER(%s)) > 0"
-# a query of nothing but stop words, such as "the", finds nothing in an index
+# a query of stop words only, such as "the", finds nothing in an index
 _BY_INDEX = (
     f"({SEARCH_VECTOR.format(text='c.text')} @@ websearch_to_tsquery('english', %s) "
     f"OR numnode(websearch_to_tsquery('english', %s)) = 0 AND {_SUBSTRING})"
@@ -32,7 +32,7 @@ _BY_INDEX = (
 
 @dataclass(frozen=True)
 class Match:
-    """A caption that matches, and what it describes; the moment is in seconds, `blob` is the media's file."""
+    """A caption that matches, and the media item that it describes; `blob` is the address of the file."""
 
     dataset_id: str
     dataset_name: str | None
@@ -46,23 +46,26 @@ class Match:
 
 
 def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
-    """Finds captions, those of the newest media first.
+    """Finds captions, newest media first.
 
-    Postgres matches words and their other forms by its index ("red shoe" finds "the shoes are red"; `"red shoe"` in
-    quotes, `or` and `-word` work as in a web search); DuckDB, BigQuery, and a Postgres whose index is not there,
-    match the text as it is, upper and lower case alike.
+    Postgres matches words and their other forms by its index: "red shoe" finds "the shoes are red", and `"red shoe"`
+    in quotes, `or` and `-word` work as in a web search. DuckDB, BigQuery, and a Postgres without the index match the
+    query as a substring, without regard to case.
 
     Args:
-        pipeline: Its destination and dataset are where the tables are.
-        text: What to look for.
-        limit: How many captions at most.
+        pipeline: The pipeline whose tables are read.
+        text: The query.
+        limit: The greatest number of captions.
+
+    Returns:
+        The matches.
 
     Raises:
-        ConfigurationError: There is nothing to look for.
-        DestinationError: The warehouse cannot be read, or holds no captions yet.
+        ConfigurationError: The query is empty, or the limit is below 1.
+        DestinationError: The warehouse cannot be read, or has no captions yet.
     """
     if not text.strip() or limit < 1:
-        raise ConfigurationError("There is nothing to look for.", remedy="Give a text, and a limit above 0.")
+        raise ConfigurationError("The query is empty, or the limit is below 1.", remedy="Give at least one word.")
     with closing(Memory(pipeline, make=False)) as memory:
         if not memory.tables.issuperset(_TABLES):
             raise nothing_loaded(pipeline)

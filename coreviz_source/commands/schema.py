@@ -1,4 +1,4 @@
-"""Tables and views in words: for the terminal, for docs/tables.md, and as an ERD. All from their declarations."""
+"""Descriptions of the tables and views, made from their declarations: as text, Markdown, JSON, and as a diagram."""
 
 from __future__ import annotations
 

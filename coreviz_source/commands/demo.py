@@ -1,4 +1,4 @@
-"""`coreviz-source demo`: the whole way from an API to SQL, in one file and a few seconds, without an account."""
+"""The demo: from the API to SQL in a few seconds, without an account."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import dlt
 import duckdb
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 
+from coreviz_source.loading.configuration import missing_extra, sectioned_variables
 from coreviz_source.report import DatasetReport, Report
 from coreviz_source.synchronize import sync
 from coreviz_source.tables import TABLES
@@ -19,7 +20,7 @@ DATABASE = Path("coreviz_demo.duckdb")
 
 QUESTIONS = (
     (
-        "Which captions speak of a red shoe?",
+        "Which captions mention a red shoe?",
         "SELECT parse_filename(m.name) AS name, c.text FROM coreviz.captions c\n"
         "JOIN coreviz.media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id\n"
         "WHERE c.text ILIKE '%red shoe%' ORDER BY m.created_at DESC, c.id LIMIT 3",
@@ -37,30 +38,47 @@ QUESTIONS = (
 )
 
 
+class _Console(Console):
+    """A terminal for what the library contains: brackets and colons in it are neither styles nor emoji."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Leaves it to the command line what happens when nobody reads the output."""
+        raise BrokenPipeError
+
+
 def run(media: int, generation: int) -> int:
-    """Serves a generated library, loads it twice with a late caption in between, and shows what landed.
+    """Serves a generated library, loads it twice with a late caption in between, and shows the tables.
 
     Args:
-        media: Size of the library.
-        generation: Of the API that the local Studio speaks.
+        media: Number of media items in the library.
+        generation: Generation of the API that the local Studio serves.
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigurationError: The extra `demo` is not installed.
     """
-    console = Console()
+    console = _Console()
     try:
         from coreviz_source.local_studio import Library, Studio
     except ImportError:
-        console.print("The demo needs the extra `demo`: pip install 'coreviz-source[demo]'")
-        return 2
+        raise missing_extra("The demo", "demo") from None
     library = Library.generate(media)
     for path in (DATABASE, DATABASE.with_suffix(".duckdb.wal")):
         path.unlink(missing_ok=True)
     console.print(
-        f"[bold]The local Studio[/bold], a stand-in for the live service, serves {media} generated media in "
+        f"The local Studio, a stand-in for the live service, serves {media} generated media items in "
         f"{len(library.datasets)} datasets, generation {generation} of the API.\n"
     )
-    with Studio(library, generation) as studio, tempfile.TemporaryDirectory() as directory:
+    with (
+        sectioned_variables(),
+        Studio(library, generation) as studio,
+        tempfile.TemporaryDirectory() as directory,
+    ):
         pipeline = dlt.pipeline(
             "coreviz_demo",
             destination=dlt.destinations.duckdb(str(DATABASE)),
@@ -69,7 +87,8 @@ def run(media: int, generation: int) -> int:
         )
 
         def load() -> Report:
-            with Progress(console=console) as progress:
+            columns = TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:]
+            with Progress(*columns, console=console) as progress:
                 tasks = {d: progress.add_task(library.dataset(d).info["name"]) for d in library.datasets}
 
                 def show(dataset: DatasetReport) -> None:
@@ -91,7 +110,7 @@ def run(media: int, generation: int) -> int:
         console.print(f"First load: {_written(first)} rows in {first.seconds:.1f} s.\n")
         oldest = next(item for d in library.datasets for item in library.listing(d) if item.get("frames"))
         library.add_caption(oldest["id"], "A caption that was written much later.")
-        console.print("Now a caption is added to an old media; no timestamp of the media moves.\n")
+        console.print("Now a caption is added to an old media item, whose timestamps stay as they are.\n")
         second = load()
         changed = sum(d.changed for d in second.datasets.values())
         console.print(f"Second load: {changed} media changed, {_written(second)} rows written.\n")
@@ -105,7 +124,7 @@ def _written(report: Report) -> int:
 
 def _show(console: Console) -> None:
     with duckdb.connect(str(DATABASE), read_only=True) as database:
-        landed = Table("table", "rows", title=f"What landed in {DATABASE}", title_justify="left")
+        landed = Table("table", "rows", title=f"Tables in {DATABASE}", title_justify="left")
         for table in TABLES:
             (count,) = database.execute(f"SELECT count(*) FROM coreviz.{table.name}").fetchone() or (0,)
             landed.add_row(table.name, str(count))
@@ -119,7 +138,7 @@ def _show(console: Console) -> None:
             console.print(answer)
             console.print(sql, style="dim", highlight=False)
     console.print(
-        "\n[bold]Your own library[/bold]\n"
+        "\nYour own library\n"
         "  . .venv/bin/activate       # in a clone, after `make demo`\n"
         "  export COREVIZ_API_KEY=…   # Studio, Settings, API keys\n"
         "  coreviz-source check       # which datasets the key sees\n"

@@ -1,4 +1,4 @@
-"""How fresh the warehouse is and what the next run will do: read from the warehouse, without the API if need be."""
+"""How fresh the warehouse is, and what the next run will do: read from the warehouse, with or without the API."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from coreviz_source.changes import plan
 from coreviz_source.client import CorevizClient
 from coreviz_source.errors import CorevizError
 from coreviz_source.loading.clean_up import pending_packages
+from coreviz_source.loading.configuration import resolve
 from coreviz_source.memory import LastRuns, Memory, utc
-from coreviz_source.settings import Settings, resolve
+from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, RUNS, TABLES
 from coreviz_source.values import canonical_id
 
-#: How often a request is tried: people wait for the answer, and it is not needed.
+#: Attempts per request: people wait for it, and the status is useful without it.
 ATTEMPTS = 2
 
 
 @dataclass
 class DatasetStatus:
-    """One dataset: when it was listed, what the warehouse holds of it, what the next run does."""
+    """One dataset: when it was listed, what is stored of it, what the next run does."""
 
     dataset_id: str
     name: str | None = None
     last_run: datetime | None = None
-    """When the last run began, by the server's clock, whatever came of it."""
+    """When the last run began, by the server's clock, whatever its outcome."""
     outcome: str | None = None
-    """As in `_coreviz_runs`; `interrupted` where what it listed was not loaded whole."""
+    """As in `_coreviz_runs`; `interrupted` if its rows were not all loaded."""
     message: str | None = None
     last_complete: datetime | None = None
     """When the last complete listing began."""
     rows: dict[str, int] = field(default_factory=dict)
     """Rows of each table."""
     media: int = 0
-    """Media, softly deleted ones not counted."""
+    """Number of media items, without the softly deleted ones."""
     without_caption: int = 0
-    """Media without any caption: those that CoreViz has not worked on yet, and those it cannot caption."""
+    """Number of media items without any caption: CoreViz has not processed them yet, or cannot caption them."""
     in_account: bool | None = None
-    """Whether the account lists it; None if it was not asked."""
+    """Whether the account lists it; None if the API was not asked."""
     next_run: str = ""
 
 
@@ -51,19 +52,19 @@ class Status:
     """The warehouse as a whole."""
 
     destination: str
-    """Where the tables are, without a password."""
+    """Address of the tables, without a password."""
     schema: str
     pending_packages: int = 0
     """Packages that an interrupted run left on this machine; the next run loads them first."""
     account: str = ""
-    """Why it is not known which datasets the account lists; empty if it is."""
+    """Why the datasets of the account are not known; empty if they are."""
     datasets: list[DatasetStatus] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody should look at."""
+        """What needs attention."""
         found = [
-            f"{d.name or d.dataset_id} is not listed by the account any more. Its rows stay until they are forgotten: "
+            f"{d.name or d.dataset_id} is no longer listed by the account. Its rows stay until you erase them: "
             f"coreviz-source forget --dataset-ids {d.dataset_id}"
             for d in self.datasets
             if d.in_account is False
@@ -83,7 +84,7 @@ class Status:
 
 
 def location(pipeline: dlt.Pipeline) -> str:
-    """Where a pipeline's tables are, as an address without a password."""
+    """The address of a pipeline's tables, without a password."""
     return str(pipeline.destination_client().config)
 
 
@@ -92,17 +93,17 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
 
     Args:
         pipeline: Where the tables are.
-        now: The moment to judge from. Default: this machine's clock.
-        **arguments: Those of `coreviz()`. Without a key the account is not asked.
+        now: The time to compare with. Default: this machine's clock.
+        **arguments: Arguments of `coreviz()`. Without a key or a token, the API is not asked.
 
     Raises:
         ConfigurationError: A setting is wrong.
         DestinationError: The warehouse could not be read.
     """
-    settings = resolve(keyless=True, **arguments)
+    settings = resolve(arguments, pipeline_name=pipeline.pipeline_name, keyless=True)
     memory = Memory(pipeline, make=False)
     try:
-        found = _held(memory)
+        found = _stored(memory)
         last = memory.last_runs()
     finally:
         memory.close()
@@ -125,7 +126,7 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
     return status
 
 
-def _held(memory: Memory) -> dict[str, DatasetStatus]:
+def _stored(memory: Memory) -> dict[str, DatasetStatus]:
     found: dict[str, DatasetStatus] = {}
 
     def dataset(dataset_id: str) -> DatasetStatus:
@@ -166,9 +167,9 @@ def _held(memory: Memory) -> dict[str, DatasetStatus]:
 
 
 def _account(settings: Settings) -> tuple[dict[str, str | None] | None, str]:
-    """The datasets that the account lists, by id with their names, or why that is not known."""
-    if not settings.api_key:
-        return None, "not asked, there is no key"
+    """The names of the account's datasets by their ids, or the reason why they are not known."""
+    if not settings.authenticated:
+        return None, "not known, because there is no key"
     try:
         listed = CorevizClient(settings, attempts=ATTEMPTS).datasets()
     except CorevizError as error:
@@ -177,7 +178,7 @@ def _account(settings: Settings) -> tuple[dict[str, str | None] | None, str]:
 
 
 def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:
-    mode, span = plan(settings, last, now)
+    mode, window = plan(settings, last, now)
     if mode == "sample":
         return f"lists at most {settings.max_media} media"
     if mode == "slice":
@@ -185,14 +186,14 @@ def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> st
     if pending:
         return "lists everything, because a run was interrupted"
     if mode == "window":
-        assert span.oldest is not None and last.complete is not None
+        assert window.oldest is not None and last.complete is not None
         due = _moment(last.complete + settings.reconcile_every)
-        return f"lists media created since {_moment(span.oldest)}; from {due} on everything"
+        return f"lists media created since {_moment(window.oldest)}; from {due} on, everything"
     if settings.resync:
         return "loads everything again, because of resync"
     if last.complete is None:
-        return "lists everything, because that was never done to the end"
-    return f"lists everything, because the last time was {_moment(last.complete)}"
+        return "lists everything, because no complete listing was ever finished"
+    return f"lists everything, because the last complete listing was {_moment(last.complete)}"
 
 
 def _moment(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""A request to be forgotten: rows of a dataset, or of single media, leave every table and the disk of this machine."""
+"""A privacy request: erases a dataset, or single media, from every table and from the disk of this machine."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from coreviz_source.memory import Memory
 from coreviz_source.tables import MEDIA, TABLES, Table
 from coreviz_source.values import canonical_id
 
-#: What is not in our hands after the rows are deleted, a destination each.
+#: What remains after the rows are deleted, per destination.
 REMAINS = {
     "duckdb": (
-        "The DuckDB file does not shrink, and may hold the bytes until later loads write over them. To be rid of them, "
+        "The DuckDB file does not shrink, and may contain the bytes until later loads overwrite them. To remove them, "
         "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
     ),
-    "postgres": "Postgres frees the space with its next VACUUM; backups and replicas have their own life.",
+    "postgres": "Postgres frees the space with its next VACUUM. Backups and replicas keep what they have.",
     "bigquery": "BigQuery keeps deleted rows for its time travel and fail-safe windows, up to 14 days by default.",
 }
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be forgotten: whole datasets, or single media wherever they are. Ids in either form."""
+    """What to erase: whole datasets, or single media in any dataset. Ids are in either form."""
 
     dataset_ids: Sequence[str] = ()
     media_ids: Sequence[str] = ()
 
     def conditions(self, table: Table) -> Iterator[tuple[str, list[str]]]:
-        """The condition by which a table's rows are found, and its values; none where it cannot hold any."""
+        """The conditions that select rows of a table, with their values; none if it cannot have any."""
         media = "id" if table is MEDIA else "media_id"
         for column, ids in (("dataset_id", self.dataset_ids), (media, self.media_ids)):
             if ids and column in table.by_name:
@@ -46,7 +46,7 @@ class Subject:
 
 @dataclass
 class Forgotten:
-    """How many rows of each table, in the warehouse and in its staging dataset, and dlt packages on this machine."""
+    """Numbers of rows per table, in the warehouse and in its staging dataset, and of dlt packages on this machine."""
 
     rows: dict[str, int] = field(default_factory=dict)
     staging: dict[str, int] = field(default_factory=dict)
@@ -54,34 +54,37 @@ class Forgotten:
 
     @property
     def nothing(self) -> bool:
-        """Whether no row is there to be erased."""
+        """Whether there is no row to erase."""
         return not self.rows and not self.staging
 
 
 def find_rows(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
-    """What `forget()` would erase. Local packages are erased whatever they hold."""
+    """Counts what `forget()` would erase. Local packages are erased whatever is in them."""
     return _visit(pipeline, subject, erase=False)
 
 
 def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
     """Erases rows from every table, the staging dataset, and dlt's working directory on this machine.
 
-    The rows go in one transaction where the destination has transactions. The next run loads again what the API still
-    has: delete it there first.
+    The rows are erased in one transaction, if the destination has transactions. The next run loads again what the API
+    still has: delete it there first.
 
     Args:
-        pipeline: Where the tables are.
-        subject: What to forget.
+        pipeline: The pipeline whose tables are changed.
+        subject: What to erase.
+
+    Returns:
+        What was erased.
 
     Raises:
         ConfigurationError: The subject names nothing.
-        BusyError: A run still goes on, which could bring back what it listed before.
-        DestinationError: The warehouse could not be read or written; then no row was erased where it has transactions.
+        BusyError: A run is still in progress. It could load again what it listed before.
+        DestinationError: The warehouse could not be read or written. If it has transactions, no row was erased.
     """
     with Locks(pipeline) as locks:
         locks.take_working_directory()
         if _tables_there(pipeline):
-            # no dataset is named, so all are held
+            # without names, all datasets are locked
             locks.take_datasets(())
         return _visit(pipeline, subject, erase=True)
 
@@ -94,7 +97,7 @@ def _tables_there(pipeline: dlt.Pipeline) -> bool:
 
 def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     if not subject.dataset_ids and not subject.media_ids:
-        raise ConfigurationError("Nothing was named to be forgotten.", remedy="Name datasets or media by their ids.")
+        raise ConfigurationError("There is nothing to erase.", remedy="Name datasets or media by their ids.")
     done = Forgotten(packages=pending_packages(pipeline))
     if erase:
         # before the rows: a package that is loaded later would bring them back
@@ -123,7 +126,7 @@ def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
             if client.is_storage_initialized():
                 done.staging = _tables(client, subject, erase)
     if erase and client.config.destination_type == "duckdb":
-        # else the rows would stay in the write-ahead log
+        # otherwise the rows would stay in the write-ahead log
         sql.execute_sql("CHECKPOINT")
 
 

@@ -1,5 +1,0 @@
-"""`python -m coreviz_source.cli`: the command where the console script is not on the path."""
-
-from coreviz_source.cli import main
-
-main(prog_name="coreviz-source")

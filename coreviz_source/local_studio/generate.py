@@ -1,0 +1,210 @@
+"""What a library is filled with: ids, media items and their children, made up from one stream of random numbers.
+
+A new field must draw nothing from `Generator.random`: every later name, caption and id would change, and with them all
+results in the documentation. `Random(item_id)` gives each item a stream of its own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from coreviz_source.local_studio.form import Item
+from coreviz_source.local_studio.ids import label, stamp
+from coreviz_source.local_studio.pictures import polygon
+from coreviz_source.local_studio.vocabulary import (
+    CAMERAS,
+    COLOURS,
+    DESCRIPTIONS,
+    MODELS,
+    PROMPTS,
+    TAGS,
+    THEMES,
+    caption,
+)
+
+#: Seconds after the upload of a media item until a frame and a caption appear.
+FRAME_DELAY, CAPTION_DELAY = 8, 20
+
+
+class Generator:
+    """Makes up items in the documented JSON of the 2026 generation, with hyphenated ids.
+
+    Args:
+        seed: The same seed gives the same items.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        #: What `GET /api/me` returns: the user, and the user's default organization.
+        self.user: Item = {
+            "userId": self._id(),
+            "email": "you@example.com",
+            "name": "You",
+            "organizationId": self._id(),
+            "organizationName": "Local Studio",
+        }
+        self._entity = self._id()
+
+    def _id(self, random: Random | None = None) -> str:
+        digits = f"{(random or self.random).getrandbits(128):032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def _folder(self, dataset_id: str, name: str, above: str, created: datetime) -> Item:
+        folder_id, now = self._id(), stamp(created)
+        return {
+            "id": folder_id,
+            "name": name,
+            "type": "folder",
+            "blob": None,
+            "path": f"{above}.{label(folder_id)}",
+            "datasetId": dataset_id,
+            "createdAt": now,
+            "updatedAt": now,
+            "createdById": self.user["userId"],
+            "status": "active",
+            "metadata": {},
+            # None: worked out whenever the folder is shown
+            "folderItemCount": None,
+            "folderPreviews": None,
+        }
+
+    def _media(self, info: Item, number: int, kind: str, created: datetime, above: str, processing: bool) -> Item:
+        random = self.random
+        media_id, now = self._id(), stamp(created)
+        theme = info["name"] if info["name"] in THEMES else next(iter(THEMES))
+        thing = random.choice(THEMES[theme]["things"])
+        ending = {"image": random.choice(("jpg", "webp", "png")), "video": "mp4", "pdf": "pdf"}[kind]
+        photographed = kind == "image" and random.random() < 0.6
+        item: Item = {
+            "id": media_id,
+            "name": f"entities/{self._entity}/media/{thing}-{number:04d}.{ending}",
+            "type": kind,
+            "blob": f"/blob/{media_id}",
+            "entityId": self._entity,
+            "path": f"{above}.{label(media_id)}",
+            "datasetId": info["id"],
+            "width": 1280 if kind == "video" else 2000,
+            "height": 720 if kind == "video" else 1250,
+            "duration": round(random.uniform(4, 60), 2) if kind == "video" else None,
+            "sizeBytes": random.randrange(40_000, 9_000_000),
+            "exif": {"tags": self._exif() if photographed else {}},
+            "createdAt": now,
+            "updatedAt": now,
+            "metadata": {"tags": self._tags(), "moderation": self._moderation(now), **_written(media_id, thing)},
+            "createdById": self.user["userId"],
+            "updatedById": None,
+            "status": "active",
+            "sourceMediaId": None,
+            "versionNumber": 1,
+            "frames": [],
+        }
+        count = {"image": 1, "video": random.randrange(3, 12), "pdf": random.randrange(2, 5)}[kind]
+        if random.random() < 0.04:
+            count = 0
+        for position in range(count):
+            item["frames"].append(self._frame(item, theme, position, count, created, processing))
+        return item
+
+    def _exif(self) -> Item:
+        make, model = self.random.choice(CAMERAS)
+        return {
+            "Make": make,
+            "Model": model,
+            "FNumber": self.random.choice((1.8, 2.8, 4, 5.6, 8)),
+            "ISO": self.random.choice((100, 200, 400, 800)),
+            "GPSLatitude": round(self.random.uniform(36, 60), 5),
+        }
+
+    def _tags(self) -> dict[str, list[str]]:
+        groups = self.random.sample(list(TAGS), self.random.randrange(0, 4))
+        return {group: self.random.sample(TAGS[group], self.random.randrange(1, 3)) for group in groups}
+
+    def _moderation(self, now: str) -> Item:
+        chance = self.random.random()
+        if chance < 0.03:
+            return {
+                "status": "flagged",
+                "categories": [self.random.choice(("violence", "alcohol"))],
+                "moderatedAt": now,
+            }
+        return {"status": "pending" if chance < 0.1 else "approved", "categories": [], "moderatedAt": now}
+
+    def _frame(self, item: Item, theme: str, number: int, count: int, moment: datetime, processing: bool) -> Item:
+        random = self.random
+        shown = moment + timedelta(seconds=FRAME_DELAY + number if processing else 0)
+        frame_id, now = self._id(), stamp(shown)
+        second = (item.get("duration") or 0) * number / count
+        frame: Item = {
+            "id": frame_id,
+            "timestamp": f"{second:.2f}" if second else "0",
+            "blob": f"/blob/{frame_id}",
+            "thumbnailBlob": f"/blob/{frame_id}",
+            "width": 640,
+            "height": 400,
+            "createdAt": now,
+            "updatedAt": now,
+            "status": "active",
+            "createdById": self.user["userId"],
+            "metadata": {"moderation": item["metadata"].get("moderation", {}) if item.get("metadata") else {}},
+            "mediaId": item["id"],
+            "captions": [],
+            "objects": [],
+        }
+        if item.get("type") == "pdf":
+            frame |= {
+                "pageNumber": number + 1,
+                "text": f"Page {number + 1}. " + caption(random, theme, [("red", "shoe")]),
+            }
+        if item.get("type") == "video":
+            frame["endTimestamp"] = f"{(item.get('duration') or 0) * (number + 1) / count:.2f}"
+        things = random.sample(THEMES[theme]["things"], random.randrange(0, 3))
+        seen = [(random.choice(list(COLOURS)), thing) for thing in things]
+        if random.random() > 0.06:
+            later = shown + timedelta(seconds=CAPTION_DELAY - FRAME_DELAY if processing else 0)
+            frame["captions"].append(self._caption(frame, caption(random, theme, seen), later))
+        for colour, noun in seen:
+            object_id = self._id()
+            thing: Item = {
+                "id": object_id,
+                "type": "object",
+                "label": f"{colour} {noun}",
+                "blob": f"/blob/{object_id}",
+                "status": "active",
+                "boundingBox": {
+                    "x": round(random.uniform(0.05, 0.6), 3),
+                    "y": round(random.uniform(0.2, 0.5), 3),
+                    "width": round(random.uniform(0.15, 0.35), 3),
+                    "height": round(random.uniform(0.2, 0.45), 3),
+                },
+            }
+            thing["polygon"] = polygon(thing, frame["width"], frame["height"])
+            frame["objects"].append(thing)
+        return frame
+
+    def _caption(self, frame: Item, text: str, created: datetime) -> Item:
+        now = stamp(created)
+        return {
+            "id": self._id(),
+            "text": text,
+            "frameId": frame["id"],
+            "createdAt": now,
+            "updatedAt": now,
+            "status": "active",
+            "createdById": self.user["userId"],
+            "metadata": {},
+            "model": self.random.choice(MODELS),
+        }
+
+
+def _written(media_id: str, thing: str) -> dict[str, Any]:
+    """The description and the prompt of a media item, where it has them."""
+    random = Random(media_id)
+    written = {}
+    if random.random() < 0.35:
+        written["description"] = random.choice(DESCRIPTIONS).format(thing=thing)
+    if random.random() < 0.15:
+        written["prompt"] = random.choice(PROMPTS).format(thing=thing)
+    return written
