@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coreviz_source.report import DatasetReport, Report
-    from coreviz_source.runner import sync
     from coreviz_source.source import coreviz
+    from coreviz_source.synchronize import sync
     from coreviz_source.warehouse.catalog import create_views
 
 __all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
@@ -33,7 +33,7 @@ _HOMES = {
     "Report": "report",
     "coreviz": "source",
     "create_views": "warehouse.catalog",
-    "sync": "runner",
+    "sync": "synchronize",
 }
 
 

@@ -23,6 +23,7 @@ from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
 from coreviz_source.rows.build import ROWS_VERSION
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, MEDIA
 from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash
@@ -143,7 +144,7 @@ class Changes:
         dataset_id: str,
         listing: Listing,
         mode: Mode,
-        selected: frozenset[str],
+        selected: Selection,
         settings: Settings,
     ) -> None:
         self._memory = memory
@@ -153,7 +154,7 @@ class Changes:
         self._window = listing.window
         self._selected = selected
         self._resync = settings.resync
-        self._fingerprint = Fingerprint(selected, settings.ignored_fields)
+        self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
         self._remembers = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()

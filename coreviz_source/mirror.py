@@ -22,8 +22,9 @@ from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.report import DatasetReport
 from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS, TABLES
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
 from coreviz_source.warehouse.state import LastRuns, StoredState
@@ -84,7 +85,7 @@ class Mirror:
     Args:
         settings: Checked settings.
         memory: The warehouse.
-        selected: Names of the tables that are loaded.
+        selected: The tables that are loaded.
         run: Id of the run.
         progress: Called after every page with the report of the dataset.
     """
@@ -93,7 +94,7 @@ class Mirror:
         self,
         settings: Settings,
         memory: StoredState,
-        selected: frozenset[str],
+        selected: Selection,
         run: str,
         progress: Callable[[DatasetReport], None] | None = None,
     ) -> None:
@@ -107,9 +108,7 @@ class Mirror:
         #: A sentence for each organization whose datasets are not known.
         self.warnings: list[str] = []
         self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
-        everything = selected >= {table.name for table in TABLES if table.replaces}
-        self._selection = None if everything else " ".join(sorted(selected - {RUNS.name}))
-        self._last_runs = memory.last_runs(self._selection)
+        self._last_runs = memory.last_runs(selected.label)
         self._dataset_hashes = memory.dataset_hashes()
 
     def __enter__(self) -> Mirror:
@@ -170,7 +169,7 @@ class Mirror:
             listing = Listing(
                 self._client, dataset.asked, settings.page_size, self._threads, settings.parallel_requests, calls
             )
-            report.selected = self._selection
+            report.selected = self._selected.label
             report.started_at = listing.open()
             mode, listing.window = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
             changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import dlt
@@ -13,16 +14,17 @@ from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 
 from coreviz_source.loading.configuration import SourceSettings
+from coreviz_source.loading.resources import Extraction, table_resources
+from coreviz_source.loading.switches import check_refresh
+from coreviz_source.loading.tracker import active_pipeline, plain_runs
 from coreviz_source.mirror import Batch, Mirror
 from coreviz_source.report import DatasetReport
-from coreviz_source.resources import selected_tables, table_resources
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
-from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
-from coreviz_source.warehouse.plain_runs import plain_runs
-from coreviz_source.warehouse.state import StoredState
+from coreviz_source.warehouse.state import NothingStored, StoredState
 
 _log = logging.getLogger(__name__)
 
@@ -120,24 +122,31 @@ def coreviz(
             "ignored_fields": ignored_fields,
         }
     )
-    plain_runs.install()
-    return table_resources(lambda: _library(given))
+    plain_runs.expect(active_pipeline())
+    return table_resources(partial(_begin, given), partial(_browse, given))
 
 
-def _library(given: SourceSettings) -> tuple[Locks, StoredState, Iterator[Batch]]:
-    """The warehouse, held against other runs, and all that this one has to write to it."""
+def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[str]) -> Extraction:
+    """The warehouse, locked against other runs, and all that this run has to write to it."""
     pipeline = dlt.current.pipeline()
     settings = given.of(pipeline.pipeline_name)
+    check_refresh(pipeline.refresh)
     destination_of(pipeline)
-    locks = plain_runs.locks(pipeline)
+    locks = plain_runs.begin(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    memory, selected = StoredState(Connection(pipeline)), selected_tables()
-    ensure_schema(memory, selected, locks.load)
-    return locks, memory, _batches(settings, memory, selected)
+    stored = StoredState(Connection(pipeline))
+    ensure_schema(stored, selected, locks.load)
+    return Extraction(locks, stored, _batches(settings, stored, Selection(selected, stepped)))
 
 
-def _batches(settings: Settings, memory: StoredState, selected: frozenset[str]) -> Iterator[Batch]:
-    with Mirror(settings, memory, selected, run=str(uuid.uuid4())) as mirror:
+def _browse(given: SourceSettings, selected: frozenset[str]) -> Iterator[Batch]:
+    """The rows of a library as they are, where there is no warehouse."""
+    settings = given.of(getattr(active_pipeline(), "pipeline_name", None))
+    return _batches(settings, NothingStored(), Selection(selected))
+
+
+def _batches(settings: Settings, stored: StoredState, selection: Selection) -> Iterator[Batch]:
+    with Mirror(settings, stored, selection, run=str(uuid.uuid4())) as mirror:
         datasets = mirror.datasets()
         for warning in mirror.warnings:
             _log.warning("%s", warning)

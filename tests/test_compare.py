@@ -16,6 +16,7 @@ from coreviz_source.listing.listing import Proof
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
 from coreviz_source.loading.configuration import resolve
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import TABLES
 from coreviz_source.warehouse.state import LastRuns, StoredHashes
@@ -129,7 +130,7 @@ def comparison(
     selected: frozenset[str] = ALL,
     **given: Any,
 ) -> Changes:
-    return Changes(held, DATASET, listing or Listed(), mode, selected, settings(**given))  # type: ignore[arg-type]
+    return Changes(held, DATASET, listing or Listed(), mode, Selection(selected), settings(**given))  # type: ignore[arg-type]
 
 
 def counted(changes: Changes) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from dlt.pipeline.pipeline import Pipeline
 from coreviz_source.cli import main
 from coreviz_source.commands.forget import Subject, find_rows, forget
 from coreviz_source.commands.status import read_status
-from coreviz_source.disk import pending_packages
 from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import BY_NAME
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of

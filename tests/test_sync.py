@@ -11,7 +11,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.mirror
-import coreviz_source.runner
+import coreviz_source.synchronize
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.loading.configuration import resolve, resolve_pipeline
 from coreviz_source.local_studio import Library, Studio
@@ -112,8 +112,8 @@ def test_datasets_can_be_named_in_either_form_and_are_one(pipeline):
 
 
 def test_the_first_load_of_a_large_dataset_is_committed_in_checkpoints(pipeline, monkeypatch):
-    monkeypatch.setattr(coreviz_source.runner, "CHECKPOINT", 40)
-    monkeypatch.setattr(coreviz_source.runner, "HELD", 20)
+    monkeypatch.setattr(coreviz_source.synchronize, "CHECKPOINT", 40)
+    monkeypatch.setattr(coreviz_source.synchronize, "HELD", 20)
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
     library = frozen(200)
     with Studio(library) as studio:
@@ -125,7 +125,7 @@ def test_the_first_load_of_a_large_dataset_is_committed_in_checkpoints(pipeline,
 
 
 def test_a_large_change_of_a_loaded_dataset_is_one_package_so_that_the_brake_changes_nothing(pipeline, monkeypatch):
-    monkeypatch.setattr(coreviz_source.runner, "HELD", 20)
+    monkeypatch.setattr(coreviz_source.synchronize, "HELD", 20)
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
     library = frozen(200, datasets=2)
     with Studio(library) as studio:
@@ -327,7 +327,7 @@ def test_any_retry_after_is_survived(pipeline, after):
 
 @pytest.mark.parametrize(("most", "value"), [("HELD", 20), ("HELD_BYTES", 50_000)])
 def test_many_small_datasets_are_loaded_on_the_way_not_held_in_memory_to_the_end(pipeline, monkeypatch, most, value):
-    monkeypatch.setattr(coreviz_source.runner, most, value)
+    monkeypatch.setattr(coreviz_source.synchronize, most, value)
     library = frozen(120, datasets=8)
     with Studio(library) as studio:
         report = run_sync(pipeline, studio)

@@ -49,7 +49,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
 
     from coreviz_source.cli.progress import Log, Screen
     from coreviz_source.commands.status import location
-    from coreviz_source.runner import sync
+    from coreviz_source.synchronize import sync
 
     # errors are in the report, which is printed
     logging.getLogger("coreviz_source").addHandler(logging.NullHandler())

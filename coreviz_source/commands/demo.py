@@ -13,7 +13,7 @@ from rich.table import Table
 
 from coreviz_source.loading.configuration import missing_extra, sectioned_variables
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.runner import sync
+from coreviz_source.synchronize import sync
 from coreviz_source.tables import TABLES
 
 DATABASE = Path("coreviz_demo.duckdb")

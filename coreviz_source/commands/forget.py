@@ -10,8 +10,8 @@ from typing import Any
 import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from coreviz_source.disk import pending_packages, tidy
 from coreviz_source.errors import ConfigurationError, DestinationError, find
+from coreviz_source.loading.clean_up import clean_up, pending_packages
 from coreviz_source.tables import DATASETS, MEDIA, ORGANIZATIONS, TABLES, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
@@ -97,7 +97,7 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     done = Forgotten(packages=pending_packages(pipeline))
     if erase:
         # before the rows: a package that is loaded later would bring them back
-        tidy(pipeline, pending=True)
+        clean_up(pipeline, pending=True)
     try:
         if _tables_there(pipeline):
             opened: Any = pipeline.destination_client()

@@ -11,8 +11,8 @@ import dlt
 
 from coreviz_source.api.studio import Account, CorevizClient
 from coreviz_source.changes import plan
-from coreviz_source.disk import pending_packages
 from coreviz_source.errors import CorevizError
+from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, RUNS, TABLES

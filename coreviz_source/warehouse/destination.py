@@ -34,7 +34,8 @@ class Destination:
         module: The module that has to be importable; the extra of the same name as the destination installs it.
         is_file: Whether it is a file on this machine, which opening it creates and one process at a time can open.
         loads_parquet: Whether rows travel as parquet files with JSON in them, which dlt loads as they are.
-        rows_format: The file format for rows that travel as dictionaries.
+        can_load_from: Whether files in a directory are loaded as they are; the path may become part of a statement.
+        rows_format: The file format for rows that do not travel as parquet.
         can_store_nul: Whether its strings can have NUL characters.
         has_advisory_locks: Whether runs can keep each other out by locks of the server.
         ends_idle_sessions: Whether a server, or a proxy before it, may end a session that waits.
@@ -58,6 +59,7 @@ class Destination:
     module: str = ""
     is_file: bool = False
     loads_parquet: Callable[[], bool] = field(default=lambda: True)
+    can_load_from: Callable[[str], bool] = field(default=lambda path: True)
     rows_format: Literal["insert_values", "jsonl"] = "insert_values"
     can_store_nul: bool = True
     has_advisory_locks: bool = False
@@ -113,6 +115,8 @@ def _check_encoding(client: SqlClientBase[Any]) -> None:
 _DUCKDB = Destination(
     name="duckdb",
     dialect="duckdb",
+    # dlt puts the path into a statement, where DuckDB reads `key=value` as a column, and patterns and quotes as such
+    can_load_from=lambda path: not set(path) & set("'=*?[]{}\\"),
     is_file=True,
     check=_check_names,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less

@@ -324,3 +324,18 @@ def utc(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+class NothingStored(StoredState):
+    """The state where there is no warehouse: everything is new."""
+
+    def __init__(self) -> None:
+        self.stored_columns, self.tables, self.repaired, self.fresh = {}, set(), False, True
+
+    @property
+    def can_store_nul(self) -> bool:
+        """Whether the rows' strings can have NUL characters."""
+        return True
+
+    def close(self) -> None:
+        """Does nothing."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dlt
 
-from coreviz_source.resources import ROWS_FOLDER
+from coreviz_source.loading.resources import ROWS_FOLDER
 from coreviz_source.warehouse.destination import destination_of
 
 
-def tidy(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
+def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
     """Removes what nothing needs any more: packages that were loaded, extracts that never became one.
 
     dlt keeps both: 30 to 60 KB for every load, without its rows, and all rows of an extract that failed or was killed.
@@ -33,7 +33,7 @@ def tidy(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
             path.unlink()
 
 
-def suit(pipeline: dlt.Pipeline) -> None:
+def configure_dlt(pipeline: dlt.Pipeline) -> None:
     """Sets what dlt does with disk and memory while it loads, unless the user set it otherwise.
 
     The rows that a merge staged in the warehouse are removed once it is done. Some

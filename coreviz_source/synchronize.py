@@ -18,7 +18,6 @@ import dlt
 from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from coreviz_source.disk import suit, tidy
 from coreviz_source.errors import (
     CorevizError,
     DestinationError,
@@ -27,10 +26,14 @@ from coreviz_source.errors import (
     find_kind,
     is_out_of_memory,
 )
+from coreviz_source.loading.clean_up import clean_up, configure_dlt
 from coreviz_source.loading.configuration import resolve
+from coreviz_source.loading.guard import drop_refused
+from coreviz_source.loading.resources import Extraction, table_resources
+from coreviz_source.loading.switches import check_refresh
 from coreviz_source.mirror import Batch, Dataset, Mirror
 from coreviz_source.report import DatasetReport, Report
-from coreviz_source.resources import table_resources
+from coreviz_source.selection import Selection
 from coreviz_source.tables import BY_NAME, RUNS
 from coreviz_source.warehouse.catalog import ensure_catalog
 from coreviz_source.warehouse.connection import Connection
@@ -89,17 +92,20 @@ def sync(
     try:
         settings = resolve(arguments, pipeline_name=pipeline.pipeline_name)
         destination_of(pipeline)
+        check_refresh(pipeline.refresh)
+        dataset_name = pipeline.dataset_name
         with Locks(pipeline) as locks, ExitStack() as cleanup:
             if not dry_run:
                 locks.take_working_directory()
-                cleanup.callback(tidy, pipeline)
+                cleanup.callback(clean_up, pipeline)
                 locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-            if pipeline.has_pending_data:
+            if pipeline.has_pending_data or (not dry_run and drop_refused(pipeline)):
                 # what was interrupted may have been loaded in part, or twice: everything is compared
                 settings = replace(settings, reconcile_every=timedelta(0))
             if not dry_run:
-                suit(pipeline)
+                configure_dlt(pipeline)
                 _drain(pipeline, locks)
+                pipeline.dataset_name = dataset_name
             memory = StoredState(Connection(pipeline), create=not dry_run)
             tuning = Tuning(memory.connection)
             if not dry_run:
@@ -108,7 +114,7 @@ def sync(
                 _count if dry_run else partial(load, pipeline, locks, memory, tuning)
             )
             prepared = nullcontext() if dry_run else tuning.loading(appending=memory.fresh)
-            with Mirror(settings, memory, frozenset(BY_NAME), report.run, say) as mirror, prepared:
+            with Mirror(settings, memory, Selection(), report.run, say) as mirror, prepared:
                 datasets = mirror.datasets()
                 report.warnings += mirror.warnings
                 _Loads(write, memory, mirror, report, say).run(datasets, mirror.organizations())
@@ -256,10 +262,16 @@ def load(pipeline: dlt.Pipeline, locks: Locks, memory: StoredState, tuning: Tuni
         CorevizError: What the batches raised while they were made.
         DestinationError: The package could not be loaded.
     """
+    dataset_name = pipeline.dataset_name
 
     @dlt.source(name="coreviz", section="coreviz")
     def package() -> Any:
-        return table_resources(lambda: (locks, memory, batches))
+        return table_resources(begin)
+
+    def begin(*_: object) -> Extraction:
+        # dlt has read its own state meanwhile, which holds the dataset of the run before
+        pipeline.dataset_name = dataset_name
+        return Extraction(locks, memory, batches)
 
     try:
         try:

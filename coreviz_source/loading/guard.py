@@ -1,0 +1,174 @@
+"""A load goes where its comparison was read from, whole, or not at all.
+
+dlt chooses the destination and the dataset of a load when it loads, after the source has read what is stored: by
+arguments of `run` and `load`, by attributes of the pipeline, from its state. So a package carries a note of what it was
+compared with, and dlt's collector, which is called before the first write of a package and for every job that fails,
+compares it with where the package is about to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from types import TracebackType
+from typing import Any
+
+import dlt
+from dlt.common.runtime.collector_base import Collector
+from dlt.common.storages.exceptions import LoadPackageNotFound
+from dlt.common.storages.load_package import LoadJobInfo
+from dlt.load.exceptions import LoadPackageAborted
+
+from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
+
+#: Key of our note in the state of a load package.
+NOTE = "coreviz"
+
+
+def target(pipeline: dlt.Pipeline) -> dict[str, str]:
+    """Where a pipeline loads to as things are: without secrets, fit to be compared and stored."""
+    return {"warehouse": str(pipeline.destination_client().config), "dataset": str(pipeline.dataset_name)}
+
+
+def _failure(jobs: Sequence[LoadJobInfo]) -> DestinationError:
+    said = next((line for job in jobs for line in (job.failed_message or "").splitlines() if line.strip()), "")
+    return DestinationError(
+        f"The warehouse refused rows: {said.strip()[:500]}",
+        remedy="Remove what refuses them (a constraint, a permission, too little space); the next run loads again.",
+        table=", ".join(sorted({job.job_file_info.table_name for job in jobs})),
+    )
+
+
+class LoadGuard(Collector):
+    """Watches the loads of a pipeline, in place of its collector, which it calls.
+
+    Args:
+        pipeline: The pipeline.
+    """
+
+    def __init__(self, pipeline: dlt.Pipeline) -> None:
+        self._pipeline = pipeline
+        inner = pipeline.collector
+        # `pipeline.drop()` hands the collector on to a new pipeline
+        self._inner: Collector = inner._inner if isinstance(inner, LoadGuard) else inner
+        self._load_id = ""
+        self._refused: CorevizError | None = None
+        #: Checks the package of this process before it is loaded; raises an error of ours.
+        self.before_load: Callable[[], None] | None = None
+
+    @classmethod
+    def of(cls, pipeline: dlt.Pipeline) -> LoadGuard:
+        """The guard of a pipeline, set if there is none yet."""
+        guard = pipeline.collector
+        if not isinstance(guard, LoadGuard) or guard._pipeline is not pipeline:
+            guard = cls(pipeline)
+            pipeline.collector = guard
+        return guard
+
+    def _start(self, step: str) -> None:
+        self._load_id, self._refused = "", None
+        verb, _, rest = step.partition(" ")
+        if verb == "Load":
+            self._check(rest.rpartition(" ")[2])
+        self._inner._start(step)
+
+    def _check(self, load_id: str) -> None:
+        try:
+            state: Any = self._pipeline.get_load_package_state(load_id)
+        except LoadPackageNotFound:
+            return
+        note = state.get(NOTE)
+        if note is None or state.get("abort_requested"):
+            return
+        self._load_id = load_id
+        try:
+            if self.before_load is not None:
+                self.before_load()
+            self._compare(note)
+        except ConfigurationError as error:
+            # dlt aborts the package by itself now, before it writes anything
+            self._refused = error
+            self._abort()
+
+    def _abort(self) -> None:
+        self._pipeline._get_load_storage().normalized_packages.set_abort_flag(self._load_id)
+
+    def _compare(self, note: dict[str, str]) -> None:
+        now = target(self._pipeline)
+        if now != note:
+            raise ConfigurationError(
+                f"Rows that were compared with {note['dataset']} in {note['warehouse']} would be loaded into "
+                f"{now['dataset']} in {now['warehouse']}. The package was dropped; nothing was written.",
+                remedy="Give `destination` and `dataset_name` to dlt.pipeline() or to run(), not to load().",
+            )
+
+    def update(
+        self,
+        name: str,
+        inc: int = 1,
+        total: int | None = None,
+        inc_total: int | None = None,
+        message: str | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Passes progress on; a job that failed ends the load, because dlt may be set to go on without its rows."""
+        if self._load_id and label == "Failed" and (failed := self._failed_jobs()):
+            # the tracker drops the package before the next run looks for what is pending
+            self._abort()
+            raise _failure(failed)
+        self._inner.update(name, inc, total, inc_total, message, label)  # type: ignore[arg-type]
+
+    def _failed_jobs(self) -> Sequence[LoadJobInfo]:
+        """The jobs that dlt will not try again; none while it raises by itself."""
+        return self._pipeline.list_failed_jobs_in_package(self._load_id)
+
+    def _stop(self) -> None:
+        self._inner._stop()
+
+    def __call__(self, step: str) -> LoadGuard:
+        """Names the step that begins."""
+        self._inner(step)
+        self.step = step
+        return self
+
+    def __exit__(self, kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        """Ends a step; a package that was refused leaves dlt with the reason."""
+        if self._refused is not None and isinstance(error, LoadPackageAborted):
+            error.job_exception = self._refused  # type: ignore[assignment]
+        super().__exit__(kind, error, at)
+
+    def on_start_trace(self, *arguments: Any) -> None:
+        """Passed on."""
+        self._inner.on_start_trace(*arguments)
+
+    def on_start_trace_step(self, *arguments: Any) -> None:
+        """Passed on."""
+        self._inner.on_start_trace_step(*arguments)
+
+    def on_end_trace_step(self, *arguments: Any) -> None:
+        """Passed on."""
+        self._inner.on_end_trace_step(*arguments)
+
+    def on_end_trace(self, *arguments: Any) -> None:
+        """Passed on."""
+        self._inner.on_end_trace(*arguments)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return deepcopy(self._inner, memo)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+def drop_refused(pipeline: dlt.Pipeline) -> bool:
+    """Drops packages that were refused while they were loaded, so that the next run extracts; returns whether it did.
+
+    dlt would spend that run on finishing their abort, and report success.
+    """
+    packages = pipeline.list_normalized_load_packages()
+    refused = any(pipeline.get_load_package_state(load_id).get("abort_requested") for load_id in packages)
+    if refused:
+        pipeline.abort_packages()
+    return refused

@@ -1,0 +1,248 @@
+"""Batches of rows become dlt resources, one per table. This is the only module that knows dlt's extract."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dlt
+import pyarrow as pa
+from dlt.common.configuration import resolve_configuration
+from dlt.common.schema.utils import dlt_id_column
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.destinations.impl.bigquery.bigquery_adapter import (
+    CLUSTER_COLUMNS_HINT,
+    PARTITION_HINT,
+    TABLE_DESCRIPTION_HINT,
+)
+from dlt.extract import DltResource, DltSource
+from dlt.normalize.configuration import ItemsNormalizerConfiguration
+
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.files import RowFiles
+from coreviz_source.loading.guard import NOTE, LoadGuard, target
+from coreviz_source.loading.steps import Finish, Stamp, as_arrow
+from coreviz_source.loading.switches import check_source
+from coreviz_source.mirror import Batch
+from coreviz_source.rows.build import to_dicts
+from coreviz_source.tables import BY_NAME, GONE, RUNS, TABLES, Table
+from coreviz_source.warehouse.destination import Destination, destination_of
+from coreviz_source.warehouse.locks import Locks
+from coreviz_source.warehouse.migrate import create_tables
+from coreviz_source.warehouse.state import StoredState
+
+#: Folder in the pipeline's working directory where rows are on their way to dlt.
+ROWS_FOLDER = "coreviz_rows"
+
+
+@dataclass
+class Extraction:
+    """What one extraction writes, what it compares with, and what it locks meanwhile."""
+
+    locks: Locks
+    stored: StoredState
+    batches: Iterable[Batch]
+
+
+#: Begins an extraction: given the selected tables, and those of them on which a user has put steps.
+Begin = Callable[[frozenset[str], frozenset[str]], Extraction]
+#: The rows of a library without a warehouse, given the selected tables.
+Browse = Callable[[frozenset[str]], Iterable[Batch]]
+
+
+class TableResource(DltResource):
+    """A table of the source as a dlt resource."""
+
+    #: Hints that a run has chosen for this table.
+    chosen: Mapping[str, Any] = {}
+
+    def add_limit(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: a limit on one table would cut media from their children.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            f"add_limit has no meaning for {self.name}: media, frames and captions have to stay together.",
+            remedy="Use max_media, which stops after so many media items: coreviz(max_media=10).",
+        )
+
+    def parallelize(self) -> TableResource:
+        """Does nothing: pages are requested in parallel already (`parallel_requests`)."""
+        return self
+
+
+class _RunsResource(TableResource):
+    """The line of a run is written whatever is selected: the next run reads there when this one listed what."""
+
+    @property
+    def selected(self) -> bool:
+        return True
+
+    @selected.setter
+    def selected(self, value: bool) -> None:
+        pass
+
+
+def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResource]:
+    """A resource for each table, all fed by one iteration over the batches.
+
+    The rows of all tables are built before they part, because dlt hands the same batch to every resource.
+
+    Args:
+        begin: Called once, when dlt extracts.
+        browse: Called instead where nothing is loaded, as in `list(coreviz().media)`.
+    """
+    ends = {table.name: Finish(table) for table in TABLES}
+
+    def batches() -> Iterator[Any]:
+        source = dlt.current.source()
+        selected = frozenset(source.selected_resources) & BY_NAME.keys()
+        try:
+            package: Any = dlt.current.load_package_state()
+        except CurrentLoadPackageStateNotAvailable:
+            for batch in browse(selected) if browse is not None else ():
+                yield {name: _dictionaries(rows, name) for name, rows in batch.tables.items()}
+            return
+        check_source(source, package["state"])
+        pipeline = dlt.current.pipeline()
+        stepped = frozenset(name for name in selected if ends[name].has_steps)
+        extraction = begin(selected, stepped)
+        package["state"][NOTE] = target(pipeline)
+        LoadGuard.of(pipeline).before_load = lambda: _check_complete(ends)
+        destination = destination_of(pipeline)
+        form = _form(pipeline, destination)
+        _prepare(source, extraction, destination, form)
+        stamp = Stamp(str(package["load_id"]), _numbered_before(source))
+        for name in stepped:
+            ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
+        yield from _parts(extraction.batches, form, stepped, stamp)
+        # until the package is loaded
+        extraction.locks.take_load()
+
+    parent = dlt.resource(batches, name="library", selected=False)
+    return [_table_resource(table, parent, ends[table.name]) for table in TABLES]
+
+
+def _check_complete(ends: Mapping[str, Finish]) -> None:
+    for end in ends.values():
+        end.check_complete()
+
+
+def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResource:
+    def pick(batch: dict[str, Any]) -> Iterator[Any]:
+        part = batch.get(table.name)
+        if end.has_steps and isinstance(part, pa.Table):
+            yield from end.split(part)
+        elif part is not None:
+            yield part
+
+    kind = _RunsResource if table is RUNS else TableResource
+    # dlt takes the class of a transformer, and leaves it out of the declared signatures
+    make: Any = dlt.transformer
+    resource: DltResource = make(pick, data_from=parent, max_table_nesting=0, _impl_cls=kind, **table.hints)
+    return resource.add_step(end)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How rows travel: as parquet files or as dictionaries, and in which format dlt loads them."""
+
+    files: bool
+    file_format: str | None
+
+
+def _form(pipeline: dlt.Pipeline, destination: Destination) -> _Form:
+    if not destination.loads_parquet():
+        return _Form(False, destination.rows_format)
+    if not destination.can_load_from(str(Path(pipeline.working_dir).resolve())):
+        return _Form(True, destination.rows_format)
+    return _Form(True, "parquet")
+
+
+def _prepare(source: DltSource, extraction: Extraction, destination: Destination, form: _Form) -> None:
+    """Sets how the tables are loaded, and makes those that the warehouse does not have yet."""
+    stored, locks = extraction.stored, extraction.locks
+    # dlt numbers rows that it is given as dictionaries, and all rows where it is set so. A warehouse takes no required
+    # column later on, so theirs is one that may be null.
+    numbered = not form.files or _numbers_files()
+    schema = dlt.Schema("coreviz")
+    for name in source.selected_resources.keys() & BY_NAME.keys():
+        resource, table = source.resources[name], BY_NAME[name]
+        chosen: dict[str, Any] = {"file_format": form.file_format}
+        # the columns are declared, and what the API sends beyond them goes to `extra`: there is nothing to evolve
+        hints: dict[str, Any] = {"file_format": form.file_format, "schema_contract": "evolve"}
+        columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": form.files}} if numbered else {}
+        if destination.has_layout:
+            hints["additional_table_hints"] = _layout(table)
+        if not table.replaces:
+            hints["write_disposition"] = table.hints["write_disposition"]
+        else:
+            # each item comes once per listing, so a first load needs no merge: there is nothing to merge with
+            first = stored.fresh and locks.alone
+            hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
+            columns[GONE] = {"hard_delete": not first}
+            chosen |= {"write_disposition": "append", "hard_delete": not first}
+        resource.apply_hints(**hints, columns=columns or None)
+        if isinstance(resource, TableResource):
+            resource.chosen = chosen
+        if name not in stored.tables or (form.files and numbered):
+            schema.update_table(resource.compute_table_schema())
+    if schema.data_table_names(seen_data_only=False):
+        with locks.load():
+            create_tables(stored, schema)
+
+
+def _numbered_before(source: DltSource) -> frozenset[str]:
+    """Tables whose rows dlt has numbered in an earlier run, and does not any more: its staging tables insist on it."""
+    if _numbers_files():
+        return frozenset()
+    tables = source.schema.tables
+    return frozenset(name for name in BY_NAME if "_dlt_id" in tables.get(name, {}).get("columns", {}))
+
+
+def _numbers_files() -> bool:
+    """Whether dlt is set to add `_dlt_id` to rows that come as files, for somebody else's source."""
+    return bool(
+        resolve_configuration(ItemsNormalizerConfiguration(), sections=("normalize", "parquet_normalizer")).add_dlt_id
+    )
+
+
+def _layout(table: Table) -> dict[str, Any]:
+    """How BigQuery keeps a table.
+
+    Partitions are months: days would be small, and after eleven years more than the 4,000 that one job may write. No
+    query has to name one, because a merge finds its rows by the columns of the clusters.
+    """
+    layout: dict[str, Any] = {TABLE_DESCRIPTION_HINT: table.description}
+    if table.partitioned_by:
+        layout[PARTITION_HINT] = {table.partitioned_by: "TIMESTAMP_TRUNC({column_name}, MONTH)"}
+    if table.clustered_by:
+        layout[CLUSTER_COLUMNS_HINT] = list(table.clustered_by)
+    return layout
+
+
+def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp: Stamp) -> Iterator[dict[str, Any]]:
+    """What the tables' resources pick from: rows for steps as they come, the others as dictionaries or as files."""
+    if not form.files:
+        for batch in batches:
+            yield {name: rows if name in stepped else _dictionaries(rows, name) for name, rows in batch.tables.items()}
+        return
+    directory = Path(dlt.current.pipeline().working_dir) / ROWS_FOLDER
+    # a run that was killed may have left some
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    with RowFiles(directory) as files:
+        for batch in batches:
+            files.add({name: stamp(name, rows) for name, rows in batch.tables.items() if name not in stepped})
+            if stepped & batch.tables.keys():
+                yield {name: batch.tables[name] for name in stepped & batch.tables.keys()}
+    yield files.files
+
+
+def _dictionaries(rows: pa.Table, name: str) -> list[dict[str, Any]]:
+    """Rows as plain dictionaries, which dlt gives its load id."""
+    return to_dicts(rows, BY_NAME[name])

@@ -1,0 +1,164 @@
+"""The steps that a user adds to a table (`add_map`, `add_filter`, …), between our rows and the warehouse.
+
+Rows travel past dlt's pipe as parquet files, which steps never see. A table with steps of a user's gets its rows as
+dictionaries instead; tombstones go around the steps, because they are not rows of anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.common.normalizers.utils import generate_dlt_ids
+from dlt.common.schema.typing import C_DLT_ID
+from dlt.extract.items import DataItemWithMeta, SupportsPipe
+from dlt.extract.items_transform import BaseItemTransform, ItemTransform
+
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.files import RowFile
+from coreviz_source.rows.build import to_dicts
+from coreviz_source.tables import ARROW_TYPES, GONE, LOAD_ID, MEDIA, Table
+from coreviz_source.values import encode_json
+
+Row = dict[str, Any]
+
+#: Steps of a pipe that are ours: the one that picks the rows of a table, and `Finish`.
+_OURS = 2
+
+
+class Finish(ItemTransform[Any, Any]):
+    """The last step of a table's pipe: checks what the user's steps made of the rows, and hands them to dlt.
+
+    Args:
+        table: The table.
+    """
+
+    # behind the steps of a user, and behind dlt's own that stick to the end of a pipe
+    placement_affinity = 1.5
+
+    def __init__(self, table: Table) -> None:
+        BaseItemTransform.__init__(self)
+        self.table = table
+        #: Whether a user has added steps; known once dlt evaluates the pipe.
+        self.has_steps = False
+        self._key = (*table.replaces, "content_hash") if table is MEDIA else table.replaces
+        self._given: set[int] = set()
+        self._tombstones: list[Row] = []
+        #: Makes of rows what dlt is given; set when a run begins.
+        self.form: Callable[[list[Row]], Any] = list
+
+    def bind(self, pipe: SupportsPipe) -> Finish:
+        """Begins a run of the pipe."""
+        self.has_steps = len(pipe.steps) > _OURS  # type: ignore[attr-defined]
+        self._given.clear()
+        self._tombstones.clear()
+        return self
+
+    def split(self, rows: pa.Table) -> list[list[Row]]:
+        """What the user's steps are given of some rows: the rows, if there are any, and an empty list.
+
+        The empty list passes every step, so that tombstones arrive where no row does.
+        """
+        found = to_dicts(rows, self.table)
+        self._tombstones += [row for row in found if row.get(GONE)]
+        alive = [{name: value for name, value in row.items() if name != GONE} for row in found if not row.get(GONE)]
+        self._given.update(hash(self._identity(row)) for row in alive)
+        return [alive, []] if alive else [[]]
+
+    def _identity(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row.get(name) for name in self._key)
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """Takes what comes out of the steps: rows, a file of rows, or nothing but the moment."""
+        if isinstance(item, RowFile):
+            imported = dlt.mark.with_file_import(str(item.path), "parquet", item.rows)
+            # dlt drops an item that is None
+            return DataItemWithMeta(imported.meta, [])
+        if not self.has_steps:
+            return item
+        rows = list(item) if isinstance(item, list) else [item]
+        for row in rows:
+            self._check(row)
+        rows += self._tombstones
+        self._tombstones = []
+        return self.form(rows) if rows else None
+
+    def _check(self, row: Row) -> None:
+        if not isinstance(row, dict):
+            raise ConfigurationError(
+                f"A step on {self.table.name} returned {type(row).__name__} instead of a row.",
+                remedy="A step takes a dictionary and returns one.",
+            )
+        identity = hash(self._identity(row)) if self._key else 0
+        if self._key and identity not in self._given:
+            raise ConfigurationError(
+                f"A step on {self.table.name} changed {', '.join(self._key)}, or returned a row twice.",
+                remedy="Leave these columns as they are: by them rows are found again. Change other columns.",
+                table=self.table.name,
+            )
+        if self.table is MEDIA:
+            self._given.discard(identity)
+
+    def check_complete(self) -> None:
+        """Checks at the end of an extraction that no row of `media` was dropped.
+
+        Raises:
+            ConfigurationError: Rows are missing: without them there is no stored state.
+        """
+        if self.has_steps and self.table is MEDIA and self._given:
+            raise ConfigurationError(
+                f"A step on media dropped {len(self._given)} rows, and without them there is no stored state.",
+                remedy="Filter the child tables instead, or choose datasets by `dataset_ids`.",
+                table=self.table.name,
+            )
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The columns that dlt gives rows by itself only where they are dictionaries.
+
+    Args:
+        load_id: Id of the load.
+        numbered: Names of the tables whose rows need a `_dlt_id`.
+    """
+
+    load_id: str
+    numbered: frozenset[str]
+
+    def __call__(self, name: str, rows: pa.Table) -> pa.Table:
+        """The rows of a table with these columns."""
+        rows = rows.append_column(LOAD_ID, pa.repeat(pa.scalar(self.load_id, pa.string()), rows.num_rows))
+        if name in self.numbered:
+            rows = rows.append_column(C_DLT_ID, pa.array(generate_dlt_ids(rows.num_rows), pa.string()))
+        return rows
+
+
+def as_arrow(table: Table, stamp: Stamp) -> Callable[[list[Row]], pa.Table]:
+    """Makes an arrow table of rows that went through steps, with columns that the steps added behind the declared."""
+
+    def convert(rows: list[Row]) -> pa.Table:
+        names = [c.name for c in table.columns]
+        added = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in names]
+        arrays = [_array(table, name, [row.get(name) for row in rows]) for name in (*names, *added)]
+        return stamp(table.name, pa.Table.from_arrays(arrays, names=[*names, *added]))
+
+    return convert
+
+
+def _array(table: Table, name: str, values: Sequence[Any]) -> pa.Array:
+    column = table.by_name.get(name)
+    try:
+        if column is None:
+            return pa.array(values)
+        if column.kind == "json":
+            values = [None if value is None else encode_json(value) for value in values]
+        return pa.array(values, ARROW_TYPES[column.kind])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"A step made values of {table.name}.{name} that do not fit the column: {error}",
+            remedy="Keep the column's type, or write to a column of your own.",
+            table=table.name,
+        ) from None

@@ -1,0 +1,145 @@
+"""Switches of dlt that would make a load differ from what it was compared with. They are refused before a request.
+
+The stored state is read while dlt extracts, and dlt decides later what it writes, and how. So the tables as dlt is
+about to write them are compared with their declarations, whichever switch has changed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import dlt
+from dlt.common.schema import Schema
+from dlt.extract import DltResource, DltSource
+
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.tables import BY_NAME, RUNS, Table
+
+#: Hints of a declared column by which a merge, or its result, becomes another one.
+_COLUMN_HINTS = (
+    "data_type",
+    "nullable",
+    "precision",
+    "scale",
+    "timezone",
+    "primary_key",
+    "merge_key",
+    "hard_delete",
+    "dedup_sort",
+    "unique",
+)
+#: Hints of a table that a user may not set, and what was wanted instead.
+_TABLE_HINTS = {
+    "parent": "Leave `parent_table_name` out: the keys of the tables are their own.",
+    "table_format": "Leave `table_format` out.",
+    "incremental": "The source is incremental by itself; see `lookback`, `date_from` and `date_to`.",
+}
+
+
+def check_refresh(refresh: object) -> None:
+    """Refuses dlt's `refresh`, which empties tables after they were compared with the API.
+
+    Raises:
+        ConfigurationError: It is set.
+    """
+    if refresh:
+        raise ConfigurationError(
+            f"dlt's refresh={refresh!r} empties tables after they were compared with the API: they would stay empty.",
+            remedy="Leave `refresh` out. Use `resync` to load everything again; to start over, drop the schema.",
+        )
+
+
+def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
+    """Checks that dlt is about to write the declared tables, under their names, in the declared way.
+
+    Args:
+        source: The source that is being extracted.
+        package: State of the load package, where dlt notes how it is going to `refresh`.
+
+    Raises:
+        ConfigurationError: A switch of dlt makes it something else. The message names the switch's replacement.
+    """
+    ours = {name: source.resources[name] for name in source.resources.keys() & BY_NAME.keys()}
+    if RUNS.name not in ours:
+        raise ConfigurationError(
+            f"A single table of the source was run: {', '.join(sorted(source.selected_resources))}.",
+            remedy='Run the source with tables selected: coreviz(…).with_resources("media", "captions").',
+        )
+    check_refresh(package.get("refresh"))
+    _check_names(source.schema)
+    for name, resource in ours.items():
+        if resource.selected:
+            _check_table(BY_NAME[name], resource)
+            _check_stored_schema(BY_NAME[name], source.schema)
+
+
+def _check_names(schema: Schema) -> None:
+    for table in BY_NAME.values():
+        for name in (table.name, *table.by_name):
+            if schema.naming.normalize_identifier(name) != name:
+                raise ConfigurationError(
+                    f"The naming convention {schema.naming.name()} changes names: {name} would be "
+                    f"{schema.naming.normalize_identifier(name)}.",
+                    remedy="Use dlt's default, snake_case, for this pipeline (`schema.naming`).",
+                )
+
+
+@cache
+def _declared(table: Table) -> dict[str, Any]:
+    """The table as dlt computes it from nothing but the declaration."""
+    return dict(dlt.resource([], **table.hints).compute_table_schema())
+
+
+def _check_table(table: Table, resource: DltResource) -> None:
+    computed = dict(resource.compute_table_schema())
+    problems = list(_differences(table, computed, getattr(resource, "chosen", {})))
+    if problems:
+        what, remedy = problems[0]
+        raise ConfigurationError(f"The table {table.name} was changed: {what}.", remedy=remedy, table=table.name)
+
+
+def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What differs from the declaration, each with the remedy. `chosen` are hints that an earlier run set itself."""
+    declared = _declared(table)
+    if computed["name"] != table.name:
+        yield f"it is renamed to {computed['name']}", "Keep its name. Use another `dataset_name`, or a view of yours."
+    for hint, remedy in _TABLE_HINTS.items():
+        if computed.get(hint):
+            yield f"{hint} is set", remedy
+    disposition = computed.get("write_disposition")
+    if disposition not in ("merge", declared.get("write_disposition"), chosen.get("write_disposition")):
+        yield (
+            f"write_disposition is {disposition!r}",
+            "Leave `write_disposition` out: rows are merged. Use `resync` to load everything again.",
+        )
+    elif disposition == "merge" and computed.get("x-merge-strategy") not in (None, "delete-insert"):
+        yield "its merge strategy is another one", "Leave `write_disposition` out: rows replace those of their key."
+    if computed.get("file_format") not in (None, "preferred", chosen.get("file_format")):
+        yield (
+            f"loader_file_format is {computed['file_format']!r}",
+            "Leave `loader_file_format` out: the source chooses the format in which values arrive as they are.",
+        )
+    for name, column in declared["columns"].items():
+        found = computed["columns"].get(name, {})
+        for hint in _COLUMN_HINTS:
+            if found.get(hint) != column.get(hint) and not (hint == "hard_delete" and "hard_delete" in chosen):
+                yield (
+                    f"{hint} of its column {name} is {found.get(hint)!r} instead of {column.get(hint)!r}",
+                    "Leave hints on declared columns out (`columns`, `primary_key`, `merge_key`); use a view instead.",
+                )
+                return
+
+
+def _check_stored_schema(table: Table, schema: Schema) -> None:
+    """Checks what dlt knows of the table from earlier, or from `import_schema_path`."""
+    for name, column in schema.tables.get(table.name, {}).get("columns", {}).items():
+        declared = _declared(table)["columns"].get(name)
+        found = column.get("data_type")
+        if declared is not None and found not in (None, declared["data_type"]):
+            raise ConfigurationError(
+                f"dlt's schema says that {table.name}.{name} is {found}; it has to be {declared['data_type']}.",
+                remedy="Remove the change from the file under `import_schema_path`.",
+                table=table.name,
+            )

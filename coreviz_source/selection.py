@@ -1,0 +1,35 @@
+"""Which tables a run loads, and on which of them a user has put steps of dlt's (`add_map`, `add_filter`, …)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coreviz_source.tables import BY_NAME, RUNS, TABLES
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tables of a run.
+
+    Rows that steps have changed are other rows: adding or removing a step makes every stored hash outdated, as
+    selecting another table does.
+    """
+
+    tables: frozenset[str] = frozenset(BY_NAME)
+    stepped: frozenset[str] = frozenset()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tables
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The names of the tables, sorted; those with steps end in an asterisk."""
+        return tuple(sorted(f"{name}*" if name in self.stepped else name for name in self.tables))
+
+    @property
+    def label(self) -> str | None:
+        """The selection as `_coreviz_runs.selected` stores it; None for all tables without steps."""
+        everything = self.tables >= {table.name for table in TABLES if table.replaces}
+        if everything and not self.stepped:
+            return None
+        return " ".join(mark for mark in self.marks if mark.rstrip("*") != RUNS.name)
