@@ -54,7 +54,7 @@ class ConfigurationError(CorevizError):
     """A setting is missing or wrong."""
 
     exit_code = 2
-    remedy = "See the settings in the README; nothing was requested yet."
+    remedy = "See docs/settings.md. Nothing was requested yet."
 
 
 class BadRequestError(CorevizError):

@@ -1,7 +1,8 @@
 """Every setting, declared once: its name, type, default, check and meaning.
 
-dlt's configuration (`loading.configuration`), the options of the command line, README's table, `.dlt/config.toml` and
-the arguments of `coreviz()` come from the two classes `Settings` and `WarehouseSettings`, or are compared with them.
+dlt's configuration (`loading.configuration`), the options of the command line, the table in `docs/settings.md`,
+`.dlt/config.toml` and the arguments of `coreviz()` come from the classes `Settings` and `WarehouseSettings`, or are
+compared with them.
 """
 
 # ruff: noqa: RUF009 - a call in a dataclass is how a setting is declared, as by `dataclasses.field`
@@ -51,7 +52,7 @@ class Setting:
 
     Args:
         name: The name of the argument, and of the key under `[sources.coreviz]`.
-        meaning: What the setting does, for readers of Python, of the command line's help and of README.
+        meaning: What the setting does, for readers of Python, of the command line's help and of docs/settings.md.
         kind: In which forms its values are given.
         check: Turns a value into its final type, or raises an error that names the setting.
         default: The value if none is given, as a user would write it; None if there is none.

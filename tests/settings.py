@@ -1,7 +1,7 @@
 """Documents that are made from the declarations of the settings, and compared with them by a test.
 
-`python -m tests.settings` writes them: README's table, `.dlt/config.toml`, and the arguments in the docstring of
-`coreviz()`.
+`python -m tests.settings` writes them: the table in `docs/settings.md`, `.dlt/config.toml`, and the arguments in the
+docstring of `coreviz()`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import re
 import textwrap
 
 from coreviz_source.settings import SETTINGS, WAREHOUSE, Setting
-from tests.docs import README, ROOT
+from tests.docs import ROOT
 
+PAGE = ROOT / "docs" / "settings.md"
 CONFIG, SOURCE = ROOT / ".dlt" / "config.toml", ROOT / "coreviz_source" / "source.py"
 
 TABLE = re.compile(r"\| setting \| default \| meaning \|\n(?:\|.*\n)+")
@@ -51,8 +52,8 @@ def default_of(setting: Setting) -> str:
     return f"`{setting.default if isinstance(setting.default, str) else in_toml(setting.default)}`"
 
 
-def readme_table() -> str:
-    """The table of settings in README.md."""
+def settings_table() -> str:
+    """The table of settings in docs/settings.md."""
     rows = "".join(f"| `{s.name}` | {default_of(s)} | {s.meaning} |\n" for s in (*SETTINGS, *WAREHOUSE))
     return f"| setting | default | meaning |\n|---|---|---|\n{rows}"
 
@@ -88,6 +89,6 @@ def docstring_arguments() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(TABLE.sub(lambda _: readme_table(), README.read_text(), count=1))
+    PAGE.write_text(TABLE.sub(lambda _: settings_table(), PAGE.read_text(), count=1))
     CONFIG.write_text(config())
     SOURCE.write_text(ARGUMENTS.sub(lambda _: docstring_arguments(), SOURCE.read_text(), count=1))

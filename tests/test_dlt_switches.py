@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +17,10 @@ import pytest
 from coreviz_source import coreviz
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Studio
+from tests.docs import ROOT, blocks
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, pipeline_in, run, run_sync, truth_of
 from tests.truth import truth
-from tests.warehouse import assert_equal, query, read, runs
+from tests.warehouse import assert_equal, assert_mirror, query, read, runs
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -38,6 +44,7 @@ def refused(pipeline: dlt.Pipeline, studio: Studio, word: str, attempt: Any, req
     assert_equal_to(pipeline, studio)
 
 
+@pytest.mark.switch("dataset_name")
 def test_datasets_named_in_turn_by_run_are_each_a_mirror(warehouse):
     library = frozen(30)
     with Studio(library) as studio:
@@ -52,6 +59,7 @@ def test_datasets_named_in_turn_by_run_are_each_a_mirror(warehouse):
                 library.add_media(next(iter(library.datasets)))
 
 
+@pytest.mark.switch("dataset_name")
 def test_a_dataset_set_on_the_pipeline_is_what_sync_loads_into(warehouse):
     library = frozen(30)
     with Studio(library) as studio:
@@ -64,6 +72,7 @@ def test_a_dataset_set_on_the_pipeline_is_what_sync_loads_into(warehouse):
             library.delete(media_of(library)[0]["id"])
 
 
+@pytest.mark.switch("dataset_name")
 def test_a_dataset_named_only_when_loading_is_refused_before_anything_is_written(warehouse):
     library = frozen(20)
     with Studio(library) as studio:
@@ -109,6 +118,7 @@ def test_another_process_loads_nothing_of_an_interrupted_run_into_another_datase
             assert_equal_to(other, studio)
 
 
+@pytest.mark.switch("refresh")
 @pytest.mark.parametrize("refresh", ["drop_data", "drop_resources", "drop_sources"])
 def test_refresh_is_refused_where_it_would_empty_what_was_compared(warehouse, refresh):
     with Studio(frozen(20)) as studio:
@@ -150,6 +160,7 @@ def test_soft_deletions_survive_a_refused_refresh(pipeline):
         assert len(marked) == 1
 
 
+@pytest.mark.switch("apply_hints", "table_name")
 @pytest.mark.parametrize("table", ["media", "captions"])
 def test_a_renamed_table_is_refused(warehouse, table):
     with Studio(frozen(20)) as studio:
@@ -159,6 +170,7 @@ def test_a_renamed_table_is_refused(warehouse, table):
         refused(warehouse, studio, "dataset_name", lambda: warehouse.run(source(studio), table_name="everything"))
 
 
+@pytest.mark.switch("write_disposition", "primary_key", "columns", "loader_file_format", "table_format")
 @pytest.mark.parametrize(
     ("switch", "word"),
     [
@@ -191,17 +203,20 @@ def test_the_same_source_may_be_run_with_the_disposition_that_it_has(pipeline):
         assert_equal_to(pipeline, studio)
 
 
+@pytest.mark.switch("resources")
 def test_a_single_table_taken_out_of_the_source_is_refused(pipeline):
     with Studio(frozen(20)) as studio:
         refused(pipeline, studio, "with_resources", lambda: pipeline.run(source(studio).resources["media"]))
 
 
+@pytest.mark.switch("add_limit")
 def test_add_limit_is_refused_with_the_word_for_it(pipeline):
     with Studio(frozen(20)) as studio:
         refused(pipeline, studio, "max_media", lambda: source(studio).add_limit(3))
         refused(pipeline, studio, "max_media", lambda: source(studio).resources["media"].add_limit(3))
 
 
+@pytest.mark.switch("schema_contract")
 @pytest.mark.parametrize("contract", ["freeze", {"columns": "freeze", "tables": "freeze", "data_type": "freeze"}])
 def test_a_frozen_schema_takes_the_declared_tables_and_nothing_else(warehouse, contract):
     library = frozen(20)
@@ -213,7 +228,9 @@ def test_a_frozen_schema_takes_the_declared_tables_and_nothing_else(warehouse, c
                 item["brandNew"] = {"field": 1}
 
 
-def test_dev_mode_mirrors_into_a_dataset_of_its_own(tmp_path):
+@pytest.mark.switch("dev_mode", "full_refresh")
+@pytest.mark.parametrize("word", ["dev_mode", "full_refresh"])
+def test_dev_mode_by_either_name_mirrors_into_a_dataset_of_its_own(tmp_path, word):
     with Studio(frozen(20)) as studio:
         for _ in range(2):
             pipeline = dlt.pipeline(
@@ -221,8 +238,9 @@ def test_dev_mode_mirrors_into_a_dataset_of_its_own(tmp_path):
                 destination=dlt.destinations.duckdb(str(tmp_path / "dev.duckdb")),
                 dataset_name="dev",
                 pipelines_dir=str(tmp_path / "pipelines"),
-                dev_mode=True,
+                **{word: True},
             )
+            assert pipeline.dataset_name.startswith("dev_")
             run(pipeline, studio)
             run(pipeline, studio, reconcile_every="0")
             assert_equal_to(pipeline, studio)
@@ -242,6 +260,7 @@ def shouted(studio: Studio) -> dict[str, list[dict[str, Any]]]:
     return expected
 
 
+@pytest.mark.switch("add_map")
 def test_a_step_changes_the_rows_of_its_table_whatever_happens_in_the_library(warehouse):
     library = frozen(40)
     with Studio(library) as studio:
@@ -290,6 +309,7 @@ def test_every_row_passes_a_step_once(pipeline, tmp_path):
         assert sorted(passed) == sorted(row["id"] for row in read(pipeline, "captions")["captions"])
 
 
+@pytest.mark.switch("add_filter")
 def test_a_filter_on_a_child_table_drops_just_those_rows(warehouse):
     library = frozen(40)
     with Studio(library) as studio:
@@ -312,6 +332,7 @@ def test_a_filter_on_a_child_table_drops_just_those_rows(warehouse):
         assert_equal(read(warehouse, *expected), expected)
 
 
+@pytest.mark.switch("add_yield_map")
 def test_a_step_may_add_a_column_and_yield_rows(warehouse):
     with Studio(frozen(20)) as studio:
         changed = source(studio)
@@ -349,6 +370,7 @@ def test_a_step_that_breaks_the_stored_state_is_refused_when_it_is_seen(warehous
         assert_equal_to(warehouse, studio)
 
 
+@pytest.mark.switch("parallelize")
 def test_parallelize_loads_the_same(warehouse):
     with Studio(frozen(120)) as studio:
         warehouse.run(source(studio).parallelize())
@@ -357,11 +379,13 @@ def test_parallelize_loads_the_same(warehouse):
         assert_equal_to(warehouse, studio)
 
 
+@pytest.mark.switch("pipelines_dir")
 @pytest.mark.parametrize("folder", ["run_id=scheduled__2026-11-27", "it's", "dataset_id=9", "a[b]c*", "ünï code"])
 def test_rows_arrive_as_they_are_from_any_directory(tmp_path, folder):
     library = frozen(20)
     with Studio(library) as studio:
         pipeline = pipeline_in(tmp_path, directory=f"{folder}/pipelines")
+        assert folder in pipeline.pipelines_dir
         for round in range(3):
             run(pipeline, studio, reconcile_every="0")
             assert_equal_to(pipeline, studio)
@@ -372,6 +396,7 @@ def test_rows_arrive_as_they_are_from_any_directory(tmp_path, folder):
         assert_equal_to(pipeline_in(tmp_path), studio)
 
 
+@pytest.mark.switch("add_dlt_id")
 def test_numbered_rows_for_somebody_elses_source_do_no_harm(warehouse, monkeypatch):
     library = frozen(20)
     with Studio(library) as studio:
@@ -397,6 +422,7 @@ def test_numbered_rows_may_begin_after_a_first_load(warehouse, monkeypatch):
         assert_equal_to(warehouse, studio)
 
 
+@pytest.mark.switch("raise_on_failed_jobs")
 @pytest.mark.parametrize("how", ["sync", "run"])
 def test_a_refused_row_is_a_failure_although_dlt_is_set_to_go_on(warehouse, monkeypatch, how):
     monkeypatch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
@@ -431,6 +457,7 @@ def test_a_refused_row_is_a_failure_although_dlt_is_set_to_go_on(warehouse, monk
         assert_equal_to(warehouse, studio)
 
 
+@pytest.mark.switch("list")
 def test_a_source_can_be_looked_at_without_a_pipeline(studio_of_three):
     studio = studio_of_three
     expected = truth(truth_of(studio))
@@ -459,6 +486,7 @@ def studio_of_three():
         yield studio
 
 
+@pytest.mark.switch("run")
 def test_two_sources_in_one_pipeline_share_a_warehouse(warehouse):
     @dlt.source(name="other")
     def other() -> Any:
@@ -477,6 +505,7 @@ def test_two_sources_in_one_pipeline_share_a_warehouse(warehouse):
             ]
 
 
+@pytest.mark.switch("naming")
 def test_a_naming_convention_that_changes_names_is_refused(tmp_path, monkeypatch):
     with Studio(frozen(20)) as studio:
         (tmp_path / "shout.py").write_text(
@@ -499,6 +528,7 @@ def test_a_naming_convention_that_changes_names_is_refused(tmp_path, monkeypatch
             assert_equal_to(pipeline, studio)
 
 
+@pytest.mark.switch("import_schema_path", "export_schema_path")
 def test_an_imported_schema_that_changes_a_column_is_refused(tmp_path):
     def pipeline() -> dlt.Pipeline:
         return dlt.pipeline(
@@ -539,3 +569,130 @@ def test_a_pipeline_that_never_ran_this_source_is_left_alone(tmp_path):
     assert other.collector is collector
     assert [path.name for path in (tmp_path / "others").iterdir()] == ["notes"]
     assert json.loads(json.dumps(query(other, "SELECT id FROM notes"))) == [[1]]
+
+
+PAGE = ROOT / "docs" / "dlt.md"
+
+
+def test_the_page_on_switches_names_those_that_a_test_proves_and_no_others():
+    lines = re.findall(r"^\| (`.*?) \| (.*?) \|", PAGE.read_text(), re.MULTILINE)
+    listed = {word for line, _ in lines for word in re.findall(r"`([^`]*)`", line)}
+    proven: set[str] = set()
+    for node in ast.parse(Path(__file__).read_text()).body:
+        for mark in getattr(node, "decorator_list", ()):
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.switch":
+                words = {ast.literal_eval(word) for word in mark.args}
+                text = ast.unparse(node).replace(ast.unparse(mark), "").casefold()
+                assert all(part.casefold() in text for word in words for part in re.findall(r"\w+", word)), words
+                proven |= words
+    assert listed == proven
+    assert all(re.match("works|refused|no effect", verdict) for _, verdict in lines)
+
+
+def test_the_pages_examples_run(tmp_path):
+    library = frozen(20)
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "ignore",
+        "SOURCES__COREVIZ__DATASET_IDS": json.dumps(list(library.datasets)),
+    }
+    with Studio(library) as studio:
+        environment |= {"COREVIZ_API_KEY": studio.key, "SOURCES__COREVIZ__BASE_URL": studio.url}
+        code = "\n".join(blocks(PAGE, "python"))
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        names = {item["name"] for item in media_of(library)}
+        assert len(done.stdout.splitlines()) == 3 and set(done.stdout.splitlines()) <= names
+
+
+@pytest.mark.switch("with_resources")
+def test_selected_tables_are_loaded_and_the_others_when_they_are_selected_too(warehouse):
+    with Studio(frozen(20)) as studio:
+        warehouse.run(source(studio).with_resources("media", "captions"))
+        assert_mirror(warehouse, truth_of(studio), "media", "captions")
+        run(warehouse, studio)
+        assert_equal_to(warehouse, studio)
+
+
+@pytest.mark.switch("destination")
+def test_a_destination_named_by_run_is_loaded_and_an_unknown_one_is_refused(tmp_path):
+    def pipeline() -> dlt.Pipeline:
+        return dlt.pipeline("coreviz_test", dataset_name="coreviz", pipelines_dir=str(tmp_path / "pipelines"))
+
+    with Studio(frozen(20)) as studio:
+        with pytest.raises(Exception) as raised:
+            pipeline().run(source(studio), destination=dlt.destinations.filesystem(str(tmp_path / "files")))
+        assert isinstance(find(raised.value), ConfigurationError), raised.value
+        assert not studio.requests
+        named = pipeline().drop()
+        for _ in range(2):
+            named.run(
+                source(studio, reconcile_every="0"), destination=dlt.destinations.duckdb(str(tmp_path / "named.duckdb"))
+            )
+            assert_equal_to(named, studio)
+
+
+@pytest.mark.switch("[NAME.sources.coreviz]")
+def test_the_section_of_the_pipeline_applies_to_it_and_to_no_other(tmp_path, monkeypatch):
+    # [name.sources.coreviz] as variables
+    monkeypatch.setenv("OTHER__SOURCES__COREVIZ__MAX_MEDIA", "3")
+    with Studio(frozen(20)) as studio:
+        run(pipeline_in(tmp_path), studio)
+        assert_equal_to(pipeline_in(tmp_path), studio)
+        other = dlt.pipeline(
+            "other", destination=dlt.destinations.duckdb(str(tmp_path / "other.duckdb")), dataset_name="coreviz"
+        )
+        run(other, studio)
+        assert len(read(other, "media")["media"]) == 3
+
+
+def dlt_command(pipeline: dlt.Pipeline, *words: str) -> str:
+    """What dlt's own command line prints for a pipeline."""
+    credentials = str(pipeline.destination_client().config.credentials._conn_str())  # type: ignore[attr-defined]
+    command = ["dlt", "-y", "pipeline", "--pipelines-dir", pipeline.pipelines_dir, pipeline.pipeline_name, *words]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        env={**os.environ, "DESTINATION__DUCKDB__CREDENTIALS": credentials},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.switch("drop()", "sync_destination()", "drop_pending_packages()", "abort_packages()")
+@pytest.mark.parametrize("method", ["drop", "sync_destination", "drop_pending_packages", "abort_packages"])
+@pytest.mark.parametrize("pending", [False, True], ids=["loaded", "pending"])
+def test_after_a_method_that_resets_the_pipeline_the_next_runs_are_a_mirror(tmp_path, method, pending):
+    library = frozen(20)
+    with Studio(library) as studio:
+        pipeline = pipeline_in(tmp_path)
+        run(pipeline, studio)
+        library.delete(media_of(library)[1]["id"])
+        library.add_media(next(iter(library.datasets)))
+        if pending:
+            pipeline.extract(source(studio, reconcile_every="0"))
+            pipeline.normalize()
+        getattr(pipeline, method)()
+        if pipeline.has_pending_data:
+            # dlt loads only what is pending in such a run
+            run(pipeline, studio)
+        for _ in range(2):
+            run(pipeline, studio, reconcile_every="0")
+            assert_equal_to(pipeline, studio)
+
+
+@pytest.mark.switch("dlt pipeline NAME info", "dlt pipeline NAME sync", "dlt pipeline NAME drop")
+def test_dlts_own_commands_leave_a_pipeline_that_the_next_run_makes_a_mirror(tmp_path):
+    library = frozen(20)
+    with Studio(library) as studio:
+        run(pipeline_in(tmp_path), studio)
+        name = pipeline_in(tmp_path).pipeline_name
+        assert name in dlt_command(pipeline_in(tmp_path), "info")
+        for words in (["sync"], ["drop", "captions"], ["drop", "--drop-all"]):
+            library.delete(media_of(library)[1]["id"])
+            assert "coreviz_test" in dlt_command(pipeline_in(tmp_path), *words)
+            for _ in range(2):
+                run(pipeline_in(tmp_path), studio, reconcile_every="0")
+                assert_equal_to(pipeline_in(tmp_path), studio)

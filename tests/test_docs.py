@@ -55,11 +55,12 @@ def test_the_demo_loads_shows_what_landed_and_how_to_go_on(demo):
         assert expected in said
 
 
-def test_the_readmes_questions_have_the_answers_of_the_demo(demo):
+def test_the_readme_is_short_and_its_question_has_the_answer_of_the_demo(demo):
     directory, _ = demo
     with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
         assert filled(README, database) == README
-    assert len(blocks(ROOT / "README.md", "sql")) == 5
+    assert len(blocks(ROOT / "README.md", "sql")) == 1
+    assert len(README.splitlines()) <= 120
 
 
 def test_the_readmes_own_question_is_answered_by_the_demo(demo):

@@ -69,8 +69,8 @@ def in_a_process(*arguments: str, studio: Studio | None = None, **variables: str
     return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, env=env)
 
 
-def test_readme_the_configuration_file_and_the_docstring_say_what_is_declared():
-    assert documents.readme_table() in documents.README.read_text()
+def test_the_page_the_configuration_file_and_the_docstring_say_what_is_declared():
+    assert documents.settings_table() in documents.PAGE.read_text()
     assert documents.config() == documents.CONFIG.read_text()
     assert documents.docstring_arguments() in documents.SOURCE.read_text()
 
@@ -434,7 +434,7 @@ def test_a_level_that_does_not_exist_is_a_wrong_setting(line):
 
 @pytest.mark.parametrize("line", ["--help", "sync --help", "schema"])
 def test_output_that_nobody_reads_to_its_end_is_no_error(line):
-    # the reader is gone before anything is written
+    # the reader has left before anything is written
     done = subprocess.run(
         ["bash", "-c", f"(sleep 0.1; exec {PROGRAM} {line}) | true; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,
