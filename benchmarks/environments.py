@@ -15,7 +15,7 @@ class NotInstalled(Exception):
 
 
 def environment(name: str) -> Path:
-    """The folder of an environment's programs; made anew when its requirements changed.
+    """The folder of an environment's programs; made again when its requirements have changed.
 
     Raises:
         NotInstalled: With the end of what pip said.

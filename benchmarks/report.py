@@ -87,7 +87,7 @@ def report(told: dict[str, Any]) -> str:
         "",
         "Seconds, milliseconds a media and peak memory of one first load each.",
         "",
-        "| media | program | seconds | ms a media | peak memory, MB | rows lost |",
+        "| media | program | seconds | ms per media item | peak memory, MB | rows lost |",
         "|---|---|---|---|---|---|",
         *_sizes(told),
     ]
@@ -107,10 +107,10 @@ def _goals(told: dict[str, Any], size: int, largest: int) -> list[str]:
     ordinary = f"Ordinary run, nothing new ({told['requests']} requests)"
     m.ratio(ordinary, "ordinary run, unchanged", "imports", None)
     slow, fast = "first load, 8 in flight, 100 ms", "first load, 8 in flight"
-    m.ratio("First load, 100 ms a request, 8 in flight", slow, fast, 1.5, against="without latency")
+    m.ratio("First load, 100 ms per request, 8 in flight", slow, fast, 1.5, against="without latency")
     m.ratio("Everything written again (`resync`), DuckDB", "resync", "first load", 2)
     m.ratio("Everything written again (`resync`), Postgres", "Postgres: resync", "Postgres: first load", 2)
-    for what, unit, bound in (("memory", "MB", 1.3), ("seconds", "ms a media", 1.2)):
+    for what, unit, bound in (("memory", "MB", 1.3), ("seconds", "ms per media item", 1.2)):
         small, large = m.median("first load", what, size), m.median("first load", what, largest)
         assert small is not None and large is not None
         if what == "seconds":

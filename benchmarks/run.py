@@ -219,7 +219,7 @@ class Bench:
             self.note(size, "Postgres: COPY", run)
 
     def give_up(self, peer: Peer, error: Exception) -> None:
-        """A peer that cannot be installed or run gets no figure, and the results say so."""
+        """A peer that cannot be installed or run gets no figure, and the results name it."""
         print(f"{peer.name} cannot be measured:\n{error}", file=sys.stderr)
         self.peers.remove(peer)
         self.missing.append(peer.name)

@@ -8,7 +8,7 @@ pipeline = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="c
 pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 ```
 
-`sync()` is the same for a timer. How an item travels: `client` asks the API, `listing` makes a complete list of its
+`sync()` is made for schedules. How an item travels: `client` asks the API, `listing` makes a complete list of its
 pages, `changes` compares it with what is stored (`warehouse`), `decode` and `rows` flatten what is new into the
 tables that `tables` declares, `mirror` does that for a dataset, `resources` hands it to dlt, and `source` is all of it
 as a dlt source. `warehouse` also has the views for analysts, and

@@ -1,4 +1,4 @@
-"""Which tables a run loads, and on which of them a user has put steps of dlt's (`add_map`, `add_filter`, …)."""
+"""Which tables a run loads, and on which of them a user has put dlt's steps (`add_map`, `add_filter`, …)."""
 
 from __future__ import annotations
 

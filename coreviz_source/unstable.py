@@ -1,4 +1,4 @@
-"""Which fields of the API's answers differ from the warehouse although nothing happened: signed addresses, for one."""
+"""Which fields of the API's responses differ from the warehouse although nothing changed, such as signed addresses."""
 
 from __future__ import annotations
 

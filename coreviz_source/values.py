@@ -53,7 +53,7 @@ def _is_label_of(label: str, own_id: str) -> bool:
 
 
 def text_hash(text: str) -> int:
-    """A 64-bit hash of a text; of a million texts, two agree once in forty million runs."""
+    """A 64-bit hash of a string; of a million strings, two collide once in forty million runs."""
     return xxh3_64_intdigest(text.encode())
 
 
@@ -113,7 +113,7 @@ def parse_duration(value: str | timedelta) -> timedelta:
 def decode_json(raw: bytes) -> Any:
     """JSON as strictly as the standard asks, then as leniently as Python can: NaN, lone surrogates, huge numbers.
 
-    What is nested deeper than a reader can go is a text in the result.
+    JSON that is nested too deeply for a reader becomes a string in the result.
 
     Raises:
         ValueError: Even the lenient reader cannot make sense of it.
@@ -128,12 +128,12 @@ def decode_json(raw: bytes) -> Any:
 
 
 def _whole(digits: str) -> int | str:
-    """A whole number; one of thousands of digits, which Python refuses to read, as a text."""
+    """A whole number; one of thousands of digits, which Python refuses to read, as a string."""
     return int(digits) if len(digits) < 4000 else digits
 
 
 def shallow(raw: bytes) -> bytes:
-    """The same JSON, where what is nested too deep to be read stands as a text that holds it."""
+    """The same JSON; parts that are nested too deeply to be read become strings that contain them."""
     kept: list[bytes] = []
     depth = done = start = 0
     for match in _BRACKETS.finditer(raw):

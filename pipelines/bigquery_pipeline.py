@@ -14,7 +14,7 @@ def main() -> int:
     pipeline = dlt.pipeline("coreviz_library", destination="bigquery", dataset_name="coreviz")
     report = sync(pipeline)  # all datasets of the account; or dataset_ids=["…"]
     for dataset_id, dataset in report.datasets.items():
-        print(f"{dataset_id}: {dataset.outcome}, {dataset.new} new, {dataset.changed} changed, {dataset.gone} gone")
+        print(f"{dataset_id}: {dataset.outcome}, {dataset.new} new, {dataset.changed} changed, {dataset.gone} deleted")
     for error in report.errors:
         print(error)
     return report.exit_code

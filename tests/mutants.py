@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def score() -> str:
-    """The table of docs/guarantees.md; a mutant that no longer comes to an end is a killed one."""
+    """The table of docs/guarantees.md; a mutant that no longer ends counts as killed."""
     lines = ["| module | mutants | killed | survived | score |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "mutants" / "coreviz_source").rglob("*.meta")):
         told = Counter(status_by_exit_code[code] for code in json.loads(path.read_text())["exit_code_by_key"].values())

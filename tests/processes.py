@@ -102,7 +102,7 @@ class Worker:
         self.until("begun")
 
     def until(self, event: str, holding: str = "") -> Any:
-        """What the process says with its next event of this kind that holds a text."""
+        """What the process says with its next event of this kind that contains a string."""
         while True:
             kind, value = self._events.get(timeout=60)
             if kind == event and holding in str(value):

@@ -1,4 +1,4 @@
-"""A warehouse that somebody changed by hand, or that an older release made: mended, or an error that says how."""
+"""A warehouse that was changed by hand, or made by an older release, is repaired, or the error says how to repair it."""
 
 from __future__ import annotations
 

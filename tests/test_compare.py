@@ -1,4 +1,4 @@
-"""What a listing brings, compared with what is held: in memory, without a server or a warehouse."""
+"""A listing compared with the stored state, in memory, without a server or a warehouse."""
 
 from __future__ import annotations
 

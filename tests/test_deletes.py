@@ -1,4 +1,4 @@
-"""What is gone goes, only on proof, and never too much at once."""
+"""Deleted media are removed, only on proof, and never too many at once."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_two_faults_together_lose_nothing(mirrored, pair):
 
 
 def test_one_refusal_does_not_make_a_newer_server_an_older_one(pipeline):
-    """Without the parameters of 2026 its listing holds the topmost folder only: all others would be gone."""
+    """Without the parameters of 2026 its listing holds the topmost folder only: all others would count as deleted."""
     library = frozen(80)
     with Studio(library) as studio:
         assert run_sync(pipeline, studio).exit_code == 0

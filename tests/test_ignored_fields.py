@@ -19,7 +19,7 @@ SIGNED = ["blob", "frames.blob", "frames.objects.blob", "frames.thumbnailBlob", 
 
 
 def signing() -> Callable[..., Any]:
-    """Signs every address anew in every answer."""
+    """Signs every address again in every response."""
     number = count()
 
     def sign(item: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
 
 
 class Plain:
-    """Pages honestly over media that stay, but for what it is told to do; remembers what it was asked for."""
+    """Pages honestly over media that stay, except where a test configures it; remembers what it was asked for."""
 
     def __init__(
         self,

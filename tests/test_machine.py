@@ -20,7 +20,7 @@ from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 from tests.test_crash import SCRIPT
 from tests.warehouse import runs
 
-#: A sync in a process of its own, whose files cannot grow beyond a limit.
+#: A sync in a process of its own, whose files cannot grow past a limit.
 PROCESS = textwrap.dedent(
     """
     import resource, sys
@@ -98,7 +98,7 @@ def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_p
     """A first load whose 90 MB of rows take 800 MB more than a small one, mostly in DuckDB, gets 64 MB more.
 
     The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too.
-    Arrow's usual pool reserves a gigabyte at once, so it is told to use malloc, and malloc to keep one arena.
+    Arrow's usual pool reserves a gigabyte at once, so it is configured to use malloc, and malloc to keep one arena.
     """
     library = frozen(150)
     for number, item in enumerate(media_of(library)):

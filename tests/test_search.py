@@ -1,4 +1,4 @@
-"""`coreviz-source search` finds the captions that match, in either warehouse, and nothing that is gone."""
+"""`coreviz-source search` finds the captions that match, in either warehouse, and nothing that was deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source on a timer: `status` is right at every step, and the disk does not fill."""
+"""A source on a schedule: `status` is right at every step, and the disk does not fill."""
 
 from __future__ import annotations
 

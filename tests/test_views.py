@@ -420,7 +420,7 @@ def test_a_caption_of_a_megabyte_of_different_words_loads_beside_the_search_inde
 
 
 class _BigQuery:
-    """A client of BigQuery that knows the names and quotes of dlt's own, and remembers what it is told."""
+    """A client of BigQuery that knows the names and quotes of dlt's own, and remembers its statements."""
 
     def __init__(self, objects: list[tuple[str, str, str | None]]) -> None:
         self.capabilities = dlt.destinations.bigquery().capabilities()

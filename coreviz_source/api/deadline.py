@@ -1,7 +1,7 @@
 """A deadline for whole responses, kept where their bytes are received.
 
 The timeout of requests bounds only the wait for the next byte: a server that sends one byte per minute keeps a client
-busy for ever, in the headers as well as in the body, and neither requests nor urllib3 has a setting against it. So the
+busy forever, in the headers as well as in the body, and neither requests nor urllib3 has a setting against it. So the
 connections of the session read their responses through `_DeadlineReader`. That takes the one hook that urllib3's
 connections inherit from `http.client`, the class attribute `response_class`; botocore replaces the same attribute
 (`botocore.awsrequest`) to read a response before the request is sent whole.

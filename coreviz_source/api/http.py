@@ -40,7 +40,7 @@ ATTEMPTS = 6
 LONGEST_WAIT = 30.0
 #: Seconds to connect, and between two parts of a response. A whole response has its deadline.
 TIMEOUT = (10.0, LONGEST_SILENCE)
-#: Bytes of a response, decompressed: 2.5 MB for each media item of a usual page. A response without end must not fill
+#: Bytes of a response, decompressed: 2.5 MB for each media item of a usual page. An endless response must not fill
 #: the memory.
 LARGEST_RESPONSE = 256 * 2**20
 

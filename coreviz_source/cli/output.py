@@ -19,7 +19,7 @@ def close_stdout() -> None:
 
 @contextmanager
 def unless_nobody_reads() -> Iterator[None]:
-    """For output of work that must go on: `sync | head` loads everything."""
+    """For output of work that must continue: `sync | head` loads everything."""
     try:
         yield
     except BrokenPipeError:

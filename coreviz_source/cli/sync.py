@@ -89,7 +89,7 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
 
 
 def _echo(text: str, err: bool = False) -> None:
-    # a run goes on when nobody reads its output any more
+    # a run continues when nobody reads its output any more
     with unless_nobody_reads():
         click.echo(text, err=err)
 

@@ -1,4 +1,4 @@
-"""The pictures of the demo: the local Studio that drew them is gone when the demo has ended, so it is started again."""
+"""The pictures of the demo: the local Studio that drew them stopped with the demo, so it is started again."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def gallery() -> None:
 
 
 def here() -> st.Page:
-    """The page in Streamlit's navigation; made anew for every run, because Streamlit keeps what it runs in it."""
+    """The page in Streamlit's navigation; made again for every run, because Streamlit keeps what it runs in it."""
     return st.Page(gallery, title="Gallery", default=True)
 
 

@@ -29,7 +29,7 @@ class Ask:
         step: The distance between this page, the next one, and so on, where the walk can foresee it; otherwise 0.
         total: How many items the API counts, so that no page starts after them; None if it is not known.
         drop_prefetched: Whether pages that were asked for in advance may be outdated.
-        may_be_refused: Whether the walk can go on without this page.
+        may_be_refused: Whether the walk can continue without this page.
     """
 
     offset: int
@@ -128,7 +128,7 @@ class Walk:
         self._capacity = 0
         self._overlap = 0
         self._back = 0
-        #: The last decision; None while the walk goes on.
+        #: The last decision; None while the walk continues.
         self.outcome: End | GiveUp | None = None
 
     def begin(self) -> Ask:
@@ -217,7 +217,7 @@ class Walk:
         return self._take(view) if self._chain.joins(view) else self._rely_on_count()
 
     def _rely_on_count(self) -> Decision:
-        """Goes on although the items of one creation time fill a page: from now on, only an equal count is a proof."""
+        """Continues although the items of one creation time fill a page: from now on, only an equal count is a proof."""
         self._tally.must_agree = True
         return self._ask_next(1)
 

@@ -222,7 +222,7 @@ class _LengthTooShort(_OnTheWire):
 
 
 class _Trickle(_OnTheWire):
-    """A byte every few milliseconds, without end: each arrives before a timeout for the next byte."""
+    """An endless body, one byte every few milliseconds: each arrives before a timeout for the next byte."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
         """Sends spaces, which JSON allows before the first token."""
@@ -244,7 +244,7 @@ class _TrickledHeaders(_OnTheWire):
 
 
 class _Endless(_OnTheWire):
-    """A body without end, as fast as the client reads."""
+    """An endless body, as fast as the client reads."""
 
     async def deliver(self, wire: asyncio.Transport, send: Send) -> None:
         """Sends megabytes of spaces."""

@@ -198,7 +198,7 @@ def cause_of(error: BaseException, pipeline: dlt.Pipeline) -> BaseException | No
 
 
 def scrub(text: str, pipeline: dlt.Pipeline) -> str:
-    """A text without the secrets of the pipeline's destination, in whatever form they stand in it."""
+    """A string without the secrets of the pipeline's destination, in whatever form they stand in it."""
     for form in sorted({form for secret in secrets_of(pipeline) for form in _forms(secret)}, key=len, reverse=True):
         text = text.replace(form, "***")
     return text

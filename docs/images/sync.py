@@ -30,7 +30,7 @@ def main() -> None:
         screen(report)
         if shown or [r.phase for r in screen.reports.values()] != ["done", "done", "listing"] or report.listed < 1500:
             return
-        # what was drawn until now is forgotten; what is printed goes above the table, which is drawn again
+        # forget what was drawn until now; printed lines stand above the table, which is drawn again
         console.export_text()
         console.print("$ coreviz-source sync", highlight=False)
         shown.append(console.export_svg(title="coreviz-source sync", unique_id="sync"))
