@@ -21,10 +21,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.language
 
 docs: $(VENV)/.dev
 	$(BIN)/coreviz-source schema --format markdown > docs/tables.md
 	$(BIN)/python -m tests.settings
+	$(BIN)/python docs/images/map.py
 
 # into site/, every link checked
 site: $(VENV)/.dev

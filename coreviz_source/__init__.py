@@ -8,11 +8,12 @@ pipeline = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="c
 pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 ```
 
-`sync()` is made for schedules. How an item travels: `client` asks the API, `listing` makes a complete list of its
-pages, `changes` compares it with what is stored (`warehouse`), `decode` and `rows` flatten what is new into the
-tables that `tables` declares, `mirror` does that for a dataset, `resources` hands it to dlt, and `source` is all of it
-as a dlt source. `warehouse` also has the views for analysts, and
-brings them, comments and indexes up to date.
+`sync()` is made for schedules: it loads in checkpoints and returns a report instead of raising.
+
+How an item travels: `api` requests pages, `listing` joins them into a complete list, `changes` compares the list with
+the state that `warehouse` reads, `rows` builds the rows of new and changed items, `mirror` does this for one dataset,
+`loading` passes the rows to dlt, and `source` and `synchronize` run all of it. `tables` and `settings` declare what
+the others use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For `make mutants`: a plugin by which the cheapest tests run first, and the score, a line a module.
+"""For `make mutants`: a plugin by which the cheapest tests run first, and the score per module.
 
 Most mutants die of the first test that reaches them, and mutmut has no order of its own.
 """
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def score() -> str:
-    """The table of docs/guarantees.md; a mutant that no longer ends counts as killed."""
+    """The table of CONTRIBUTING.md; a mutant that no longer ends counts as killed."""
     lines = ["| module | mutants | killed | survived | score |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "mutants" / "coreviz_source").rglob("*.meta")):
         told = Counter(status_by_exit_code[code] for code in json.loads(path.read_text())["exit_code_by_key"].values())

@@ -1,4 +1,4 @@
-"""A warehouse that was changed by hand, or made by an older release, is repaired, or the error says how to repair it."""
+"""A warehouse that was changed by hand, or made by an older release, is repaired, or the error says how."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_its_example_of_a_test_passes(pipeline):
     (code,) = blocks(PAGE, "python")
     names: dict[str, object] = {}
     exec(code, names)
-    names["test_a_deleted_media_goes"](pipeline)  # type: ignore[operator]
+    names["test_a_deleted_media_item_is_removed"](pipeline)  # type: ignore[operator]
 
 
 def test_following_its_steps_a_new_column_equals_the_truth(tmp_path):

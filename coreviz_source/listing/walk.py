@@ -217,7 +217,7 @@ class Walk:
         return self._take(view) if self._chain.joins(view) else self._rely_on_count()
 
     def _rely_on_count(self) -> Decision:
-        """Continues although the items of one creation time fill a page: from now on, only an equal count is a proof."""
+        """Continues although the items of one creation time fill a page: only an equal count is a proof now."""
         self._tally.must_agree = True
         return self._ask_next(1)
 
