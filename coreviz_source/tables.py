@@ -1,8 +1,8 @@
 """The tables, each declared once. dlt hints, arrow schemas, documentation and diagrams all come from here.
 
 To add a column, add a line to its table. A column holds the API field of the same name in camelCase, unless `api`
-names another one; a dotted name reaches into an object (`metadata.moderation.status`). A column that `rows` works out
-has no `api`, and `made_from` names the API field that it is worked out from.
+names another one; a dotted name reaches into an object (`metadata.moderation.status`). A column that `rows` computes
+has no `api`, and `made_from` names the API field that it is computed from.
 
 To add a table whose items stand in a list of another table's items, declare it with `parent` and `api`. Its parent's
 id, and the ids above it, go to the columns that reference those tables.
@@ -42,10 +42,10 @@ class Column:
         name: Its name.
         kind: The kind of its values.
         description: What it means.
-        api: The API field that it holds.
+        api: The API field that it contains.
         nullable: Whether it can be null.
         references: The table that its value is an id of.
-        made_from: The API field that its value is worked out from, if it does not hold it as it is.
+        made_from: The API field that its value is computed from, if it is not that field as it is.
     """
 
     name: str
@@ -119,12 +119,12 @@ class Table:
         return tuple(dict.fromkeys([*filter(None, fields), *(field for field, _ in self.implied)]))
 
     def reference_to(self, other: Table) -> Column | None:
-        """The column that holds the id of the item of another table that an item was found in."""
+        """The column with the id of the item of another table that contains an item."""
         return next((c for c in self.columns if c.references == other.name and c.api is None), None)
 
     @cached_property
     def api_columns(self) -> tuple[Column, ...]:
-        """The columns that hold an API field as it is."""
+        """The columns that contain an API field as it is."""
         return tuple(c for c in self.columns if c.api and "." not in c.api)
 
     @cached_property
@@ -285,7 +285,7 @@ MEDIA = Table(
         _STATUS,
         *_MODERATION,
         _CREATED,
-        _field("updated_at", "timestamp", "When it was last updated, UTC. New frames and captions do not move it."),
+        _field("updated_at", "timestamp", "When it was last updated, UTC. New frames and captions do not change it."),
         _CREATOR,
         _field("updated_by_id", "id", "Id of the user who last updated it."),
         _field("source_media_id", "id", "Id of the media item that it was made from.", references="media"),

@@ -1,4 +1,4 @@
-"""Single values as the API sends them, in the form that the warehouse keeps: ids, timestamps, durations, JSON."""
+"""Single values of the API in the form that the warehouse stores: ids, timestamps, durations, JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-#: Levels of nested JSON that are kept as they are; some warehouses hold no more than 500.
+#: Levels of nested JSON that are kept as they are; some warehouses store no more than 500.
 DEEPEST = 200
 
 
@@ -162,10 +162,10 @@ def encode_json(value: Any) -> str:
 
 
 def plain_text(value: str) -> str:
-    """The text as every warehouse can hold it and be asked for it: neither lone surrogates nor NUL."""
+    """The text in a form that every warehouse can store and search: without lone surrogates and NUL."""
     return clean_text(value).replace("\0", "\ufffd")
 
 
 def clean_text(value: str) -> str:
-    """The text with lone surrogates, which no UTF-8 database can hold, replaced by U+FFFD."""
+    """The text with lone surrogates, which no UTF-8 database can store, replaced by U+FFFD."""
     return value if value.isascii() else _SURROGATES.sub("\ufffd", value)

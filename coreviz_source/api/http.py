@@ -1,4 +1,4 @@
-"""The transport: one HTTP session with authentication, pace, retries, a deadline and bounds. It knows no endpoint."""
+"""The transport: one HTTP session with authentication, a rate limit, retries, a deadline and a maximum size."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _Read = TypeVar("_Read")
 
 
 class Calls:
-    """How many requests were sent, and how many of them were repetitions; threads may share it."""
+    """How many requests were sent, and how many of them were retries; threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -114,7 +114,7 @@ class Transient(Exception):
 
 
 class Credential(requests.auth.AuthBase):
-    """Adds the key or the token to a request as it leaves, so that no header dictionary, log or repr ever holds it.
+    """Adds the key or the token to a request as it leaves, so that no header dictionary, log or repr ever contains it.
 
     Args:
         key: An API key, sent as `x-api-key`.
@@ -142,7 +142,7 @@ class Credential(requests.auth.AuthBase):
 
 
 class _Pace:
-    """Gives out times to send at, so that all threads together keep to a number of requests per second."""
+    """Schedules requests so that all threads together keep to a number of requests per second."""
 
     def __init__(self, per_second: float | None) -> None:
         self._gap = 1 / per_second if per_second else 0.0
@@ -324,7 +324,7 @@ class Http:
             raise Transient(ApiUnavailableError(message, status=200, **context)) from None
 
     def _storable(self, text: str) -> str:
-        """A server's words without the secret, as a report and every warehouse can hold them, and not too many."""
+        """A server's message without the secret, shortened, and in a form that every warehouse can store."""
         return plain_text(self._credential.hide(text))[:500]
 
 

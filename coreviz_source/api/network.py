@@ -23,7 +23,7 @@ def ca_bundle() -> str | None:
     """The certificate authorities that the environment names, as a path; None where it names none.
 
     Raises:
-        ConfigurationError: The path does not exist, or holds no certificates.
+        ConfigurationError: The path does not exist, or contains no certificates.
     """
     variable = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
     if variable is None:
@@ -81,7 +81,7 @@ def kind_of_failure(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything inside it: requests and urllib3 keep what they wrap in `args` and `reason`."""
+    """The error and its inner errors: requests and urllib3 keep them in `args` and `reason`."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:

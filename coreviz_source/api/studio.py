@@ -1,6 +1,6 @@
 """The endpoints of the Studio API and how their responses are read.
 
-Nothing behind this module knows that the API has two generations. A request has to care about one difference only, and
+No other module knows that the API has two generations. A request has to care about one difference only, and
 the first response shows which generation it is: parameters that only the 2026 generation knows are left out if the
 server refuses them twice and answers without them.
 """

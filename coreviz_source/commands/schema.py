@@ -46,11 +46,10 @@ def markdown() -> str:
     """The page docs/tables.md."""
     return (
         "# Tables\n\n"
-        "Made from `coreviz_source/tables.py` and `coreviz_source/warehouse/views` by `make docs`; a test holds them\n"
-        "together.\n\n"
+        "`make docs` writes this page from `coreviz_source/tables.py` and `coreviz_source/warehouse/views`.\n\n"
         f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES) + "\n## Views\n\n"
-        "Made by `sync()` at the end of a run (`--no-views` leaves them out) and by `create_views(pipeline)`. Media\n"
-        "that were softly deleted are in none of them.\n\n" + "\n".join(map(_view, views()))
+        "`sync()` creates the views at the end of a run (`--no-views` leaves them out), and so does\n"
+        "`create_views(pipeline)`. Softly deleted media items are in none of them.\n\n" + "\n".join(map(_view, views()))
     )
 
 

@@ -1,4 +1,4 @@
-"""Items become arrow tables: flattened, one typed column after the other, with all that fits nowhere in `extra`.
+"""Items become arrow tables: flattened, one typed column after the other, with everything else in `extra`.
 
 Rows are made for many items at once. A value that does not fit its column is kept in `extra` under the API's own key.
 """
@@ -77,7 +77,7 @@ _Build = TypeVar("_Build", bound=Callable[..., Rows])
 
 
 def _at_any_depth(build: _Build) -> _Build:
-    """Makes a string of what is nested too deep to be read, or to be written again a little further down the stack."""
+    """Turns JSON into a string that is nested too deeply to be read, or to be written again further down the stack."""
 
     @wraps(build)
     def built(dataset_id: str, items: Sequence[RawItem], *rest: Any, **named: Any) -> Rows:
@@ -184,7 +184,7 @@ def _storable(value: Any) -> Any:
 
 
 class Ancestor(NamedTuple):
-    """The items of a table above that some items were found in, one per item."""
+    """The items of an ancestor table that contain some items, one per item."""
 
     table: Table
     #: Their canonical ids.
@@ -241,7 +241,7 @@ class TableBuilder:
         return self._ancestors[0].ids if self._ancestors else self.ids
 
     def descendants(self) -> Iterator[TableBuilder]:
-        """Builders of what stands in lists of the items, and in lists of that."""
+        """Builders of the items in lists of the items, at any depth."""
         for key in self._shape.children:
             child = self._child(key)
             yield child

@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 class Converter(Protocol):
-    """What makes values of one kind."""
+    """Converts values of one kind."""
 
     kind: ClassVar[Kind]
 

@@ -1,4 +1,4 @@
-"""Columns that hold no API field as it is: each is worked out from one, for all items of a table at once."""
+"""Columns that are computed from API fields, for all items of a table at once."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ CREATE TABLE `coreviz-test`.`coreviz`.`media` (
 `moderation_status` STRING OPTIONS (description='Result of moderation, e.g. approved.'),
 `moderated_at` TIMESTAMP OPTIONS (description='When it was moderated, UTC.'),
 `created_at` TIMESTAMP OPTIONS (description='When it was created, UTC.'),
-`updated_at` TIMESTAMP OPTIONS (description='When it was last updated, UTC. New frames and captions do not move it.'),
+`updated_at` TIMESTAMP OPTIONS (description='When it was last updated, UTC. New frames and captions do not change it.'),
 `created_by_id` STRING OPTIONS (description='Id of the user who created it.'),
 `updated_by_id` STRING OPTIONS (description='Id of the user who last updated it.'),
 `source_media_id` STRING OPTIONS (description='Id of the media item that it was made from.'),
