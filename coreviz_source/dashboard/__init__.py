@@ -1,4 +1,4 @@
-"""`coreviz-source dashboard`: a page on the warehouse, to look at pictures with captions and at how loading goes.
+"""`coreviz-source dashboard`: a page on the warehouse with pictures, captions and the state of loading.
 
 It reads and never writes, and answers on loopback only. Needs the extra `dashboard`.
 """

@@ -1,4 +1,4 @@
-"""Answers of the warehouse as the pages need them: kept for some seconds; an error becomes a note of what to do."""
+"""Results of queries for the pages: cached for some seconds; an error becomes a note with the remedy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from coreviz_source.dashboard import queries, served
 from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError
 from coreviz_source.errors import CorevizError
 
-#: Seconds that an answer is kept, for all who look at the page.
+#: Seconds that a result is cached, for all visitors of the page.
 KEPT = 5
 
 
 @st.cache_data(ttl=KEPT, max_entries=200, show_spinner=False)
 def answer(question: str, *arguments: Any) -> Any:
-    """What a function of `queries` finds, asked over a connection of its own."""
+    """The result of a function of `queries`, over a connection of its own."""
     with served().opened() as reader:
         return getattr(queries, question)(reader, *arguments)
 
 
 @st.cache_data(ttl=KEPT, max_entries=50, show_spinner=False)
 def answers(*questions: str, dataset: str | None = None) -> dict[str, Any]:
-    """What several functions of `queries` find of a dataset, or of all, over one connection."""
+    """The results of several functions of `queries` for one dataset, or for all, over one connection."""
     with served().opened() as reader:
         return {question: getattr(queries, question)(reader, dataset) for question in questions}
 
@@ -44,7 +44,7 @@ def picture(address: str | None) -> str | None:
 
 
 def page(draw: Callable[[], None]) -> Callable[[], None]:
-    """A page, or what to do where the warehouse has no answer."""
+    """A page, or the remedy if the query failed."""
 
     @wraps(draw)
     def drawn() -> None:
@@ -63,7 +63,7 @@ def page(draw: Callable[[], None]) -> Callable[[], None]:
 
 
 def note(what: str, remedy: str) -> None:
-    """Says what there is instead of content, and what to do about it."""
+    """Shows a note in place of content, and what to do."""
     advice = re.sub("`(.+?)`", r"<code>\1</code>", escape(remedy))
     st.html(
         f'<div style="padding: 3.5rem 1rem; text-align: center; max-width: 44rem; margin: auto;">'

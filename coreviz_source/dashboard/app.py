@@ -1,4 +1,4 @@
-"""The script that Streamlit runs for every session and every click: the pages, and what stands in for one."""
+"""The script that Streamlit runs for every session and every click: the pages, or a note in place of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the library: how it grows, what it shows, how long captions take and how many are missing."""
+"""Charts of the library: growth, labels, time until the first caption, and missing captions."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def charts() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         _titled("Time until the first caption", "media by how long after their creation it appeared")
-        _show(_latency(found["latency"]), "No media has a caption with a date yet.")
+        _show(_latency(found["latency"]), "No media item has a caption with a date yet.")
         _titled("Detected most often", "objects by label")
         _show(_bars(found["top_labels"], "label", "objects"), "Nothing was detected yet.")
     with right:
         _titled("Without a caption", "media that wait for one, of all in the dataset")
-        _show(_backlog(backlog), "None: every media has a caption.")
+        _show(_backlog(backlog), "None: every media item has a caption.")
         _titled("Tagged most often", "media by tag")
         tags = [{"tag": f"{row['tag_group']}: {row['tag']}", "media": row["media"]} for row in found["top_tags"]]
         _show(_bars(tags, "tag", "media"), "No media has a tag yet.")

@@ -45,7 +45,7 @@ def folder_tree(rows: Sequence[Row]) -> dict[str, Folder]:
 
 
 def _line(key: tuple[str, str], parents: dict[tuple[str, str], tuple[str, str]]) -> list[tuple[str, str]]:
-    """A folder and those above it; the folder alone where they hold each other in a circle."""
+    """A folder and those above it; the folder alone if they contain each other in a circle."""
     line = [key]
     while (above := parents[line[-1]]) in parents:
         if above in line:

@@ -17,7 +17,7 @@ from coreviz_source.dashboard.queries import Filters, Place, Row
 
 #: The fields' names, also in the page's address.
 FIELDS = ("q", "dataset", "folder", "type", "tag", "label", "moderation", "from", "to")
-#: Maximum of pictures on one page. Filters lead to older ones.
+#: Most pictures on one page. Filters lead to older ones.
 MOST = 960
 
 _cards = st.components.v2.component(

@@ -29,7 +29,7 @@ def media() -> None:
     dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
     found = answer("media", dataset_id, media_id)
     if found is None:
-        note("This media item is not in the warehouse.", "It may have been deleted; the gallery shows what is there.")
+        note("This media item is not in the warehouse.", "It may have been deleted. The gallery shows the stored ones.")
         return
     wanted = st.query_params.get("frame")
     first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
@@ -42,7 +42,7 @@ def here() -> st.Page:
 
 
 def names(dataset_id: str, media_id: str, frame_id: str | None) -> dict[str, str]:
-    """What names a media, and the frame to begin with, in the page's address."""
+    """The media item, and the frame to begin with, as written in the page's address."""
     return {"in": dataset_id, "media": media_id, **({"frame": frame_id} if frame_id else {})}
 
 
@@ -143,7 +143,7 @@ def _facts(found: Row) -> list[list[str]]:
 
 
 def _folder(found: Row) -> str | None:
-    """The full name of the folder that holds the media item; None at the top."""
+    """The full name of the media item's folder; None at the top."""
     folder = folder_tree(answer("folders")).get(f"{found['dataset_id']}.{found['folder_id']}")
     return folder.full_name if folder else None
 

@@ -1,6 +1,6 @@
-"""Every question that the dashboard asks, in one dialect; `warehouse.py` renders it for the database.
+"""Every query of the dashboard, in one dialect; `warehouse.py` renders it for the database.
 
-No question reads a whole table: each result is a page, one media item, or a count by something with few values. What
+No query reads a whole table: each result is a page, one media item, or a count by something with few values. What
 the service deleted inside a media item stays in the tables with that status, and is not shown.
 """
 
@@ -186,7 +186,7 @@ def datasets(reader: Reader) -> list[Row]:
 
 
 def folders(reader: Reader) -> list[Row]:
-    """The folders with those that hold them."""
+    """The folders with their parent folders."""
     return reader.rows(
         "SELECT f.dataset_id, f.id, f.name, f.parent_id FROM folders f ORDER BY f.dataset_id, f.id LIMIT 5000"
     )
@@ -206,7 +206,7 @@ def choices(reader: Reader) -> dict[str, list[Row]]:
 
 
 def media(reader: Reader, dataset_id: str, media_id: str) -> Row | None:
-    """One media with all that belongs to it, or None if it is not there."""
+    """One media item with all its rows, or None if it is not stored."""
     values = {"dataset": dataset_id, "media": media_id}
     found = reader.rows(
         """SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.folder_id, m.description, m.prompt, m.width, m.height,

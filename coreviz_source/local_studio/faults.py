@@ -293,7 +293,7 @@ HARMLESS: dict[str, Fault] = {
     "chunked": lambda response, dice: _Chunked(response),
     "slow body": lambda response, dice: _Slow(response),
 }
-#: Failures that a client asks again after; if they persist, the API is unavailable.
+#: Failures after which a client tries again; if they persist, the API is unavailable.
 PASSING: dict[str, Fault] = {
     "429": _with_status(429),
     "429, Retry-After 0": _with_status(429, retry_after="0"),

@@ -67,7 +67,7 @@ def show(item: Item, form: Form, now: str) -> tuple[Item, bool]:
 
 
 def holder_path(item: Item) -> Any:
-    """The path of the folder or dataset that holds an item."""
+    """The path of the folder or dataset that contains an item."""
     path = item.get("path")
     if not isinstance(path, str):
         return path

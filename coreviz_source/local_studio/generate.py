@@ -66,7 +66,7 @@ class Generator:
             "createdById": self.user["userId"],
             "status": "active",
             "metadata": {},
-            # None: worked out whenever the folder is shown
+            # None: computed whenever the folder is shown
             "folderItemCount": None,
             "folderPreviews": None,
         }

@@ -20,7 +20,7 @@ from coreviz_source.local_studio.form import Form, Item, holder_path, show
 from coreviz_source.local_studio.generate import Generator
 from coreviz_source.local_studio.ids import canonical_id, label, stamp
 
-#: How many pictures a folder shows of what it holds.
+#: How many pictures of its content a folder shows.
 PREVIEWS = 4
 
 
@@ -62,7 +62,7 @@ class Dataset:
         return known[1]
 
     def inside(self, path: str) -> list[Item]:
-        """The listed items that a folder holds, without those of the folders below it."""
+        """The listed items in a folder, without those of the folders below it."""
         listed = self.listed(deleted=False)
         if self._folders is None or self._folders[0] is not listed:
             holders: dict[str, list[Item]] = {}
@@ -125,7 +125,7 @@ class Store(Generator):
             return known
 
     def _summarize(self, folder: Item, shown: Item, form: Form) -> bool:
-        """Works out what a folder shows of its content; whether that was given instead, and so does not change."""
+        """Computes what a folder shows of its content; whether that was given instead, and so does not change."""
         given = True
         for key, wanted in (("folderItemCount", True), ("folderPreviews", form.previews)):
             if key not in folder or folder[key] is not None:

@@ -132,7 +132,7 @@ _DUCKDB = Destination(
         "WHERE database_name = current_database() AND schema_name = {schema}"
     ),
     remains_after_forget=(
-        "The DuckDB file does not shrink, and may hold the bytes until later loads write over them. To be rid of them, "
+        "The DuckDB file does not shrink, and may contain the bytes until later loads overwrite them. To remove them, "
         "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
     ),
 )
@@ -164,7 +164,7 @@ _POSTGRES = Destination(
         "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
     ),
-    remains_after_forget="Postgres frees the space with its next VACUUM; backups and replicas have their own life.",
+    remains_after_forget="Postgres frees the space with its next VACUUM; backups and replicas keep their copies.",
 )
 
 _BIGQUERY = Destination(

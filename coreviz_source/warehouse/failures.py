@@ -136,8 +136,8 @@ def remedy_for(error: BaseException, pipeline: dlt.Pipeline) -> str:
 def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -> DestinationError:
     """The error of a warehouse that could not be opened, read or prepared.
 
-    It quotes dlt, except for credentials that are missing and a file that is open elsewhere: there dlt says much, but
-    not what to do.
+    It quotes dlt, except for credentials that are missing and a file that is open elsewhere: dlt's messages for
+    these are long and have no remedy.
     """
     destination = pipeline.destination.destination_name
     where = {"destination": destination, "schema": pipeline.dataset_name}
