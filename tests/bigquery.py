@@ -1,4 +1,4 @@
-"""A test double of BigQuery: its REST API on loopback, spoken to by Google's own client, with DuckDB behind it.
+"""A test double of BigQuery: its REST API on loopback, called by Google's own client, with DuckDB behind it.
 
 It knows what this project's loads and questions need, and is loud about everything else: a request, a setting of a
 job or a statement that it does not know is an error that the test sees. What BigQuery refuses it refuses too: unknown

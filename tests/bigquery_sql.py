@@ -1,4 +1,4 @@
-"""What dlt says to BigQuery in a first load, a merge and a deletion: kept in `tests/data/bigquery.sql`, to be read.
+"""dlt's statements to BigQuery in a first load, a merge and a deletion, recorded in `tests/data/bigquery.sql`.
 
 `python -m tests.bigquery_sql` records it again.
 """

@@ -1,4 +1,4 @@
-"""Processes that run on command: what two machines, or two timers, do at the same time."""
+"""Processes that run on command, to act as two machines, or two schedules, at the same time."""
 
 from __future__ import annotations
 

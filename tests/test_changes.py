@@ -227,7 +227,7 @@ def test_a_new_row_builder_loads_everything_again(pipeline, monkeypatch):
         assert not before & load_ids(pipeline)["media"]
 
 
-def test_resync_writes_everything_again_and_removes_what_is_gone(pipeline):
+def test_resync_writes_everything_again_and_removes_deleted_rows(pipeline):
     library = frozen(30)
     with Studio(library) as studio:
         run(pipeline, studio)

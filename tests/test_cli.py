@@ -1,4 +1,4 @@
-"""The command as people and timers meet it: real processes, their output, their exit codes."""
+"""The command as people and schedulers use it: real processes, their output, their exit codes."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monke
 
 
 @pytest.mark.parametrize("line", ["sync", "forget --media-ids ID --yes"])
-def test_a_command_that_waits_for_another_run_says_so_and_leaves_with_code_7(command, monkeypatch, line):
+def test_a_command_that_waits_for_another_run_reports_it_and_exits_with_code_7(command, monkeypatch, line):
     monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
     lock = Path("dlt/pipelines/coreviz_library.lock")
     lock.parent.mkdir(parents=True)

@@ -184,7 +184,7 @@ def test_without_the_table_media_everything_is_written_and_nothing_is_missing():
     assert held.asked == []
 
 
-def test_an_item_older_than_the_window_is_compared_with_what_is_held_of_it():
+def test_an_item_older_than_the_window_is_compared_with_its_stored_hash():
     old = [item("old same", ago(days=9)), item("old other", ago(days=9)), item("undated", None)]
     held = holding(*old, item("inside"), item("never asked", ago(days=20)))
     listing = Listed(Window(oldest=ago(days=7)))

@@ -1,4 +1,4 @@
-"""How items are read: those of a known form without a dictionary each, and what is learned is forgotten by nobody."""
+"""How items are read: without a dictionary per item in known forms, and with learned fields that stay learned."""
 
 from __future__ import annotations
 

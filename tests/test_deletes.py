@@ -11,7 +11,7 @@ from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
 
 
-def test_deleted_media_go_with_all_their_children(pipeline):
+def test_deleted_media_are_removed_with_all_their_children(pipeline):
     library = frozen(100)
     with Studio(library) as studio:
         run(pipeline, studio)
@@ -22,7 +22,7 @@ def test_deleted_media_go_with_all_their_children(pipeline):
     assert runs(pipeline)[-1]["gone"] == 12
 
 
-def test_media_deleted_inside_the_window_go_in_an_ordinary_run(pipeline):
+def test_media_deleted_inside_the_window_are_removed_by_an_ordinary_run(pipeline):
     library = frozen(100)
     with Studio(library) as studio:
         run(pipeline, studio)
@@ -33,7 +33,7 @@ def test_media_deleted_inside_the_window_go_in_an_ordinary_run(pipeline):
     assert [r["outcome"] for r in runs(pipeline)] == ["complete", "window"]
 
 
-def test_a_folder_that_is_gone_goes(pipeline):
+def test_a_deleted_folder_is_removed(pipeline):
     library = frozen(40)
     with Studio(library) as studio:
         run(pipeline, studio)
@@ -76,7 +76,7 @@ def test_an_emptied_dataset_is_emptied_only_when_the_brake_is_off(pipeline):
         assert_equal_to(pipeline, studio)
 
 
-def test_ten_media_of_a_small_dataset_may_always_go(pipeline):
+def test_ten_media_of_a_small_dataset_may_always_be_removed(pipeline):
     library = frozen(12)
     with Studio(library) as studio:
         run(pipeline, studio)
@@ -158,7 +158,7 @@ def test_frames_missing_everywhere_is_an_error_not_a_deletion(pipeline):
         assert_equal_to(pipeline, studio)
 
 
-def test_a_proof_that_is_missing_deletes_nothing_and_says_so(pipeline):
+def test_a_listing_without_proof_deletes_nothing_and_reports_it(pipeline):
     library = frozen(60)
 
     def wrong_total(request, answer):

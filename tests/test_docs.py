@@ -49,7 +49,7 @@ def demo(tmp_path_factory):
     return directory, done.stdout
 
 
-def test_the_demo_loads_shows_what_landed_and_how_to_go_on(demo):
+def test_the_demo_loads_and_shows_the_rows_and_the_next_steps(demo):
     _, said = demo
     for expected in ("Second load: 1 media changed", "captions", "red shoe", "COREVIZ_API_KEY", "stand-in"):
         assert expected in said

@@ -1,4 +1,4 @@
-"""While a run loads, DuckDB is set up for it; what the user set stays, and too little memory is not an end."""
+"""While a run loads, DuckDB is set up for it; the user's settings stay, and too little memory ends no run."""
 
 from __future__ import annotations
 

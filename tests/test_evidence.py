@@ -1,4 +1,4 @@
-"""Media are removed on evidence: what vanished is asked for, and versions that replace each other pull no brake."""
+"""Media are removed on evidence: missing ones are asked for, and versions that replace each other do not count."""
 
 from __future__ import annotations
 

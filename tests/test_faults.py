@@ -107,7 +107,7 @@ def test_a_fault_now_and_then_is_survived_by_the_listing_that_meets_it(studio, n
 
 
 @pytest.mark.parametrize("name", LEAVES_A_MARK)
-def test_what_a_fault_put_into_a_media_is_loaded_and_gone_again_with_it(mirrored, name):
+def test_a_field_that_a_fault_adds_is_loaded_and_disappears_with_the_fault(mirrored, name):
     pipeline, studio = mirrored
     survived(pipeline, studio, [name], 0, 1)
     assert any("odd" in (row["extra"] or {}) for row in read(pipeline, "media")["media"])

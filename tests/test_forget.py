@@ -1,4 +1,4 @@
-"""A request to be forgotten erases what it names everywhere, and nothing else."""
+"""`forget` erases the named datasets and media everywhere, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in which something changes at every request: it is named, and can be left out of the comparison."""
+"""Fields that differ in every response are named, and can be left out of the comparison."""
 
 from __future__ import annotations
 

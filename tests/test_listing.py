@@ -1,4 +1,4 @@
-"""Thousands of hostile listings in memory: what is called proven has lost nothing. The seed is in the message."""
+"""Thousands of hostile listings in memory: a proven one has lost nothing. The seed is in the message."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def test_ties_are_listed_again_as_long_as_the_count_says_that_one_is_missing():
     assert (sorted(found), listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
 
 
-def test_ties_without_a_count_are_said_to_be_unproven():
+def test_ties_without_a_count_are_unproven():
     listing, found = read(Plain(apart(30, 30), cap=10, count=uncounted, more=lambda more: more and None))
     assert (sorted(found), listing.proof.complete) == (list(range(30)), False)
     assert (
@@ -373,7 +373,7 @@ def test_a_server_that_refuses_larger_pages_is_asked_for_them_once():
 @pytest.mark.parametrize(
     ("edge", "requests"), [(0, 1), (50, 1), (80, 1), (90, 2), (91, 2), (160, 2), (170, 3), (260, 4)]
 )
-def test_a_window_ends_with_the_first_page_beyond_its_edge(edge, requests, ahead):
+def test_a_window_ends_with_the_first_page_outside_it(edge, requests, ahead):
     server = Plain(apart(200))
     listing, found = read(server, 10, ahead, Window(oldest=ago(edge)))
     assert (listing.proof.complete, listing.proof.reason) == (True, "")
@@ -382,7 +382,7 @@ def test_a_window_ends_with_the_first_page_beyond_its_edge(edge, requests, ahead
     assert len(server.asked) == requests + ([0, 0, 1, 3][requests - 1] if ahead > 1 else 0)
 
 
-def test_a_window_that_reaches_beyond_the_list_is_proven_by_the_lists_end():
+def test_a_window_larger_than_the_list_is_proven_by_the_end_of_the_list():
     listing, found = read(Plain(apart(30)), window=Window(oldest=ago(10_000)))
     assert (found, listing.proof.complete, listing.proof.reason) == (list(range(30)), True, "")
     listing, found = read(Plain(apart(30), count=lambda number: number + 5), window=Window(oldest=ago(10_000)))
@@ -427,7 +427,7 @@ def test_a_part_of_a_list_without_order_becomes_the_whole_and_says_why(window, t
     assert listing.proof.reason == "createdAt is not in order, so everything was listed"
 
 
-def test_a_part_with_more_ties_than_a_page_holds_becomes_the_whole_and_says_why():
+def test_a_part_with_more_ties_than_a_page_has_items_becomes_the_whole_and_reports_why():
     listing, found = read(Plain(apart(40, 40), cap=10), window=Window(oldest=ago(50)))
     assert (found, listing.proof.complete, listing.window) == (list(range(40)), True, Window())
     assert listing.proof.reason == "more items share one createdAt than a page holds, so everything was listed"

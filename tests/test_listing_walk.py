@@ -45,7 +45,7 @@ class Walker:
         return self.walk.proceed()
 
 
-def test_a_walk_begins_where_it_is_told_to():
+def test_a_walk_begins_at_its_start():
     assert Walker(7).walk.begin() == Ask(7, 10)
 
 
@@ -165,7 +165,7 @@ def test_a_walk_gives_up_after_far_more_requests_than_the_list_has_pages():
     )
 
 
-def test_a_total_that_items_are_found_beyond_is_not_believed():
+def test_a_total_smaller_than_the_list_is_not_believed():
     walker = Walker()
     assert walker.take(page(0, 10, total=7)) == Ask(8, 10, step=8)
     assert walker.tally.total is None

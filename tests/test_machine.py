@@ -60,7 +60,7 @@ def synced(
     )
 
 
-def test_a_disk_that_is_full_is_said_and_the_next_run_is_whole(new_pipeline, tmp_path):
+def test_a_full_disk_is_reported_and_the_next_run_is_complete(new_pipeline, tmp_path):
     library = frozen(400)
     with Studio(library) as studio:
         full = synced(studio, tmp_path, limit=300_000)
@@ -162,7 +162,7 @@ def test_a_directory_that_cannot_be_written_to_is_exit_code_7(tmp_path):
     assert str(folder) in report.to_json()
 
 
-def test_a_database_that_another_process_holds_is_exit_code_7_and_says_so(new_pipeline, tmp_path, monkeypatch):
+def test_a_database_that_another_process_has_locked_is_exit_code_7_and_is_named(new_pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
     path = tmp_path / "library.duckdb"
     holding = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What fails on the way to the API is named, and what does not pass by itself is not tried again."""
+"""Failures between this machine and the API are named, and those that cannot pass are not tried again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items written by hand, with every odd value in every field: what the truth says is what becomes of them.
+"""Items written by hand, with every odd value in every field, become the rows that the truth expects.
 
 In memory, without chance, and in a second: `make mutants` runs these first.
 """

@@ -1,4 +1,4 @@
-"""All organizations of an account are asked, what they refuse is no loss, and their names are rows."""
+"""All organizations of an account are asked, a refusal loses nothing, and their names are rows."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_every_other_refusal_is_what_it_is_elsewhere(pipeline, studio, refused, 
         assert report.datasets == {}
 
 
-def test_which_datasets_left_an_account_is_only_said_where_their_organization_was_asked():
+def test_a_dataset_counts_as_having_left_only_if_its_organization_was_asked():
     first, second = Organization(bare(FIRST)), Organization(SECOND)
     whole = Account((first, second), ({"id": bare(THIRD)},), {second.id: "No."}, everything=True)
     default = Account((first,), (), {}, everything=False)

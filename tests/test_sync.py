@@ -169,7 +169,7 @@ def test_a_large_change_of_a_loaded_dataset_is_one_package_so_that_the_brake_cha
         ({"no_such_argument": 1}, 2, "no_such_argument"),
     ],
 )
-def test_a_wrong_setting_is_said_clearly_and_early(pipeline, given, code, said):
+def test_a_wrong_setting_is_reported_clearly_and_early(pipeline, given, code, said):
     library = frozen(10)
     with Studio(library) as studio:
         report = run_sync(pipeline, studio, **given)
@@ -326,7 +326,7 @@ def test_any_retry_after_is_survived(pipeline, after):
 
 
 @pytest.mark.parametrize(("most", "value"), [("HELD", 20), ("HELD_BYTES", 50_000)])
-def test_many_small_datasets_are_loaded_on_the_way_not_held_in_memory_to_the_end(pipeline, monkeypatch, most, value):
+def test_many_small_datasets_are_loaded_on_the_way_and_not_kept_in_memory(pipeline, monkeypatch, most, value):
     monkeypatch.setattr(coreviz_source.synchronize, most, value)
     library = frozen(120, datasets=8)
     with Studio(library) as studio:

@@ -135,7 +135,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
 
 
 @pytest.mark.parametrize("outcome", ["failed", "unproven"])
-def test_status_tells_a_run_that_did_not_go_well(pipeline, outcome):
+def test_status_reports_a_run_that_did_not_succeed(pipeline, outcome):
     library = frozen(20)
     with Studio(library) as studio:
         run_sync(pipeline, studio)

@@ -1,4 +1,4 @@
-"""Two runs at once, in two processes: one waits for the other, and the warehouse holds everything once."""
+"""Two runs at once, in two processes: one waits for the other, and the warehouse has everything once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single values of every form the API could send: ids, times, spans of time and JSON, each beside what it has to be."""
+"""Single values in every form that the API could send: ids, times, spans of time and JSON, with the expected result."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_is_no_span_of_time_is_refused_with_those_that_are(text):
     assert str(failure.value) == f"{text!r} is not a span of time such as 90s, 30m, 12h, 7d, 2w or 0"
 
 
-def test_a_span_of_time_too_long_to_be_held_is_refused():
+def test_a_span_of_time_that_is_too_long_is_refused():
     with pytest.raises(ValueError) as failure:
         parse_duration("999999999w")
     assert str(failure.value) == "'999999999w' is too long a span of time"

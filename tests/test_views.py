@@ -257,7 +257,7 @@ def test_tables_views_and_columns_carry_their_descriptions(warehouse):
         assert first == view.columns["dataset_id"]
 
 
-def test_what_is_not_ours_is_left_alone_and_said(warehouse):
+def test_objects_of_others_are_left_alone_and_reported(warehouse):
     tables = {name: name_of(warehouse, name) for name in ("freshness", "tag_usage")}
     with Studio(frozen(20)) as studio:
         run_sync(warehouse, studio, views=False)
@@ -449,7 +449,7 @@ class _BigQuery:
         self.told += statements
 
 
-def test_bigquery_is_told_views_that_it_can_parse_once():
+def test_bigquery_gets_views_that_it_can_parse_once():
     tables = [(name, "table", None) for name in BY_NAME]
     client = _BigQuery(tables)
     catalog = _Catalog(client, DESTINATIONS["bigquery"])

@@ -1,4 +1,4 @@
-"""What the warehouse has to hold, worked out slowly and plainly from what the server sends.
+"""The expected contents of the warehouse, computed slowly and plainly from the server's responses.
 
 It is written from the documents of the API and of the tables, not from `coreviz_source.rows`: one value at a time and
 without arrow, so that the two can disagree.

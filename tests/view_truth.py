@@ -1,4 +1,4 @@
-"""What the views have to show, worked out slowly and plainly from the rows of the tables."""
+"""The expected rows of the views, computed slowly and plainly from the rows of the tables."""
 
 from __future__ import annotations
 
