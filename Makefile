@@ -32,7 +32,7 @@ docs: $(VENV)/.dev
 site: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# licences and known vulnerabilities of everything installed; the latter are asked of the package index itself, so tests do not
+# licences and known vulnerabilities of all installed packages; the latter need the package index, so tests leave them out
 AUDIT := $(VENV)/audit
 audit: $(VENV)/.dev
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit pip-licenses; }
@@ -56,7 +56,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	touch $@ $(VENV)/.demo $(VENV)/.dashboard
 
 # BENCH_ROUNDS=1 is shorter; BENCH=--quick takes small libraries, and writes to benchmarks/.quick
-# in an environment of a user's: dlt imports pandas, sqlalchemy and streamlit wherever it finds them
+# in an environment like a user's: dlt imports pandas, sqlalchemy and streamlit wherever it finds them
 BENCH_VENV := benchmarks/.environments/ours
 $(BENCH_VENV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
@@ -66,11 +66,11 @@ $(BENCH_VENV)/.made: pyproject.toml
 bench: $(BENCH_VENV)/.made
 	$(BENCH_VENV)/bin/python benchmarks/run.py $(BENCH)
 
-# CHAOS_SECONDS=3600 make chaos: changes, faults and kills by a seed, and the whole truth after each clean run
+# CHAOS_SECONDS=3600 make chaos: changes, faults and kills at random from a seed, and a comparison after each clean run
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --postgres
 
-# how many small defects in the code the tests notice: about an hour of one core; goes on where it was stopped
+# how many small defects in the code the tests notice: about an hour of one core; continues after an interruption
 MUTANTS := $(VENV)/mutants
 mutants: $(VENV)/.dev
 	test -x $(MUTANTS)/bin/mutmut || { $(PYTHON) -m venv $(MUTANTS) && $(MUTANTS)/bin/python -m pip install --quiet 'mutmut>=3.8,<4'; }

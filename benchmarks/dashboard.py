@@ -1,4 +1,4 @@
-"""Times every question of the dashboard on a made-up warehouse: `python benchmarks/dashboard.py [--media 200000]`.
+"""Times every query of the dashboard on a generated warehouse: `python benchmarks/dashboard.py [--media 200000]`.
 
 The rows are made by DuckDB itself from the declared tables; a third of the media are videos of five frames. Each
 question is asked three times over a connection of its own, as the dashboard does; the median counts. The CPU time is
@@ -160,7 +160,7 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
 
 
 def timed(warehouse: Warehouse) -> None:
-    """Prints how long each question takes."""
+    """Prints how long each query takes."""
     with warehouse.opened() as reader:
         asked = questions(reader)
     print(f"{'question':<32}{'wall':>8} ms{'CPU':>8} ms")

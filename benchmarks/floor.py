@@ -1,4 +1,4 @@
-"""The floor: what a programmer would write by hand for this one purpose. requests, msgspec, pyarrow, DuckDB; no dlt.
+"""The floor: a program written by hand for this one purpose. requests, msgspec, pyarrow, DuckDB; no dlt.
 
 It loads once into an empty file, or with a fifth argument into an empty Postgres: no incremental run, no changes, no
 proof, no retries.

@@ -1,4 +1,4 @@
-"""What a run costs before it does anything: Python, and the modules that `ours.py` ends up with."""
+"""The cost of a run before it does anything: Python, and the modules that `ours.py` imports."""
 
 import dlt
 import dlt._workspace._plugins

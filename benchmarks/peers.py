@@ -1,4 +1,4 @@
-"""What a user would pick instead, each in the environments that it wants."""
+"""The tools that a user would choose instead, each in its own environments."""
 
 from __future__ import annotations
 

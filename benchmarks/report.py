@@ -62,7 +62,7 @@ def report(told: dict[str, Any]) -> str:
     text = [
         "# Results",
         "",
-        "Written by `make bench`; [README.md](README.md) says what each program is. Whole processes, start of Python "
+        "Written by `make bench`; [README.md](README.md) describes each program. Whole processes, start of Python "
         "included, unless a line says otherwise.",
         "",
         f"{size:,} media: {rows:,} rows, {library['bytes'] / 1e6:.0f} MB of JSON. Medians of {told['rounds']} rounds; "
@@ -85,7 +85,7 @@ def report(told: dict[str, Any]) -> str:
         "",
         "## Size of the library",
         "",
-        "Seconds, milliseconds a media and peak memory of one first load each.",
+        "Seconds, milliseconds per media item and peak memory of one first load each.",
         "",
         "| media | program | seconds | ms per media item | peak memory, MB | rows lost |",
         "|---|---|---|---|---|---|",

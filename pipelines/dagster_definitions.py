@@ -1,4 +1,4 @@
-"""The mirror as Dagster assets: `dagster dev -f pipelines/dagster_definitions.py`; docs/dagster.md says how to run it.
+"""The mirror as Dagster assets: `dagster dev -f pipelines/dagster_definitions.py`; see docs/dagster.md.
 
 Every table is an asset, partitioned by dataset. A huge dataset can be loaded first in slices, a month of creation
 each, on as many machines as there are; the tables' own run then compares it whole. Each run calls `sync()` and not
@@ -23,16 +23,16 @@ from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.state import LastRuns, StoredState
 
-#: Everything that asks the API is in this pool: the pool's limit bounds how many processes do at once.
+#: Everything that sends requests to the API is in this pool; its limit is the number of processes that do so at once.
 API_POOL = "coreviz_api"
-#: A dataset whose last complete listing began longer ago is not fresh.
+#: A dataset is not fresh if its last complete listing began longer ago.
 MAX_AGE = timedelta(days=2)
 
 DATASETS = dg.DynamicPartitionsDefinition(name="coreviz_datasets")
 MONTHS = dg.MonthlyPartitionsDefinition(
     start_date=os.environ.get("COREVIZ_BACKFILL_FROM", "2024-01-01"), end_offset=1, timezone="UTC"
 )
-#: An API or a warehouse that is away comes back; a wrong setting stays wrong.
+#: An unavailable API or warehouse comes back; a wrong setting stays wrong.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 RETRIED = (1, 5, 7)
 
@@ -53,7 +53,7 @@ class Warehouse(dg.ConfigurableResource):
 
 
 class Again(dg.Config):
-    """What an operator may ask of one run in the launchpad."""
+    """What an operator may set for one run in the launchpad."""
 
     resync: bool = False
     max_deletes: float | None = None
@@ -93,7 +93,7 @@ def _spec(table: Table) -> dg.AssetSpec:
 
 
 def _sync(pipeline: dlt.Pipeline, dataset_id: str, **arguments: Any) -> dict[str, Any]:
-    """Mirrors a dataset, and fails as the report does; returns what is worth showing of it."""
+    """Mirrors a dataset, and fails if the report does; returns figures to show."""
     report = sync(pipeline, dataset_ids=[dataset_id], **arguments)
     dataset = report.datasets.get(canonical_id(dataset_id))
     if report.exit_code:
@@ -152,7 +152,7 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
 
 @dg.asset_check(asset=_key(RUNS.name), description=f"Every dataset was listed completely in the last {MAX_AGE}.")
 def fresh(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Asks the warehouse itself, so that it fails too when nothing runs any more."""
+    """Queries the warehouse itself, so that it also fails if nothing runs any more."""
     memory = StoredState(Connection(warehouse.pipeline("freshness")))
     last = memory.last_runs()
     memory.close()
