@@ -166,7 +166,7 @@ def test_the_example_of_the_secrets_works_when_it_is_filled_in():
     ("line", "code", "said"),
     [
         ("check --dataset-ids {dataset}", 0, "26 media and folders"),
-        ("check", 0, "sees 1 datasets"),
+        ("check", 0, "has 1 organization and 1 dataset"),
         ("check --dataset-ids 00000000-0000-4000-8000-000000000000", 4, "Dataset not found"),
         ("sync --dataset-ids 00000000-0000-4000-8000-000000000000", 4, "00000000-0000-4000-8000-000000000000"),
         ("check --api-key wrong", 3, "sources.coreviz.api_key"),
