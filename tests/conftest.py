@@ -21,7 +21,7 @@ os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 # a shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-faster.apply()
+faster.remember()
 
 #: Files with the longest tests: they run first, so that in the end not all wait for one of them.
 LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")
@@ -29,6 +29,10 @@ LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigque
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    faster.collect_less()
 
 
 def pytest_xdist_auto_num_workers() -> int:

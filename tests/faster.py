@@ -57,7 +57,7 @@ def replace_everywhere(name: str, old: Any, new: Any) -> None:
             setattr(module, name, new)
 
 
-def apply() -> None:
+def remember() -> None:
     """Once per process, before the first run."""
     for module, names in PURE:
         for name in names:
@@ -90,7 +90,9 @@ def apply() -> None:
         sql, dialect, tuple((table, tuple(path(table))) for table in sorted(tables(sql)))
     )
 
-    # what is imported by now stays: looking through it again and again is a tenth of what the tests cost
+
+def collect_less() -> None:
+    """Once all tests are imported: looking through what stays, again and again, is a tenth of what they cost."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
