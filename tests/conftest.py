@@ -31,10 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-def pytest_collection_finish() -> None:
-    faster.collect_less()
-
-
 def pytest_xdist_auto_num_workers() -> int:
     """Two a core: half of the time a test waits for a server, a process or dlt's polling."""
     return 2 * (os.cpu_count() or 1)

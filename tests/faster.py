@@ -1,8 +1,8 @@
-"""Makes runs cheaper in the tests: results of pure functions are remembered, garbage is collected less often.
+"""Makes runs cheaper in the tests: results of pure functions are cached, and garbage is collected less often.
 
-A run of the tests loads sixty media items, so nearly all that it costs is what dlt and sqlglot work out anew in each
-run: what type a setting has, which keys a dictionary may have, how a view reads in the warehouse's SQL. None of it
-depends on anything but the arguments, and each function still runs once for each of these.
+A run of the tests loads few media items, so most of its cost is what dlt and sqlglot compute again in each run: the
+type of a setting, the keys that a dictionary may have, the SQL of a view. These results depend on the arguments alone,
+and each function still runs once per set of arguments.
 """
 
 from __future__ import annotations
@@ -90,9 +90,6 @@ def remember() -> None:
         sql, dialect, tuple((table, tuple(path(table))) for table in sorted(tables(sql)))
     )
 
-
-def collect_less() -> None:
-    """Once all tests are imported: looking through what stays, again and again, is a tenth of what they cost."""
-    gc.collect()
-    gc.freeze()
+    # A tenth of what the tests cost is looking through dlt's modules for garbage. `gc.freeze` would save more, but then
+    # Hypothesis warns, because it no longer finds what refers to a source of random numbers.
     gc.set_threshold(20_000, 20, 100)
