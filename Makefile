@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dashboard test lint docs site audit bench chaos mutants clean
+.PHONY: demo dashboard test check lint docs site audit bench chaos mutants clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
@@ -16,6 +16,17 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# under half a minute, after every few lines: the tests that need neither a server nor a warehouse, without the two that play
+# thousands of listings. Files and not a marker, because only to import the other tests takes longer than to run these
+CHECKED := compare decode guarantees listing listing_walk rows truth values
+LONG := a_proven_listing_has_lost_nothing_and_every_listing_ends a_proven_window_has_lost_nothing_that_is_newer_than_its_edge
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m tests.language
+	$(BIN)/python -m pytest --numprocesses 2 $(CHECKED:%=tests/test_%.py) $(LONG:%=--deselect=tests/test_listing.py::test_%)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from xxhash import xxh3_64_intdigest
 
 from coreviz_source.errors import SafetyError
-from coreviz_source.evidence import count_replaced
+from coreviz_source.evidence import find_replaced
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
@@ -285,31 +285,35 @@ class Changes:
         if self._mode == "sample" or not self._listing.proof.complete:
             return Deletions()
         media = self._memory.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
-        self._check_brake(media, max_deletes)
+        replaced = self._replaced(media)
+        self._check_brake(len(media) - len(replaced), max_deletes)
         orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
             orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
             folders = self._memory.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
         shown = set(self._shown_deleted)
-        return Deletions(media, orphans, folders, [i for i in (*media, *orphans) if text_hash(i) not in shown])
+        unexplained = [i for i in (*media, *orphans) if text_hash(i) not in shown and i not in replaced]
+        return Deletions(media, orphans, folders, unexplained)
 
-    def _check_brake(self, missing: list[str], max_deletes: float) -> None:
+    def _replaced(self, missing: list[str]) -> set[str]:
         if not missing:
+            return set()
+        new = set(self._new_keys)
+        return find_replaced(
+            self._memory,
+            self._dataset_id,
+            missing,
+            self._new_sources,
+            is_new=lambda media_id: text_hash(media_id) in new,
+            was_listed=self.media.was_listed,
+        )
+
+    def _check_brake(self, count: int, max_deletes: float) -> None:
+        if not count:
             return
         stored = self._memory.count(self._dataset_id)
         allowed = max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
-        count = len(missing)
-        if count > allowed:
-            new = set(self._new_keys)
-            count -= count_replaced(
-                self._memory,
-                self._dataset_id,
-                missing,
-                self._new_sources,
-                is_new=lambda media_id: text_hash(media_id) in new,
-                was_listed=self.media.was_listed,
-            )
         if count > allowed:
             raise SafetyError(
                 f"{count} of {stored} media are missing from the API; more than {allowed} are not removed in one run.",

@@ -94,15 +94,18 @@ def _is_in(dataset_id: str, media: Mapping[str, Any]) -> bool:
     return not isinstance(holder, str) or canonical_id(holder) == dataset_id
 
 
-def count_replaced(
+def find_replaced(
     stored: StoredState,
     dataset_id: str,
     missing: Sequence[str],
     new_sources: Mapping[str, str],
     is_new: Callable[[str], bool],
     was_listed: Callable[[str], bool],
-) -> int:
-    """How many of the missing media items were replaced by another version of the same original.
+) -> set[str]:
+    """Those of the missing media items that another version of the same original replaced.
+
+    Such a version is missing from the listing and still there: the API answers for it as for any other. So it proves
+    nothing about the listing, and its removal is no deletion.
 
     Versions of one original form a tree by `source_media_id`. A listed version stands in for one missing version of
     its tree, if it is new in this run or was created later: so one derivative that is deleted while its original
@@ -144,7 +147,7 @@ def count_replaced(
     for media_id, moment in created.items():
         if media_id not in new and was_listed(media_id):
             stayed[original(media_id)].append(moment)
-    replaced = 0
+    replaced: set[str] = set()
     for media_id in sorted(missing, key=lambda one: created.get(one, _EARLIEST), reverse=True):
         tree = original(media_id)
         later = [moment for moment in stayed[tree] if moment > created.get(media_id, _EARLIEST)]
@@ -154,5 +157,5 @@ def count_replaced(
             arrived[tree] -= 1
         else:
             continue
-        replaced += 1
+        replaced.add(media_id)
     return replaced

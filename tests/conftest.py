@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dlt
 import pytest
-from dlt.common.configuration.specs import base_configuration
 
 import coreviz_source.api.http
+from tests import faster
 from tests.postgres import Postgres
 from tests.scenario import pipeline_in
 
@@ -22,12 +21,7 @@ os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 # a shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# dlt asks of a type several thousand times a run whether it is a secret: an eighth of what a run costs
-for _name in ("extract_inner_hint", "is_secret_hint"):
-    _function = getattr(base_configuration, _name)
-    for _module in [module for name, module in sys.modules.items() if name.startswith("dlt.")]:
-        if vars(_module).get(_name) is _function:
-            setattr(_module, _name, functools.cache(_function))
+faster.remember()
 
 #: Files with the longest tests: they run first, so that in the end not all wait for one of them.
 LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from coreviz_source.api.http import Calls
 from coreviz_source.errors import ApiUnavailableError, AuthenticationError, CorevizError
-from coreviz_source.evidence import MOST_ASKED, count_replaced, objection
+from coreviz_source.evidence import MOST_ASKED, find_replaced, objection
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.values import canonical_id
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
@@ -145,7 +145,9 @@ class Trees:
 
 def replaced(stored: Trees, missing: list[str], new: dict[str, str | None], listed: set[str] = frozenset()) -> int:  # type: ignore[assignment]
     sources = {media_id: source for media_id, source in new.items() if source}
-    return count_replaced(stored, DATASET, missing, sources, new.__contains__, listed.__contains__)  # type: ignore[arg-type]
+    found = find_replaced(stored, DATASET, missing, sources, new.__contains__, listed.__contains__)  # type: ignore[arg-type]
+    assert found <= set(missing)
+    return len(found)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_media_and_folders_that_the_listing_shows_as_deleted_are_removed_without
     already = media_of(library)[7]["id"]
     with library.changing(already) as item:
         item["status"] = "deleted"
-    with Studio(library) as studio:
+    with Studio(library, deleted_listed=True) as studio:
         assert run_sync(pipeline, studio).exit_code == 0
         assert_mirror(pipeline, without_deleted(studio))
         for item_id in (*(item["id"] for item in media_of(library)[:5]), folder["id"]):
@@ -313,7 +315,7 @@ def test_a_media_shown_as_deleted_in_the_window_is_removed_by_an_ordinary_run_an
     pipeline,
 ):
     library = frozen(60)
-    with Studio(library) as studio:
+    with Studio(library, deleted_listed=True) as studio:
         assert run_sync(pipeline, studio, deletes="soft").exit_code == 0
         deleted = media_of(library)[1]["id"]
         with library.changing(deleted) as item:
@@ -337,6 +339,24 @@ def swap(library: Library, number: int) -> list[str]:
         library.delete(item["id"])
         made.append(version)
     return made
+
+
+def test_versions_that_were_replaced_and_still_exist_are_removed(pipeline):
+    library = frozen(60)
+    with Studio(library) as studio:
+        assert run_sync(pipeline, studio).exit_code == 0
+        library.advance(hours=1)
+        for item in media_of(library)[:40]:
+            library.add_version(item["id"])
+        report = run_sync(pipeline, studio, reconcile_every="0")
+        assert report.exit_code == 0, report.to_json()
+        assert_equal_to(pipeline, studio)
+        # and back to the originals, whose versions exist as well
+        for version in media_of(library)[:40]:
+            library.select_version(version["sourceMediaId"])
+        report = run_sync(pipeline, studio, reconcile_every="0")
+        assert report.exit_code == 0, report.to_json()
+        assert_equal_to(pipeline, studio)
 
 
 @pytest.mark.parametrize("ordinary_run_between", [False, True])

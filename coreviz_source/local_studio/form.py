@@ -28,6 +28,8 @@ _ONLY_2026 = frozenset(
         "polygon",
     )
 )
+#: Where an object is drawn in its picture, in shares of it. The API sends the polygon instead.
+DRAWN = "_box"
 _METADATA_ONLY_2026 = frozenset(("description", "prompt"))
 
 
@@ -82,7 +84,7 @@ def _object(value: Item, form: Form, now: str) -> tuple[Item, bool]:
     for key, element in value.items():
         if key in ("exif", "metadata") or (key == "text" and "frameId" in value):
             result[key] = element
-        elif key in hidden or (key == "polygon" and not form.polygons):
+        elif key in hidden or key == DRAWN or (key == "polygon" and not form.polygons):
             continue
         elif key in _IDS and isinstance(element, str) and form.generation == 2026 and canonical_id(element) == element:
             result[key] = label(element)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from coreviz_source.local_studio.form import Item
+from coreviz_source.local_studio.form import DRAWN, Item
 from coreviz_source.local_studio.ids import label, stamp
 from coreviz_source.local_studio.pictures import polygon
 from coreviz_source.local_studio.vocabulary import (
@@ -173,7 +173,7 @@ class Generator:
                 "label": f"{colour} {noun}",
                 "blob": f"/blob/{object_id}",
                 "status": "active",
-                "boundingBox": {
+                DRAWN: {
                     "x": round(random.uniform(0.05, 0.6), 3),
                     "y": round(random.uniform(0.2, 0.5), 3),
                     "width": round(random.uniform(0.15, 0.35), 3),

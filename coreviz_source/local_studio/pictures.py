@@ -22,7 +22,7 @@ def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
     """The picture of a frame, or the part of it that shows one of its objects.
 
     Args:
-        frame: A frame; its `objects` have a `label` ("red shoe") and a `boundingBox` in shares of the picture.
+        frame: A frame; its `objects` have a `label` ("red shoe") and a `_box` in shares of the picture.
         crop: The object to show; None shows the whole frame.
     """
     seed = sum(frame["id"].encode())
@@ -60,7 +60,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
     """The outline of an object in pixels of its frame; every third object has only the corners of its box.
 
     Args:
-        thing: An object with `id`, `label` and `boundingBox`.
+        thing: An object with `id`, `label` and `_box`.
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
     """
@@ -68,7 +68,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
     outline = _ROUND_OUTLINE if noun in _ROUND else _SQUARE_OUTLINE
     if sum(thing["id"].encode()) % 3 == 0:
         outline = _CORNERS
-    box = thing["boundingBox"]
+    box = thing["_box"]
     return [
         {
             "x": round((box["x"] + x * box["width"]) * width, 2),
@@ -79,7 +79,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
 
 
 def _box(thing: dict[str, Any]) -> tuple[float, float, float, float]:
-    box = thing.get("boundingBox") or {"x": 0, "y": 0, "width": 1, "height": 1}
+    box = thing.get("_box") or {"x": 0, "y": 0, "width": 1, "height": 1}
     return box["x"] * WIDTH, box["y"] * HEIGHT, box["width"] * WIDTH, box["height"] * HEIGHT
 
 
