@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -126,11 +126,18 @@ class Deletions:
     without_evidence: list[str] = field(default_factory=list)
 
 
+class Changed(NamedTuple):
+    """The new and changed items of one page."""
+
+    media: list[RawItem]
+    folders: list[RawItem]
+
+
 class Changes:
-    """Compares one dataset's listing with the warehouse, batch by batch, and finds at the end what was deleted.
+    """Compares one dataset's listing with the warehouse, page by page, and finds at the end what was deleted.
 
     Args:
-        memory: The warehouse.
+        stored: What the warehouse stores.
         dataset_id: Canonical id of the dataset.
         listing: The listing that is compared; its `window` may widen while it is read.
         mode: What kind of listing it is.
@@ -140,14 +147,14 @@ class Changes:
 
     def __init__(
         self,
-        memory: StoredState,
+        stored: StoredState,
         dataset_id: str,
         listing: Listing,
         mode: Mode,
         selected: Selection,
         settings: Settings,
     ) -> None:
-        self._memory = memory
+        self._stored = stored
         self._dataset_id = dataset_id
         self._listing = listing
         self._mode = mode
@@ -155,7 +162,7 @@ class Changes:
         self._selected = selected
         self._resync = settings.resync
         self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
-        self._remembers = MEDIA.name in selected
+        self._compares_media = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
         self._frames_key_seen = False
@@ -171,19 +178,19 @@ class Changes:
         self.known_media = self.changed_media = 0
         #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
         self.samples: list[RawItem] = []
-        if self._remembers:
+        if self._compares_media:
             self._load_known()
         if "folders" in selected:
-            self.folders = memory.folders(dataset_id)
+            self.folders = stored.folders(dataset_id)
 
     def _load_known(self) -> None:
-        stored = self._memory.stored_media(self._dataset_id, self._window.oldest)
+        hashes = self._stored.stored_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
-            self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), stored))
+            self._doubtful = self._stored.doubtful(self._dataset_id)
+        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), hashes))
 
-    def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
-        """The media and the folders of a batch that have to be written.
+    def compare(self, items: list[RawItem]) -> Changed:
+        """Finds the items of a page that have to be written.
 
         An item that is shown as deleted counts as not listed.
         """
@@ -194,41 +201,41 @@ class Changes:
         if self._mode in ("slice", "sample"):
             items = [item for item in items if self._window.contains(item.created_at)]
         outside_ids = [i.id for i in items if not i.is_folder and self._is_outside_window(i.created_at)]
-        outside = self._memory.hashes(self._dataset_id, outside_ids) if outside_ids and self._remembers else {}
+        outside = self._stored.hashes(self._dataset_id, outside_ids) if outside_ids and self._compares_media else {}
         media: list[RawItem] = []
         folders: list[RawItem] = []
         for item in items:
             content_hash = self._fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                stored = self.folders.hash_of(item.id)
+                stored_hash = self.folders.hash_of(item.id)
                 self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                stored = self.media.hash_of(item.id)
+                stored_hash = self.media.hash_of(item.id)
                 self.media.mark_listed(item.id)
-                if stored is None:
-                    stored = outside.get(item.id)
-                self.known_media += stored is not None
+                if stored_hash is None:
+                    stored_hash = outside.get(item.id)
+                self.known_media += stored_hash is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if stored == content_hash and not self._resync:
+            if stored_hash == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
             item.content_hash = f"{content_hash:016x}"
-            if stored is None:
+            if stored_hash is None:
                 self.new += 1
                 if not item.is_folder and len(self.media):
                     self._note_new(item)
             else:
                 self.changed += 1
                 # 0 stands for what a crash may have left half written
-                if stored and not item.is_folder:
+                if stored_hash and not item.is_folder:
                     self._note_changed(item)
             (folders if item.is_folder else media).append(item)
-        return media, folders
+        return Changed(media, folders)
 
     def _note_new(self, item: RawItem) -> None:
         self._new_keys.append(item.key)
@@ -255,7 +262,7 @@ class Changes:
     def _become_complete(self) -> None:
         """Follows a listing that found that it has to be complete: all of the stored state is read."""
         self._mode, self._window = "complete", Window()
-        if self._remembers:
+        if self._compares_media:
             self._load_known()
             for item_id in self._in_window:
                 self.media.mark_listed(item_id)
@@ -279,31 +286,31 @@ class Changes:
         Raises:
             SafetyError: That is more than `max_deletes` allows, or the API stopped sending frames.
         """
-        if not self._remembers:
+        if not self._compares_media:
             return Deletions()
         self.check_frames()
         if self._mode == "sample" or not self._listing.proof.complete:
             return Deletions()
-        media = self._memory.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
+        media = self._stored.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
         self._check_brake(media, max_deletes)
         orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
             orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
-            folders = self._memory.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
+            folders = self._stored.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
         shown = set(self._shown_deleted)
         return Deletions(media, orphans, folders, [i for i in (*media, *orphans) if text_hash(i) not in shown])
 
     def _check_brake(self, missing: list[str], max_deletes: float) -> None:
         if not missing:
             return
-        stored = self._memory.count(self._dataset_id)
+        stored = self._stored.count(self._dataset_id)
         allowed = max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
         count = len(missing)
         if count > allowed:
             new = set(self._new_keys)
             count -= count_replaced(
-                self._memory,
+                self._stored,
                 self._dataset_id,
                 missing,
                 self._new_sources,
@@ -330,7 +337,7 @@ class Changes:
             return
         if self.media.unlisted == len(self.media):
             return
-        if self._memory.has_frames_of(self._dataset_id, self.media.was_listed):
+        if self._stored.has_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
                 "No media item in the API's response has `frames`, but frames of them are stored in the warehouse.",
                 remedy=(
@@ -343,4 +350,4 @@ class Changes:
     @cached_property
     def needs_tombstones(self) -> bool:
         """Whether a media item whose child list is empty may have stored children."""
-        return any(child.name in self._selected for child in CHILDREN) and self._memory.has_rows(self._dataset_id)
+        return any(child.name in self._selected for child in CHILDREN) and self._stored.has_rows(self._dataset_id)

@@ -184,8 +184,8 @@ def test_a_proof_that_is_missing_deletes_nothing_and_says_so(pipeline):
 @pytest.mark.parametrize("large", [False, True])
 def test_frames_missing_everywhere_are_not_deleted_by_a_sample_or_a_checkpoint(pipeline, monkeypatch, large):
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
-    monkeypatch.setattr("coreviz_source.synchronize.HELD", 20)
-    monkeypatch.setattr("coreviz_source.synchronize.CHECKPOINT", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.WAITING", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.CHECKPOINT", 20)
     library = frozen(90)
     with Studio(library) as studio:
         run(pipeline, studio)

@@ -26,8 +26,8 @@ from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import NOTE, LoadGuard, target
 from coreviz_source.loading.steps import Finish, Stamp, as_arrow
 from coreviz_source.loading.switches import check_source
-from coreviz_source.mirror import Batch
 from coreviz_source.rows.build import to_dicts
+from coreviz_source.run import Batch
 from coreviz_source.tables import BY_NAME, GONE, RUNS, TABLES, Table
 from coreviz_source.warehouse.destination import Destination, destination_of
 from coreviz_source.warehouse.locks import Locks
