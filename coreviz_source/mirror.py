@@ -6,8 +6,8 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from itertools import islice
@@ -79,9 +79,10 @@ class Mirror:
         """
         self._send(self._progress())
         changes = self._plan()
-        pages = self._list(changes)
-        changed = self._compare(changes, pages)
-        yield from self._build(changes, changed)
+        # closed in any case, so that no page is requested after an error
+        with closing(self._list(changes)) as pages:
+            changed = self._compare(changes, pages)
+            yield from self._build(changes, changed)
         yield self._finish(changes)
 
     def failure(self, error: CorevizError, phase: Phase) -> Batch:
@@ -106,7 +107,7 @@ class Mirror:
         self._changes = Changes(self._run.stored, self._dataset.id, self._listing, mode, self._run.selection, settings)
         return self._changes
 
-    def _list(self, changes: Changes) -> Iterator[list[RawItem]]:
+    def _list(self, changes: Changes) -> Generator[list[RawItem], None, None]:
         """Yields every item once, page by page, until the listing ends or the sample is large enough."""
         most = self._run.settings.max_media
         for items in self._listing:
@@ -144,7 +145,7 @@ class Mirror:
         if changes.needs_tombstones:
             # at the end it would be too late where checkpoints, or a sample, are loaded
             changes.check_frames()
-        # decoding makes a hundred thousand objects that are all freed together: the collector would search in vain
+        # decoding creates a hundred thousand objects that are all freed together: the collector would search in vain
         with _collector_paused():
             self._replace_nul(media)
             rows = media_rows(self._dataset.id, media, changes.needs_tombstones)
@@ -275,7 +276,7 @@ class Mirror:
             seconds=time.perf_counter() - self._began,
             replaced=self._replaced,
             selected=self._run.selection.label,
-            rows=self._rows,
+            rows=dict(self._rows),
             unknown_fields=sorted(self._unknown_fields),
             **self._counts(),
         )
