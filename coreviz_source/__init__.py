@@ -8,12 +8,10 @@ pipeline = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="c
 pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 ```
 
-`sync()` is made for schedules: it loads in checkpoints and returns a report instead of raising.
-
-How an item travels: `api` requests pages, `listing` joins them into a complete list, `changes` compares the list with
-the state that `warehouse` reads, `rows` builds the rows of new and changed items, `mirror` does this for one dataset,
-`loading` passes the rows to dlt, and `source` and `synchronize` run all of it. `tables` and `settings` declare what
-the others use.
+`sync()` does the same on a schedule, and returns a report. An item passes these stages: `api` requests pages, `listing`
+makes a complete list of them, `changes` compares the list with what is stored (`warehouse`), and `rows` builds the rows
+of what is new or changed. `mirror` has these stages in order, for one dataset. `loading` hands its rows to dlt, and
+`source` and `synchronize` do that for all datasets of a run.
 """
 
 from __future__ import annotations
@@ -22,15 +20,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coreviz_source.report import DatasetReport, Report
+    from coreviz_source.report import DatasetReport, Progress, Report
     from coreviz_source.source import coreviz
     from coreviz_source.synchronize import sync
     from coreviz_source.warehouse.catalog import create_views
 
-__all__ = ["DatasetReport", "Report", "coreviz", "create_views", "sync"]
+__all__ = ["DatasetReport", "Progress", "Report", "coreviz", "create_views", "sync"]
 
 _HOMES = {
     "DatasetReport": "report",
+    "Progress": "report",
     "Report": "report",
     "coreviz": "source",
     "create_views": "warehouse.catalog",

@@ -1,7 +1,7 @@
 """A listing compared with what the warehouse stores: new, changed, unchanged, deleted.
 
-A media item is compared by a fingerprint of its raw JSON, without decoding it. `updatedAt` is not looked at: it does
-not move when a caption appears.
+A media item is compared by a fingerprint of its raw JSON, without decoding it. `updatedAt` alone is not enough: it does
+not change when a caption is added.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -25,21 +25,21 @@ from coreviz_source.listing.window import Window
 from coreviz_source.rows.build import ROWS_VERSION
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, MEDIA
+from coreviz_source.tables import CHILDREN, FOLDERS, FRAMES, MEDIA
 from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash
 from coreviz_source.warehouse.state import LastRuns, StoredHashes, StoredState
 
 Mode = Literal["complete", "window", "slice", "sample"]
 
-#: Media items that may always be removed, however small the dataset is.
+#: Media items, and folders, that may always be removed, however few are stored.
 ALWAYS_DELETABLE = 10
 
-#: Known media items of a listing below which it is nothing special that most of them changed.
+#: If fewer known media items than this are listed, it is nothing special that most of them changed.
 MANY = 20
 
 _FRAMES_KEY = re.compile(rb'"frames"\s*:')
 _SOURCE_KEY = re.compile(rb'"sourceMediaId"\s*:\s*["\d]')
-#: Fields of a folder that the API makes anew when something is uploaded: addresses of pictures inside it.
+#: Fields of a folder that the API changes when something is uploaded: addresses of pictures inside it.
 _PREVIEWS = re.compile("preview|thumbnail", re.IGNORECASE)
 
 
@@ -59,7 +59,7 @@ class Fingerprint:
         self._ignored = [name.split(".") for name in ignored]
 
     def __call__(self, raw: bytes, is_folder: bool = False) -> int:
-        """The hash of a raw item; never 0, which stands for "not known"."""
+        """The hash of a raw item. It is never 0, which means that the item may be stored incompletely."""
         if self._ignored or is_folder:
             item = decode_json(raw)
             if is_folder:
@@ -79,15 +79,15 @@ def _without_previews(value: Any) -> Any:
 
 
 def _remove(item: Any, names: Iterable[Sequence[str]]) -> None:
-    """Removes fields from an item, in every element of the lists on the way to them."""
+    """Removes fields from an item. A path leads into every element of the lists on its way."""
     for *path, last in names:
-        holders = [item]
+        parents = [item]
         for step in path:
-            values = (holder.get(step) for holder in holders if isinstance(holder, dict))
-            holders = [one for value in values for one in (value if isinstance(value, list) else [value])]
-        for holder in holders:
-            if isinstance(holder, dict):
-                holder.pop(last, None)
+            values = (parent.get(step) for parent in parents if isinstance(parent, dict))
+            parents = [one for value in values for one in (value if isinstance(value, list) else [value])]
+        for parent in parents:
+            if isinstance(parent, dict):
+                parent.pop(last, None)
 
 
 def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Window]:
@@ -95,7 +95,7 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Windo
 
     Args:
         settings: `date_from`, `date_to`, `max_media`, `resync`, `lookback` and `reconcile_every` are used.
-        last: When it was listed before, by the server's clock.
+        last: When earlier runs listed it, by the server's clock.
         now: The server's clock.
     """
     if settings.max_media is not None:
@@ -112,12 +112,21 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Windo
         return "complete", Window()
 
 
+def _allowed(stored: int, max_deletes: float) -> int:
+    """How many of the stored media items, or folders, may be removed in one run."""
+    return max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
+
+
 @dataclass(frozen=True)
 class Deletions:
-    """What is to be removed: ids of media and folders, and of media items of which only children are stored.
+    """Ids of what is to be removed.
 
-    `without_evidence` are those media items and orphans that the listing did not show as deleted: it only did not
-    show them.
+    Args:
+        media: Media items.
+        orphans: Media items of which only children are stored.
+        folders: Folders.
+        without_evidence: The media items and orphans that are only missing from the listing. The others were listed
+            with the status deleted.
     """
 
     media: list[str] = field(default_factory=list)
@@ -126,28 +135,35 @@ class Deletions:
     without_evidence: list[str] = field(default_factory=list)
 
 
+class Changed(NamedTuple):
+    """The new and changed items of one page."""
+
+    media: list[RawItem]
+    folders: list[RawItem]
+
+
 class Changes:
-    """Compares one dataset's listing with the warehouse, batch by batch, and finds at the end what was deleted.
+    """Compares one dataset's listing with the warehouse, page by page, and finds at the end what was deleted.
 
     Args:
-        memory: The warehouse.
+        stored: What the warehouse stores.
         dataset_id: Canonical id of the dataset.
         listing: The listing that is compared; its `window` may widen while it is read.
         mode: What kind of listing it is.
-        selected: The tables that are loaded; without `media` there is no stored state to compare with.
+        selected: The tables that are loaded. Without `media` there is nothing to compare media items with.
         settings: `resync` and `ignored_fields` are used.
     """
 
     def __init__(
         self,
-        memory: StoredState,
+        stored: StoredState,
         dataset_id: str,
         listing: Listing,
         mode: Mode,
         selected: Selection,
         settings: Settings,
     ) -> None:
-        self._memory = memory
+        self._stored = stored
         self._dataset_id = dataset_id
         self._listing = listing
         self._mode = mode
@@ -155,37 +171,37 @@ class Changes:
         self._selected = selected
         self._resync = settings.resync
         self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
-        self._remembers = MEDIA.name in selected
+        self._compares_media = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
         self._frames_key_seen = False
-        #: Of media items that the listing showed for the first time: the ids' hashes, and what they were made from.
+        #: New media items: the hashes of their ids, and the media items that they were made from, by id.
         self._new_keys = array("Q")
         self._new_sources: dict[str, str] = {}
-        #: The hashes of the ids of what the listing showed as deleted.
+        #: The hashes of the ids of items that were listed with the status deleted.
         self._shown_deleted = array("Q")
         self._example = b""
         self.media = StoredHashes()
         self.folders = StoredHashes()
         self.listed = self.new = self.changed = self.unchanged = self.listed_media = 0
         self.known_media = self.changed_media = 0
-        #: Some of the changed media: the first, the second, the fourth, the eighth and so on.
+        #: Some of the changed media items: the first, the second, the fourth, the eighth and so on.
         self.samples: list[RawItem] = []
-        if self._remembers:
+        if self._compares_media:
             self._load_known()
-        if "folders" in selected:
-            self.folders = memory.folders(dataset_id)
+        if FOLDERS.name in selected:
+            self.folders = stored.folders(dataset_id)
 
     def _load_known(self) -> None:
-        stored = self._memory.stored_media(self._dataset_id, self._window.oldest)
+        hashes = self._stored.stored_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
-            self._doubtful = self._memory.doubtful(self._dataset_id)
-        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), stored))
+            self._doubtful = self._stored.doubtful(self._dataset_id)
+        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), hashes))
 
-    def compare(self, items: list[RawItem]) -> tuple[list[RawItem], list[RawItem]]:
-        """The media and the folders of a batch that have to be written.
+    def compare(self, items: list[RawItem]) -> Changed:
+        """Finds the items of a page that have to be written.
 
-        An item that is shown as deleted counts as not listed.
+        An item with the status deleted counts as not listed.
         """
         self._shown_deleted.extend(item.key for item in items if item.is_deleted)
         items = [item for item in items if not item.is_deleted]
@@ -194,41 +210,41 @@ class Changes:
         if self._mode in ("slice", "sample"):
             items = [item for item in items if self._window.contains(item.created_at)]
         outside_ids = [i.id for i in items if not i.is_folder and self._is_outside_window(i.created_at)]
-        outside = self._memory.hashes(self._dataset_id, outside_ids) if outside_ids and self._remembers else {}
+        outside = self._stored.hashes(self._dataset_id, outside_ids) if outside_ids and self._compares_media else {}
         media: list[RawItem] = []
         folders: list[RawItem] = []
         for item in items:
             content_hash = self._fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                stored = self.folders.hash_of(item.id)
+                stored_hash = self.folders.hash_of(item.id)
                 self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                stored = self.media.hash_of(item.id)
+                stored_hash = self.media.hash_of(item.id)
                 self.media.mark_listed(item.id)
-                if stored is None:
-                    stored = outside.get(item.id)
-                self.known_media += stored is not None
+                if stored_hash is None:
+                    stored_hash = outside.get(item.id)
+                self.known_media += stored_hash is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if stored == content_hash and not self._resync:
+            if stored_hash == content_hash and not self._resync:
                 self.unchanged += 1
                 continue
             item.content_hash = f"{content_hash:016x}"
-            if stored is None:
+            if stored_hash is None:
                 self.new += 1
                 if not item.is_folder and len(self.media):
                     self._note_new(item)
             else:
                 self.changed += 1
-                # 0 stands for what a crash may have left half written
-                if stored and not item.is_folder:
+                # the hash 0 means that a crash may have left the item incomplete
+                if stored_hash and not item.is_folder:
                     self._note_changed(item)
             (folders if item.is_folder else media).append(item)
-        return media, folders
+        return Changed(media, folders)
 
     def _note_new(self, item: RawItem) -> None:
         self._new_keys.append(item.key)
@@ -245,7 +261,7 @@ class Changes:
 
     @property
     def most_changed(self) -> bool:
-        """Whether most known media items changed, of so many that people hardly did it."""
+        """Whether most known media items changed, and they are too many for people to have changed them."""
         return not self._resync and self.known_media >= MANY and 2 * self.changed_media > self.known_media
 
     def _is_outside_window(self, created: datetime | None) -> bool:
@@ -253,9 +269,9 @@ class Changes:
         return self._window.oldest is not None and (created is None or created < self._window.oldest)
 
     def _become_complete(self) -> None:
-        """Follows a listing that found that it has to be complete: all of the stored state is read."""
+        """Reads all of the stored state, because the listing found that it has to list everything."""
         self._mode, self._window = "complete", Window()
-        if self._remembers:
+        if self._compares_media:
             self._load_known()
             for item_id in self._in_window:
                 self.media.mark_listed(item_id)
@@ -263,35 +279,40 @@ class Changes:
 
     @property
     def mode(self) -> Mode:
-        """What kind of listing it turned out to be."""
+        """What kind of listing it is: a window may have become a complete listing."""
         return self._mode
 
     @property
     def example(self) -> str | None:
-        """The id, as the API sent it, of a media item that the listing showed; None if there is none with an id."""
+        """The id, as the API sent it, of a listed media item; None if none has an id."""
         item = decode_json(self._example) if self._example else None
         sent = item.get("id") if isinstance(item, dict) else None
         return str(sent) if isinstance(sent, (str, int)) and sent else None
 
     def deletions(self, max_deletes: float) -> Deletions:
-        """What is stored of the range that was listed, and the listing did not show.
+        """What is stored, belongs to the range that was listed, and is missing from the listing.
+
+        Args:
+            max_deletes: The share of the stored media items that may be removed, and of the stored folders.
 
         Raises:
-            SafetyError: That is more than `max_deletes` allows, or the API stopped sending frames.
+            SafetyError: More is missing than `max_deletes` allows, or the API stopped sending frames.
         """
-        if not self._remembers:
+        if not self._compares_media:
             return Deletions()
         self.check_frames()
         if self._mode == "sample" or not self._listing.proof.complete:
             return Deletions()
-        media = self._memory.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
+        media = self._stored.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
         replaced = self._replaced(media)
-        self._check_brake(len(media) - len(replaced), max_deletes)
+        # a version that another one replaced is no deletion
+        self._brake("media", len(media) - len(replaced), self._stored.count(self._dataset_id), max_deletes)
         orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
             orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
-            folders = self._memory.missing_ids(self.folders, "folders", self._dataset_id, lambda _: True)
+            folders = self._stored.missing_ids(self.folders, FOLDERS.name, self._dataset_id, lambda _: True)
+            self._brake("folders", len(folders), len(self.folders), max_deletes)
         shown = set(self._shown_deleted)
         unexplained = [i for i in (*media, *orphans) if text_hash(i) not in shown and i not in replaced]
         return Deletions(media, orphans, folders, unexplained)
@@ -301,7 +322,7 @@ class Changes:
             return set()
         new = set(self._new_keys)
         return find_replaced(
-            self._memory,
+            self._stored,
             self._dataset_id,
             missing,
             self._new_sources,
@@ -309,36 +330,34 @@ class Changes:
             was_listed=self.media.was_listed,
         )
 
-    def _check_brake(self, count: int, max_deletes: float) -> None:
-        if not count:
-            return
-        stored = self._memory.count(self._dataset_id)
-        allowed = max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
-        if count > allowed:
+    def _brake(self, what: str, missing: int, stored: int, max_deletes: float) -> None:
+        allowed = _allowed(stored, max_deletes)
+        if missing > allowed:
             raise SafetyError(
-                f"{count} of {stored} media are missing from the API; more than {allowed} are not removed in one run.",
+                f"{missing} of {stored} {what} are missing from the API; more than {allowed} are not removed in one "
+                "run.",
                 remedy=(
-                    "Nothing was changed. If they were really deleted, run once with a larger `max_deletes` "
+                    "Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
                     "(1 removes any number)."
                 ),
                 dataset=self._dataset_id,
             )
 
     def check_frames(self) -> None:
-        """Checks that the API still sends frames, before rows without them replace those that are stored.
+        """Checks that the API still sends frames, before rows without frames replace the stored ones.
 
         Raises:
-            SafetyError: No media item has had the key so far, though frames of those listed are stored.
+            SafetyError: No listed media item has had the key so far, although frames of some are stored.
         """
-        if self._frames_key_seen or self._resync or "frames" not in self._selected:
+        if self._frames_key_seen or self._resync or FRAMES.name not in self._selected:
             return
         if self.media.unlisted == len(self.media):
             return
-        if self._memory.has_frames_of(self._dataset_id, self.media.was_listed):
+        if self._stored.has_frames_of(self._dataset_id, self.media.was_listed):
             raise SafetyError(
                 "No media item in the API's response has `frames`, but frames of them are stored in the warehouse.",
                 remedy=(
-                    "Nothing was changed. If the API really has no frames any more, run once with `resync`, "
+                    "Nothing was removed. If the API really has no frames any more, run once with `resync`, "
                     "which loads what it sends."
                 ),
                 dataset=self._dataset_id,
@@ -347,4 +366,4 @@ class Changes:
     @cached_property
     def needs_tombstones(self) -> bool:
         """Whether a media item whose child list is empty may have stored children."""
-        return any(child.name in self._selected for child in CHILDREN) and self._memory.has_rows(self._dataset_id)
+        return any(child.name in self._selected for child in CHILDREN) and self._stored.has_rows(self._dataset_id)

@@ -92,7 +92,7 @@ class SafetyError(CorevizError):
     """Deletions were refused, because the evidence for them is not sufficient."""
 
     exit_code = 6
-    remedy = "Nothing was changed."
+    remedy = "Nothing was removed."
 
 
 class DestinationError(CorevizError):

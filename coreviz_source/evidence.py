@@ -1,7 +1,7 @@
-"""Evidence before removal: whether media that vanished from a listing were deleted, and which of them were replaced.
+"""Evidence before removal: whether media items missing from a listing were deleted, and which of them were replaced.
 
-A listing proves by its own pages and counts that it is complete. A server that hides living media and counts them out
-as well passes that proof, so a sample of what vanished is asked for one by one.
+A listing is proven complete by its own pages and counts. A server that leaves media items out of both passes that
+proof. Some of the missing media items are therefore requested one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coreviz_source.errors import CorevizError
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.state import StoredState
 
-#: Media items that are asked for at most, in one run and dataset.
+#: Missing media items that are requested at most, per run and dataset.
 MOST_ASKED = 50
 
 _Form = Callable[[str], str]
@@ -26,14 +26,14 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], example: str | None, calls: Calls) -> str:
-    """Why missing media items must not be removed, as a sentence; empty if nothing speaks against it.
+    """Why missing media items must not be removed, as a sentence; empty if they may be.
 
     Args:
         client: Asks the API.
         dataset_id: Canonical id of the dataset.
-        missing: Canonical ids of what vanished from a listing that was proven complete.
-        example: The id, as the API sends it, of a media item that the listing showed; None if it showed none. A
-            server that answers 404 to it does not have the endpoint, and then there is no evidence to be had.
+        missing: Canonical ids of media items that are missing from a listing that was proven complete.
+        example: The id, as the API sent it, of a listed media item; None if there is none. If the response to it is
+            404, the server does not have the endpoint, and nothing can be requested.
         calls: Counts the requests.
     """
     if not missing:
@@ -54,12 +54,12 @@ def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], ex
 
 
 def _forms_of_ids(client: CorevizClient, dataset_id: str, example: str | None, calls: Calls) -> Sequence[_Form]:
-    """In which forms the server's endpoint for one media item takes ids; none if the server does not have it."""
+    """The forms of ids that the endpoint for one media item takes; none if the server does not have the endpoint."""
     if example is None:
         return (_hyphenated, _bare)
     forms = (_hyphenated, _bare) if example == _hyphenated(example) else (_bare, _hyphenated)
     if _bare(example) == _hyphenated(example):
-        # the id of the example is no UUID, so it does not show which form UUIDs have
+        # the example's id is not a UUID, so it does not show which form of UUIDs the server takes
         return forms if client.media(example, dataset_id, calls) is not None else ()
     return next(((form,) for form in forms if client.media(form(example), dataset_id, calls) is not None), ())
 
@@ -85,13 +85,13 @@ def _find(
 
 
 def _is_in(dataset_id: str, media: Mapping[str, Any]) -> bool:
-    """Whether a media item is there, and in this dataset as far as the API says."""
+    """Whether a media item exists and is in this dataset. It is, if the response does not name another dataset."""
     if media.get("status") == "deleted":
         return False
     dataset = media.get("dataset")
-    holder = dataset.get("id") if isinstance(dataset, dict) else None
-    holder = holder or media.get("datasetId")
-    return not isinstance(holder, str) or canonical_id(holder) == dataset_id
+    sent = dataset.get("id") if isinstance(dataset, dict) else None
+    sent = sent or media.get("datasetId")
+    return not isinstance(sent, str) or canonical_id(sent) == dataset_id
 
 
 def find_replaced(
@@ -107,17 +107,17 @@ def find_replaced(
     Such a version is missing from the listing and still there: the API answers for it as for any other. So it proves
     nothing about the listing, and its removal is no deletion.
 
-    Versions of one original form a tree by `source_media_id`. A listed version stands in for one missing version of
-    its tree, if it is new in this run or was created later: so one derivative that is deleted while its original
-    stays was not replaced.
+    The versions of one original form a tree by `source_media_id`. A listed version replaces one missing version of its
+    tree if it is new or was created later. So a derivative that is missing while its original is still listed was not
+    replaced.
 
     Args:
-        stored: The warehouse; only the trees of the missing media items are read.
+        stored: What the warehouse stores. Only the trees of the missing media items are read.
         dataset_id: Canonical id of the dataset.
         missing: Canonical ids.
-        new_sources: What media items were made from that this listing showed for the first time.
-        is_new: Whether this listing showed a media item for the first time.
-        was_listed: Whether a stored media item was in this listing.
+        new_sources: The media items that new ones were made from, by the ids of the new ones.
+        is_new: Whether a media item is listed and not stored yet.
+        was_listed: Whether a stored media item is listed.
     """
     sources: dict[str, str | None] = dict(new_sources)
     created: dict[str, datetime] = {}

@@ -1,38 +1,315 @@
-"""One dataset from its listing to the rows that have to be written: listing, changes and rows put together."""
+"""One dataset, told in order: plan, list, compare, build, finish. What it yields is loaded by others."""
 
 from __future__ import annotations
 
 import gc
+import json
+import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
 from itertools import islice
-from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from coreviz_source.api.http import Calls
-from coreviz_source.api.studio import CorevizClient, Organization
-from coreviz_source.changes import Changes, Deletions, plan
+from coreviz_source.changes import Changed, Changes, Deletions, plan
+from coreviz_source.errors import CorevizError
 from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.report import DatasetReport
+from coreviz_source.report import DatasetReport, Phase, Progress
 from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
-from coreviz_source.selection import Selection
-from coreviz_source.settings import Settings
-from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, ORGANIZATIONS, RUNS
+from coreviz_source.run import Batch, Dataset, Run
+from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.unstable import unstable_fields
-from coreviz_source.values import canonical_id, clean_text, encode_json, plain_text, text_hash
-from coreviz_source.warehouse.state import LastRuns, StoredState
+from coreviz_source.values import canonical_id, encode_json, text_hash
 
-#: Changed media whose rows are built at once: enough for arrow to be fast, few enough to stay small in memory.
+#: Changed media items whose rows are built at once: enough for arrow to be fast, few enough to need little memory.
 BATCH = 1000
-#: JSON whose rows are built at once, in bytes, where media are large: videos with thousands of frames.
+#: JSON whose rows are built at once, in bytes. It matters where media items are large: videos with thousands of frames.
 BATCH_BYTES = 16 * 2**20
+
+_log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """Mirrors one dataset. Iterate over `batches()` once; the last batch has the report.
+
+    Args:
+        run: What the datasets of the run share.
+        dataset: The dataset.
+        send: Receives the events of the dataset.
+    """
+
+    def __init__(self, run: Run, dataset: Dataset, send: Callable[[Progress], None] = lambda _: None) -> None:
+        self._run = run
+        self._dataset = dataset
+        self._send = send
+        self._began = time.perf_counter()
+        self._calls = Calls()
+        self._listing = Listing(
+            run.client,
+            dataset.requested_id,
+            run.settings.page_size,
+            run.threads,
+            run.settings.parallel_requests,
+            self._calls,
+        )
+        self._changes: Changes | None = None
+        self._started_at: datetime | None = None
+        self._rows: dict[str, int] = {}
+        self._unknown_fields: set[str] = set()
+        self._replaced = 0
+
+    @property
+    def is_first_load(self) -> bool:
+        """Whether the dataset was never listed to its end: its first load is not finished."""
+        return self._run.last_runs(self._dataset.id).complete is None
+
+    def batches(self) -> Iterator[Batch]:
+        """The rows of the dataset that have to be written.
+
+        Raises:
+            CorevizError: The dataset cannot be listed, or too much would be removed. The batches before are correct,
+                but not all there is to write.
+        """
+        self._send(self._progress())
+        changes = self._plan()
+        # closed in any case, so that no page is requested after an error
+        with closing(self._list(changes)) as pages:
+            changed = self._compare(changes, pages)
+            yield from self._build(changes, changed)
+        yield self._finish(changes)
+
+    def failure(self, error: CorevizError, phase: Phase) -> Batch:
+        """The row of a run that failed. Its event has the report.
+
+        Args:
+            error: Why it failed.
+            phase: What was being done.
+        """
+        self._started_at = self._started_at or datetime.now(timezone.utc)
+        # what checkpoints loaded stays, but is not counted
+        self._rows = {}
+        report = self._report(self._dataset.name, phase, "failed", str(error), error.exit_code)
+        _log.warning("Dataset %s: %s", self._dataset.id, report.message)
+        return Batch({RUNS.name: self._row_of(report)}, progress=self._progress("failed", report))
+
+    def _plan(self) -> Changes:
+        """Decides which part of the dataset is listed, and reads what is stored of it."""
+        settings = self._run.settings
+        self._started_at = self._listing.open()
+        mode, self._listing.window = plan(settings, self._run.last_runs(self._dataset.id), self._started_at)
+        self._changes = Changes(self._run.stored, self._dataset.id, self._listing, mode, self._run.selection, settings)
+        return self._changes
+
+    def _list(self, changes: Changes) -> Generator[list[RawItem], None, None]:
+        """Yields every item once, page by page, until the listing ends or the sample is large enough."""
+        most = self._run.settings.max_media
+        for items in self._listing:
+            yield items if most is None else _sample(items, most - changes.listed_media)
+            if most is not None and changes.listed_media >= most:
+                return
+
+    def _compare(self, changes: Changes, pages: Iterator[list[RawItem]]) -> Iterator[Changed]:
+        """Yields the new and changed items of each page."""
+        for items in pages:
+            changed = changes.compare(items)
+            self._send(self._progress())
+            yield changed
+
+    def _build(self, changes: Changes, changed: Iterator[Changed]) -> Iterator[Batch]:
+        """Yields the rows of new and changed items: media as soon as there are enough of them, folders at the end."""
+        media: list[RawItem] = []
+        folders: list[RawItem] = []
+        size = 0
+        for page in changed:
+            media += page.media
+            folders += page.folders
+            size += sum(len(item.raw) for item in page.media)
+            while len(media) >= BATCH or size >= BATCH_BYTES:
+                yield self._build_media(changes, media[:BATCH])
+                del media[:BATCH]
+                size = sum(len(item.raw) for item in media)
+        if media:
+            yield self._build_media(changes, media)
+        if folders:
+            self._replace_nul(folders)
+            yield self._batch(folder_rows(self._dataset.id, folders))
+
+    def _build_media(self, changes: Changes, media: list[RawItem]) -> Batch:
+        if changes.needs_tombstones:
+            # at the end it would be too late where checkpoints, or a sample, are loaded
+            changes.check_frames()
+        # decoding creates a hundred thousand objects that are all freed together: the collector would search in vain
+        with _collector_paused():
+            self._replace_nul(media)
+            rows = media_rows(self._dataset.id, media, changes.needs_tombstones)
+        return self._batch(rows, len(media))
+
+    def _finish(self, changes: Changes) -> Batch:
+        """What is known only at the end: the deletions, the dataset's own row, the report and its row."""
+        settings = self._run.settings
+        deletions = changes.deletions(settings.max_deletes)
+        doubt = objection(self._run.client, self._dataset.id, deletions.without_evidence, changes.example, self._calls)
+        if doubt:
+            deletions = Deletions()
+        tables = self._removals(deletions)
+        name = self._dataset.name
+        if DATASETS.name in self._run.selection:
+            name, tables[DATASETS.name] = self._dataset_row()
+        proof = self._listing.proof
+        if not doubt and not proof.complete and changes.mode != "sample":
+            doubt = f"The listing could not be proven complete: {proof.reason}."
+        if doubt:
+            outcome, exit_code = "unproven", 6
+            message = f"{doubt} What was listed was loaded, nothing was deleted; the next complete run tries again."
+        else:
+            outcome, exit_code = changes.mode, 0
+            message = self._unstable(changes) + self._nul_note() + proof.reason
+        last = self._batch(Rows(tables))
+        gone = len(deletions.media) + len(deletions.folders)
+        report = self._report(name, "listed", outcome, message, exit_code, gone)
+        if message:
+            _log.warning("Dataset %s: %s", self._dataset.id, message)
+        return Batch({**last.tables, RUNS.name: self._row_of(report)}, progress=self._progress("listed", report))
+
+    def _removals(self, deletions: Deletions) -> dict[str, pa.Table]:
+        """The rows by which a merge removes what was deleted."""
+        dataset_id = self._dataset.id
+        tables: dict[str, pa.Table] = {}
+        childless = deletions.orphans
+        if deletions.media and self._run.settings.deletes == "soft":
+            tables[MEDIA.name] = self._softly_deleted(deletions.media)
+        else:
+            tables[MEDIA.name] = tombstones(MEDIA, dataset_id, deletions.media)
+            childless = deletions.orphans + deletions.media
+        tables |= {child.name: tombstones(child, dataset_id, childless) for child in CHILDREN}
+        tables[FOLDERS.name] = tombstones(FOLDERS, dataset_id, deletions.folders)
+        return tables
+
+    def _softly_deleted(self, ids: list[str]) -> pa.Table:
+        rows = self._run.stored.rows(MEDIA, self._dataset.id, ids)
+        columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
+        columns["deleted_at"] = [self._started_at] * len(rows)
+        return as_table(MEDIA, columns, len(rows))
+
+    def _dataset_row(self) -> tuple[str | None, pa.Table]:
+        """The name of the dataset, and its row in `datasets` if that differs from the stored one."""
+        dataset = self._dataset
+        info = dataset.info if dataset.info is not None else self._run.client.dataset(dataset.requested_id, self._calls)
+        values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": self._listing.total}
+        for column in DATASETS.api_columns:
+            value = info.get(column.api or "")
+            values[column.name] = self._run.storable(value) if isinstance(value, str) else None
+        if values["organization_id"]:
+            values["organization_id"] = canonical_id(values["organization_id"])
+        content_hash = text_hash(encode_json(values))
+        if self._run.dataset_hash(dataset.id) == content_hash:
+            return values["name"], as_table(DATASETS, {}, 0)
+        values["content_hash"] = f"{content_hash:016x}"
+        return values["name"], as_table(DATASETS, {name: [value] for name, value in values.items()}, 1)
+
+    def _unstable(self, changes: Changes) -> str:
+        """A warning where most media items changed by fields that may be different in every response."""
+        if not changes.most_changed:
+            return ""
+        ignored = self._run.settings.ignored_fields
+        found = unstable_fields(self._run.stored, self._dataset.id, changes.samples)
+        fields = [name for name in found if name not in ignored]
+        if not fields:
+            return ""
+        return (
+            f"{changes.changed_media} of {changes.known_media} known media changed although no updatedAt moved; what "
+            f"differs is {', '.join(fields)}. If that changes at every request, as signed addresses do, leave it out "
+            f'of the comparison: ignored_fields = "{",".join([*ignored, *fields])}". '
+        )
+
+    def _replace_nul(self, items: list[RawItem]) -> None:
+        if not self._run.stored.can_store_nul:
+            self._replaced += replace_nul(items)
+
+    def _nul_note(self) -> str:
+        return f"{self._replaced} media had NUL characters, replaced by U+FFFD. " if self._replaced else ""
+
+    def _batch(self, rows: Rows, media: int = 0) -> Batch:
+        """A batch of the selected tables that have rows, which are counted for the report."""
+        self._unknown_fields |= rows.unknown_fields
+        tables = {n: table for n, table in rows.tables.items() if n in self._run.selection and table.num_rows}
+        for name, table in tables.items():
+            self._rows[name] = self._rows.get(name, 0) + table.num_rows
+        return Batch(tables, media, self._progress())
+
+    def _progress(
+        self, phase: Literal["listing", "listed", "failed"] = "listing", report: DatasetReport | None = None
+    ) -> Progress:
+        return Progress(
+            self._dataset.id,
+            self._dataset.name if report is None else report.name,
+            self._dataset.organization_name,
+            phase,
+            gone=0 if report is None else report.gone,
+            rows=sum(self._rows.values() if report is None else report.rows.values()),
+            report=report,
+            **self._counts(),
+        )
+
+    def _report(
+        self, name: str | None, phase: Phase, outcome: str, message: str, exit_code: int, gone: int = 0
+    ) -> DatasetReport:
+        return DatasetReport(
+            self._dataset.id,
+            name,
+            self._dataset.organization_name,
+            phase,
+            outcome=outcome,
+            message=message,
+            exit_code=exit_code,
+            started_at=self._started_at,
+            gone=gone,
+            requests=self._calls.requests,
+            retries=self._calls.retries,
+            seconds=time.perf_counter() - self._began,
+            replaced=self._replaced,
+            selected=self._run.selection.label,
+            rows=dict(self._rows),
+            unknown_fields=sorted(self._unknown_fields),
+            **self._counts(),
+        )
+
+    def _counts(self) -> dict[str, Any]:
+        """What events and the report have in common."""
+        if self._changes is None:
+            return {"total": self._listing.total}
+        return {
+            "mode": self._changes.mode,
+            "total": self._listing.total,
+            "listed": self._changes.listed,
+            "new": self._changes.new,
+            "changed": self._changes.changed,
+            "unchanged": self._changes.unchanged,
+        }
+
+    def _row_of(self, report: DatasetReport) -> pa.Table:
+        """The row of this run in `_coreviz_runs`."""
+        values = {
+            **asdict(report),
+            "run": self._run.id,
+            "complete": report.complete,
+            "unknown_fields": json.dumps(report.unknown_fields),
+            "message": report.message or None,
+        }
+        return as_table(RUNS, {column.name: [values[column.name]] for column in RUNS.columns}, 1)
+
+
+def _sample(items: list[RawItem], room: int) -> list[RawItem]:
+    """The items up to the last media item for which a sample has room."""
+    beyond = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, room), None)
+    return items[: next(beyond, len(items))]
 
 
 @contextmanager
@@ -44,263 +321,3 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if paused:
             gc.enable()
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset to mirror: its id as the API is asked for it, and what the API told of it, if it did."""
-
-    asked: str
-    info: dict[str, Any] | None = None
-    organization: Organization | None = None
-
-    @property
-    def id(self) -> str:
-        """The canonical id."""
-        return canonical_id(self.asked)
-
-    @property
-    def name(self) -> str | None:
-        """The name, if the API told it before the dataset was asked for."""
-        name = (self.info or {}).get("name")
-        return clean_text(name) if isinstance(name, str) else None
-
-
-@dataclass
-class Batch:
-    """Rows to write, a table each, of so many media."""
-
-    tables: dict[str, pa.Table]
-    media: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory."""
-        return sum(table.nbytes for table in self.tables.values())
-
-
-class Mirror:
-    """What all datasets of a run share: the client, its threads, the memory, the settings.
-
-    Args:
-        settings: Checked settings.
-        memory: The warehouse.
-        selected: The tables that are loaded.
-        run: Id of the run.
-        progress: Called after every page with the report of the dataset.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        memory: StoredState,
-        selected: Selection,
-        run: str,
-        progress: Callable[[DatasetReport], None] | None = None,
-    ) -> None:
-        self._settings = settings
-        self._memory = memory
-        self._selected = selected
-        self._run = run
-        self._progress = progress
-        self._client = CorevizClient(settings)
-        self._organizations: tuple[Organization, ...] = ()
-        #: A sentence for each organization whose datasets are not known.
-        self.warnings: list[str] = []
-        self._threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
-        self._last_runs = memory.last_runs(selected.label)
-        self._dataset_hashes = memory.dataset_hashes()
-
-    def __enter__(self) -> Mirror:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._client.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._memory.close()
-
-    def datasets(self) -> list[Dataset]:
-        """The datasets to mirror: those named, or all of the account, one organization after the other."""
-        if self._settings.dataset_ids:
-            return [Dataset(dataset_id) for dataset_id in self._settings.dataset_ids]
-        account = self._client.account()
-        self._organizations, self.warnings = account.organizations, account.warnings
-        owners = {organization.id: organization for organization in account.organizations}
-        return [
-            Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
-            for info in account.datasets
-        ]
-
-    def organizations(self) -> Batch | None:
-        """The rows of the account's organizations that differ from the stored ones; None if there are none."""
-        if ORGANIZATIONS.name not in self._selected or not self._organizations:
-            return None
-        stored: dict[Any, list[tuple[Any, ...]]] = {}
-        if ORGANIZATIONS.name in self._memory.tables:
-            for row in self._memory.query("SELECT id, name, slug FROM {organizations}"):
-                stored.setdefault(row[0], []).append(row)
-        storable = clean_text if self._memory.can_store_nul else plain_text
-        found = [
-            (one.id, *(None if text is None else storable(text) for text in (one.name, one.slug)))
-            for one in self._organizations
-        ]
-        # a load that was repeated after a crash may have left a row twice
-        rows = [row for row in found if stored.get(row[0]) != [row]]
-        if not rows:
-            return None
-        columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))
-        return Batch({ORGANIZATIONS.name: as_table(ORGANIZATIONS, columns, len(rows))})
-
-    def never_completed(self, dataset: Dataset) -> bool:
-        """Whether the dataset was never listed to its end: its first load is not done."""
-        return self._last_runs.get(dataset.id, LastRuns()).complete is None
-
-    def batches(self, dataset: Dataset, report: DatasetReport) -> Iterator[Batch]:
-        """The rows of a dataset that have to be written; the report is complete when the iteration is over.
-
-        Raises:
-            CorevizError: The dataset cannot be listed, or what would be removed is too much. What was yielded
-                before is true, but not all.
-        """
-        began = time.perf_counter()
-        calls = Calls()
-        settings = self._settings
-        try:
-            listing = Listing(
-                self._client, dataset.asked, settings.page_size, self._threads, settings.parallel_requests, calls
-            )
-            report.selected = self._selected.label
-            report.started_at = listing.open()
-            mode, listing.window = plan(settings, self._last_runs.get(dataset.id, LastRuns()), report.started_at)
-            changes = Changes(self._memory, dataset.id, listing, mode, self._selected, settings)
-            yield from self._changed(dataset, listing, changes, report)
-            yield from self._rest(dataset, listing, changes, report, calls)
-        finally:
-            report.requests, report.retries = calls.requests, calls.retries
-            report.seconds = time.perf_counter() - began
-
-    def _changed(self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport) -> Iterator[Batch]:
-        media: list[RawItem] = []
-        size = 0
-        folders: list[RawItem] = []
-        for items in listing:
-            more_media, more_folders = changes.compare(self._sampled(items, changes.listed_media))
-            media += more_media
-            folders += more_folders
-            report.phase, report.mode, report.total = "listing", changes.mode, listing.total
-            report.listed, report.unchanged = changes.listed, changes.unchanged
-            report.new, report.changed = changes.new, changes.changed
-            if self._progress is not None:
-                self._progress(report)
-            size += sum(len(source.raw) for source in more_media)
-            while len(media) >= BATCH or size >= BATCH_BYTES:
-                yield self._media(dataset, media[:BATCH], changes, report)
-                del media[:BATCH]
-                size = sum(len(source.raw) for source in media)
-            if self._settings.max_media is not None and changes.listed_media >= self._settings.max_media:
-                break
-        if media:
-            yield self._media(dataset, media, changes, report)
-        if folders:
-            if not self._memory.can_store_nul:
-                report.replaced += replace_nul(folders)
-            yield self._batch(folder_rows(dataset.id, folders), report)
-
-    def _sampled(self, items: list[RawItem], already: int) -> list[RawItem]:
-        """As many of the items as `max_media` leaves room for."""
-        most = self._settings.max_media
-        if most is None:
-            return items
-        room = islice((index for index, item in enumerate(items) if not item.is_folder), max(0, most - already), None)
-        return items[: next(room, len(items))]
-
-    def _media(self, dataset: Dataset, media: list[RawItem], changes: Changes, report: DatasetReport) -> Batch:
-        if changes.needs_tombstones:
-            # at the end it would be too late where checkpoints, or a sample, are loaded
-            changes.check_frames()
-        # decoding makes a hundred thousand objects that all die together: the collector would only look at them
-        with _collector_paused():
-            replaced = 0 if self._memory.can_store_nul else replace_nul(media)
-            rows = media_rows(dataset.id, media, changes.needs_tombstones)
-        report.replaced += replaced
-        return self._batch(rows, report, len(media))
-
-    def _batch(self, rows: Rows, report: DatasetReport, media: int = 0) -> Batch:
-        report.unknown_fields = sorted({*report.unknown_fields, *rows.unknown_fields})
-        tables = {name: table for name, table in rows.tables.items() if name in self._selected and table.num_rows}
-        for name, table in tables.items():
-            report.rows[name] = report.rows.get(name, 0) + table.num_rows
-        return Batch(tables, media)
-
-    def _rest(
-        self, dataset: Dataset, listing: Listing, changes: Changes, report: DatasetReport, calls: Calls
-    ) -> Iterator[Batch]:
-        """What can be said only at the end: removals, the dataset's own row, the line of the run."""
-        deletions = changes.deletions(self._settings.max_deletes)
-        doubt = objection(self._client, dataset.id, deletions.without_evidence, changes.example, calls)
-        if doubt:
-            deletions = Deletions()
-        report.gone = len(deletions.media) + len(deletions.folders)
-        tables: dict[str, pa.Table] = {}
-        childless = deletions.orphans
-        if deletions.media and self._settings.deletes == "soft":
-            tables[MEDIA.name] = self._softly_deleted(dataset, deletions.media, report)
-        else:
-            tables[MEDIA.name] = tombstones(MEDIA, dataset.id, deletions.media)
-            childless = deletions.orphans + deletions.media
-        tables |= {child.name: tombstones(child, dataset.id, childless) for child in CHILDREN}
-        tables[FOLDERS.name] = tombstones(FOLDERS, dataset.id, deletions.folders)
-        if DATASETS.name in self._selected:
-            tables[DATASETS.name] = self._dataset_row(dataset, listing, report, calls)
-        notes = self._unstable(dataset, changes)
-        notes += f"{report.replaced} media had NUL characters, replaced by U+FFFD. " if report.replaced else ""
-        mode = changes.mode
-        if not doubt and not listing.proof.complete and mode != "sample":
-            doubt = f"The listing could not be proven complete: {listing.proof.reason}."
-        if doubt:
-            report.outcome, report.exit_code = "unproven", 6
-            report.message = (
-                f"{doubt} What was seen was loaded, nothing was deleted; the next complete run tries again."
-            )
-        else:
-            report.outcome, report.message = mode, notes + listing.proof.reason
-        report.requests, report.retries = calls.requests, calls.retries
-        batch = self._batch(Rows(tables), report)
-        batch.tables[RUNS.name] = report.row(self._run)
-        yield batch
-
-    def _unstable(self, dataset: Dataset, changes: Changes) -> str:
-        """A warning where most media changed by fields that may change at every request."""
-        if not changes.most_changed:
-            return ""
-        ignored = self._settings.ignored_fields
-        fields = [f for f in unstable_fields(self._memory, dataset.id, changes.samples) if f not in ignored]
-        if not fields:
-            return ""
-        return (
-            f"{changes.changed_media} of {changes.known_media} known media changed although no updatedAt moved; what "
-            f"differs is {', '.join(fields)}. If that changes at every request, as signed addresses do, leave it out "
-            f'of the comparison: ignored_fields = "{",".join([*ignored, *fields])}". '
-        )
-
-    def _softly_deleted(self, dataset: Dataset, ids: list[str], report: DatasetReport) -> pa.Table:
-        rows = self._memory.rows(MEDIA, dataset.id, ids)
-        columns: dict[str, Any] = {c.name: [row[c.name] for row in rows] for c in MEDIA.columns if c.name != GONE}
-        columns["deleted_at"] = [report.started_at] * len(rows)
-        return as_table(MEDIA, columns, len(rows))
-
-    def _dataset_row(self, dataset: Dataset, listing: Listing, report: DatasetReport, calls: Calls) -> pa.Table:
-        info = dataset.info if dataset.info is not None else self._client.dataset(dataset.asked, calls)
-        values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": listing.total}
-        storable = clean_text if self._memory.can_store_nul else plain_text
-        for column in DATASETS.api_columns:
-            value = info.get(column.api or "")
-            values[column.name] = storable(value) if isinstance(value, str) else None
-        report.name = values["name"]
-        if values["organization_id"]:
-            values["organization_id"] = canonical_id(values["organization_id"])
-        content_hash = text_hash(encode_json(values))
-        if self._dataset_hashes.get(dataset.id) == content_hash:
-            return as_table(DATASETS, {}, 0)
-        values["content_hash"] = f"{content_hash:016x}"
-        return as_table(DATASETS, {name: [value] for name, value in values.items()}, 1)

@@ -1,4 +1,4 @@
-"""Which tables a run loads, and on which of them a user has put dlt's steps (`add_map`, `add_filter`, …)."""
+"""Which tables a run loads, and which of them have steps that a user added (`add_map`, `add_filter`, …)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from coreviz_source.tables import BY_NAME, RUNS, TABLES
 class Selection:
     """The tables of a run.
 
-    Rows that steps have changed are other rows: adding or removing a step makes every stored hash outdated, as
-    selecting another table does.
+    A step changes rows. Adding or removing one therefore makes every stored hash outdated, as selecting another table
+    does.
+
+    Args:
+        tables: Names of the tables that are loaded.
+        stepped: Names of those with steps.
     """
 
     tables: frozenset[str] = frozenset(BY_NAME)

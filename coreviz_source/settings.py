@@ -306,8 +306,8 @@ class Settings:
         choices=("hard", "soft"),
     )
     max_deletes: float = _setting(
-        "A run that would remove more than this share of a dataset's media stops and changes nothing. Ten media may "
-        "always be removed, unless the share is 0.",
+        "A run that would remove more than this share of a dataset's media, or of its folders, stops and removes "
+        "nothing. Ten of each may always be removed, unless the share is 0.",
         NUMBER,
         _share,
         default=0.2,

@@ -1,4 +1,4 @@
-"""The dlt source `coreviz()`: its arguments, and a run of it from the settings to batches for dlt."""
+"""The dlt source `coreviz()`: its arguments, and what happens when dlt extracts it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from coreviz_source.loading.configuration import SourceSettings
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.switches import check_refresh
 from coreviz_source.loading.tracker import active_pipeline, plain_runs
-from coreviz_source.mirror import Batch, Mirror
-from coreviz_source.report import DatasetReport
+from coreviz_source.mirror import Mirror
+from coreviz_source.run import Batch, Run
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.warehouse.connection import Connection
@@ -76,8 +76,8 @@ def coreviz(
             listing finds changed and deleted media that are older than `lookback`. `0`: always. Default: `"1d"`.
         deletes: What happens to the rows of deleted media: `hard` removes them, `soft` keeps their last values and sets
             `media.deleted_at`. Default: `"hard"`.
-        max_deletes: A run that would remove more than this share of a dataset's media stops and changes nothing. Ten
-            media may always be removed, unless the share is 0. Default: `0.2`.
+        max_deletes: A run that would remove more than this share of a dataset's media, or of its folders, stops and
+            removes nothing. Ten of each may always be removed, unless the share is 0. Default: `0.2`.
         date_from: Only media created at this moment (UTC) or later: for a backfill in slices, which deletes nothing
             outside the slice. Default: none.
         date_to: Only media created before this moment (UTC). Default: none.
@@ -91,15 +91,15 @@ def coreviz(
             changes. Default: none.
 
     Returns:
-        A dlt source with a resource a table; choose some with `with_resources("media", "captions")`. Without
-        `media` there is no memory: every run then loads all that it lists.
+        A dlt source with one resource per table; choose some with `with_resources("media", "captions")`. Without
+        `media` there is nothing to compare with: every run then loads everything that it lists.
 
     Raises:
         ConfigurationError: A value is wrong; raised before anything is requested.
-        AuthenticationError: There is no key.
+        AuthenticationError: There is neither a key nor a token.
 
-    Extracting raises `PipelineStepFailed`, caused by an error of `coreviz_source.errors` that names the dataset and
-    the remedy, if a dataset cannot be listed or too much would be removed; then nothing of the run is loaded.
+    If a dataset cannot be listed, or too much would be removed, extracting raises `PipelineStepFailed`. Its cause is an
+    error of `coreviz_source.errors` that names the dataset and the remedy. Nothing of the run is then loaded.
     """
     given = SourceSettings(
         {
@@ -127,7 +127,7 @@ def coreviz(
 
 
 def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[str]) -> Extraction:
-    """The warehouse, locked against other runs, and all that this run has to write to it."""
+    """Locks the warehouse and reads what is stored; returns these with the batches to write."""
     pipeline = dlt.current.pipeline()
     settings = given.of(pipeline.pipeline_name)
     check_refresh(pipeline.refresh)
@@ -140,20 +140,17 @@ def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[s
 
 
 def _browse(given: SourceSettings, selected: frozenset[str]) -> Iterator[Batch]:
-    """The rows of a library as they are, where there is no warehouse."""
+    """The batches of a library where there is no warehouse to compare with."""
     settings = given.of(getattr(active_pipeline(), "pipeline_name", None))
     return _batches(settings, NothingStored(), Selection(selected))
 
 
 def _batches(settings: Settings, stored: StoredState, selection: Selection) -> Iterator[Batch]:
-    with Mirror(settings, stored, selection, run=str(uuid.uuid4())) as mirror:
-        datasets = mirror.datasets()
-        for warning in mirror.warnings:
+    with Run(str(uuid.uuid4()), settings, stored, selection) as run:
+        datasets = run.datasets()
+        for warning in run.warnings:
             _log.warning("%s", warning)
-        if organizations := mirror.organizations():
+        if organizations := run.organizations():
             yield organizations
         for dataset in datasets:
-            report = DatasetReport(dataset.id)
-            yield from mirror.batches(dataset, report)
-            if report.message:
-                _log.warning("Dataset %s: %s", dataset.id, report.message)
+            yield from Mirror(run, dataset).batches()

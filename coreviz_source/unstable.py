@@ -1,4 +1,4 @@
-"""Which fields of the API's responses differ from the warehouse although nothing changed, such as signed addresses."""
+"""Finds fields whose values are different in every response although nothing changed, such as signed addresses."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from coreviz_source.values import decode_json
 from coreviz_source.warehouse.state import StoredState, utc
 
 
-def unstable_fields(memory: StoredState, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
-    """The fields that differ from the warehouse in most of some changed media.
+def unstable_fields(stored: StoredState, dataset_id: str, samples: Sequence[RawItem]) -> list[str]:
+    """The fields that differ from the warehouse in more than half of some changed media items.
 
     Args:
-        memory: The warehouse, before the change is loaded.
+        stored: What the warehouse stores, before the change is loaded.
         dataset_id: Canonical id of the dataset.
-        samples: Changed media.
+        samples: Changed media items.
 
     Returns:
-        Dotted names of the API; none if `updatedAt` moved in one of the media, because then people changed them.
+        The API's names, dotted. None if `updatedAt` changed in one of the media items: then people changed them.
     """
     now = media_rows(dataset_id, samples, with_tombstones=False)
     differing: set[tuple[str, str]] = set()
     for table in (MEDIA, *MEDIA.descendants):
-        if table.name in memory.tables:
+        if table.name in stored.tables:
             media = "id" if table is MEDIA else "media_id"
-            held = {row["id"]: row for row in memory.rows(table, dataset_id, [s.id for s in samples], media)}
+            before = {row["id"]: row for row in stored.rows(table, dataset_id, [s.id for s in samples], media)}
             for row in now.tables[table.name].to_pylist():
-                for name in _differences(table, held.get(row["id"], row), row):
+                for name in _differences(table, before.get(row["id"], row), row):
                     differing.add((row[media], ".".join((*table.api_path, name))))
     media_of = Counter(name for _, name in differing)
     return [] if media_of["updatedAt"] else sorted(name for name, count in media_of.items() if 2 * count > len(samples))
@@ -53,7 +53,7 @@ def _differences(table: Table, old: dict[str, Any], new: dict[str, Any]) -> Iter
 
 
 def _keys(before: Any, after: Any) -> Iterator[str]:
-    """Where two objects differ, as deep as they are objects both."""
+    """The dotted names of the keys by which two objects differ. Nested objects are compared key by key."""
     before, after = (value if isinstance(value, dict) else {} for value in (before, after))
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)

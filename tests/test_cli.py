@@ -245,8 +245,8 @@ def test_an_interruption_at_any_step_is_raised_and_the_next_run_ends_equal_to_th
 
     library = frozen(40)
 
-    def interrupt(report):
-        if report.phase == step:
+    def interrupt(event):
+        if event.phase == step:
             raise KeyboardInterrupt
 
     def signalled(*_):

@@ -308,7 +308,29 @@ def test_the_brake_holds_from_the_first_media_too_many(held, gone, max_deletes, 
         changes.deletions(max_deletes)
     assert str(failure.value) == (
         f"{gone} of {held} media are missing from the API; more than {allowed} are not removed in one run. "
-        "[dataset: dataset] Nothing was changed. If they were really deleted, run once with a larger `max_deletes` "
+        "[dataset: dataset] Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
+        "(1 removes any number)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "missing", "max_deletes", "allowed"),
+    [(12, 10, 0.2, 10), (12, 11, 0.2, 10), (100, 20, 0.2, 20), (100, 21, 0.2, 20), (100, 100, 1, 100), (3, 1, 0, 0)],
+)
+def test_folders_have_a_brake_of_their_own(stored, missing, max_deletes, allowed):
+    folders = [folder(f"f{n:03d}") for n in range(stored)]
+    media = [item(f"m{n:03d}") for n in range(200)]
+    changes = comparison(holding(*folders, *media))
+    # media that may be removed leave no room for more folders
+    changes.compare([*folders[missing:], *media[5 if max_deletes else 0 :]])
+    if missing <= allowed:
+        assert changes.deletions(max_deletes).folders == [f"f{n:03d}" for n in range(missing)]
+        return
+    with pytest.raises(SafetyError) as failure:
+        changes.deletions(max_deletes)
+    assert str(failure.value) == (
+        f"{missing} of {stored} folders are missing from the API; more than {allowed} are not removed in one run. "
+        "[dataset: dataset] Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
         "(1 removes any number)."
     )
 
@@ -329,7 +351,7 @@ def test_frames_that_are_sent_no_more_are_an_error_and_not_a_removal():
         assert str(failure.value) == (
             "No media item in the API's response has `frames`, but frames of them are stored in the warehouse. "
             "[dataset: dataset] "
-            "Nothing was changed. If the API really has no frames any more, run once with `resync`, which loads what "
+            "Nothing was removed. If the API really has no frames any more, run once with `resync`, which loads what "
             "it sends."
         )
 

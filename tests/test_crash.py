@@ -72,8 +72,8 @@ SCRIPT = textwrap.dedent(
     elif moment == "before completion":
         Load.complete_package = lambda *a, **k: die()
     elif moment == "checkpoint":
-        import coreviz_source.mirror, coreviz_source.synchronize
-        coreviz_source.mirror.BATCH, coreviz_source.synchronize.HELD, coreviz_source.synchronize.CHECKPOINT = 10, 20, 40
+        import coreviz_source.loading.packages as p, coreviz_source.mirror as m
+        m.BATCH, p.WAITING, p.CHECKPOINT = 10, 20, 40
         original = Pipeline.load
         def load(self, *args, **kwargs):
             global count

@@ -184,8 +184,8 @@ def test_a_listing_without_proof_deletes_nothing_and_reports_it(pipeline):
 @pytest.mark.parametrize("large", [False, True])
 def test_frames_missing_everywhere_are_not_deleted_by_a_sample_or_a_checkpoint(pipeline, monkeypatch, large):
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
-    monkeypatch.setattr("coreviz_source.synchronize.HELD", 20)
-    monkeypatch.setattr("coreviz_source.synchronize.CHECKPOINT", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.WAITING", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.CHECKPOINT", 20)
     library = frozen(90)
     with Studio(library) as studio:
         run(pipeline, studio)
@@ -198,6 +198,52 @@ def test_frames_missing_everywhere_are_not_deleted_by_a_sample_or_a_checkpoint(p
         report = run_sync(pipeline, studio, max_media=None if large else 15)
         assert report.exit_code == 6
         assert query(pipeline, "SELECT id FROM frames ORDER BY 1") == before
+
+
+def test_a_listing_that_suddenly_shows_no_folders_removes_none(pipeline):
+    library = frozen(40)
+    (dataset,) = library.datasets
+    for number in range(20):
+        library.add_folder(dataset, f"folder {number}")
+
+    def without_folders(request, answer):
+        return {**answer, "media": [m for m in answer["media"] if m["type"] != "folder"], "pagination": {}}
+
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        before = load_ids(pipeline)
+        studio.after = without_folders
+        report = run_sync(pipeline, studio, reconcile_every="0", page_size=100)
+        assert report.exit_code == 6
+        assert "folders are missing from the API" in report.datasets[dataset].message
+        assert load_ids(pipeline) == before
+        studio.after = None
+        run(pipeline, studio, reconcile_every="0")
+        assert_equal_to(pipeline, studio)
+
+
+def test_the_brake_says_what_is_true_where_checkpoints_were_loaded_before_it(pipeline, monkeypatch):
+    monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
+    monkeypatch.setattr("coreviz_source.loading.packages.WAITING", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.CHECKPOINT", 20)
+    library = frozen(90)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        with pipeline.sql_client() as client:
+            # everything is loaded again, and that in checkpoints
+            client.execute_sql("DROP TABLE objects")
+        for item in media_of(library)[60:]:
+            library.delete(item["id"])
+        library.add_caption(media_of(library, frames=1)[0]["id"], "Loaded by a checkpoint.")
+        report = run_sync(pipeline, studio)
+        assert report.exit_code == 6
+        assert query(pipeline, "SELECT count(*) FROM captions WHERE text = 'Loaded by a checkpoint.'") == [(1,)]
+        assert query(pipeline, "SELECT count(*) FROM media") == [(90,)]
+        assert "Nothing was removed." in report.datasets[dataset].message
+        assert "changed" not in report.datasets[dataset].message
+        assert run_sync(pipeline, studio, max_deletes=1).exit_code == 0
+        assert_equal_to(pipeline, studio)
 
 
 def test_softly_deleted_media_keep_children_that_stand_there_twice(pipeline):

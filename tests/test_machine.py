@@ -195,7 +195,7 @@ def test_our_own_clock_does_not_matter_where_the_server_tells_the_time(pipeline,
             return datetime.now(tz) + wrong
 
     monkeypatch.setattr(coreviz_source.api.http, "datetime", WrongClock)
-    monkeypatch.setattr("coreviz_source.synchronize.datetime", WrongClock)
+    monkeypatch.setattr("coreviz_source.mirror.datetime", WrongClock)
     library = frozen(40)
     with Studio(library) as studio:
         run_sync(pipeline, studio)

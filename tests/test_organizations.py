@@ -312,12 +312,12 @@ def test_the_table_on_a_terminal_names_each_organization_once():
     from rich.console import Console
 
     from coreviz_source.cli.progress import Screen
-    from coreviz_source.report import DatasetReport
+    from coreviz_source.report import Progress
 
     console = Console(record=True, width=120, file=io.StringIO())
     with Screen(console) as screen:
         for number, organization in enumerate((FIRST, FIRST, "Name of b")):
-            screen(DatasetReport(f"d{number}", f"Dataset {number}", organization))
+            screen(Progress(f"d{number}", f"Dataset {number}", organization))
     shown = console.export_text()
     places = [shown.rindex(name) for name in (FIRST[:20], "Dataset 0", "Dataset 1", "Name of b", "Dataset 2")]
     assert places == sorted(places)

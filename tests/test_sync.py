@@ -10,8 +10,8 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+import coreviz_source.loading.packages
 import coreviz_source.mirror
-import coreviz_source.synchronize
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.loading.configuration import resolve, resolve_pipeline
 from coreviz_source.local_studio import Library, Studio
@@ -113,8 +113,8 @@ def test_datasets_can_be_named_in_either_form_and_are_one(pipeline):
 
 
 def test_the_first_load_of_a_large_dataset_is_committed_in_checkpoints(pipeline, monkeypatch):
-    monkeypatch.setattr(coreviz_source.synchronize, "CHECKPOINT", 40)
-    monkeypatch.setattr(coreviz_source.synchronize, "HELD", 20)
+    monkeypatch.setattr(coreviz_source.loading.packages, "CHECKPOINT", 40)
+    monkeypatch.setattr(coreviz_source.loading.packages, "WAITING", 20)
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
     library = frozen(200)
     with Studio(library) as studio:
@@ -126,7 +126,7 @@ def test_the_first_load_of_a_large_dataset_is_committed_in_checkpoints(pipeline,
 
 
 def test_a_large_change_of_a_loaded_dataset_is_one_package_so_that_the_brake_changes_nothing(pipeline, monkeypatch):
-    monkeypatch.setattr(coreviz_source.synchronize, "HELD", 20)
+    monkeypatch.setattr(coreviz_source.loading.packages, "WAITING", 20)
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
     library = frozen(200, datasets=2)
     with Studio(library) as studio:
@@ -326,9 +326,9 @@ def test_any_retry_after_is_survived(pipeline, after):
     assert dataset.retries == 3
 
 
-@pytest.mark.parametrize(("most", "value"), [("HELD", 20), ("HELD_BYTES", 50_000)])
+@pytest.mark.parametrize(("most", "value"), [("WAITING", 20), ("WAITING_BYTES", 50_000)])
 def test_many_small_datasets_are_loaded_on_the_way_and_not_kept_in_memory(pipeline, monkeypatch, most, value):
-    monkeypatch.setattr(coreviz_source.synchronize, most, value)
+    monkeypatch.setattr(coreviz_source.loading.packages, most, value)
     library = frozen(120, datasets=8)
     with Studio(library) as studio:
         report = run_sync(pipeline, studio)

@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-import coreviz_source.synchronize
 from coreviz_source import sync
 from coreviz_source.commands.status import Status, read_status
 from coreviz_source.local_studio import Studio
@@ -88,7 +87,7 @@ def test_many_syncs_of_a_changing_library_one_killed_end_equal_to_the_truth_and_
 
 
 def test_an_extract_that_failed_leaves_nothing_behind(pipeline, monkeypatch):
-    monkeypatch.setattr(coreviz_source.synchronize, "HELD", 20)
+    monkeypatch.setattr("coreviz_source.loading.packages.WAITING", 20)
     monkeypatch.setattr("coreviz_source.mirror.BATCH", 10)
     library = frozen(100)
     with Studio(library) as studio:

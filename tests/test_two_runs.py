@@ -13,7 +13,10 @@ from typing import Any
 
 import dlt
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+from filelock import FileLock
 
+from coreviz_source import coreviz
 from coreviz_source.errors import BusyError
 from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse.locks import Locks
@@ -247,6 +250,22 @@ def test_a_plain_run_of_which_dlt_tells_nothing_warns_and_loads_all_the_same(new
             run(pipeline, studio, reconcile_every="0")
             assert_equal_to(pipeline, studio)
     assert "enable_runtime_trace" in caplog.text
+
+
+def test_after_a_run_that_found_the_directory_in_use_sync_loads_what_is_pending(pipeline, monkeypatch, caplog):
+    monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.1)
+    library = frozen(30)
+    with Studio(library) as studio:
+        run(pipeline, studio)
+        library.add_caption(media_of(library, frames=1)[0]["id"], "In a package that waits.")
+        pipeline.extract(coreviz(**arguments(studio, {"reconcile_every": "0"})))
+        pipeline.normalize()
+        with FileLock(f"{pipeline.working_dir}.lock"), pytest.raises(PipelineStepFailed):
+            pipeline.load()
+        caplog.clear()
+        assert run_sync(pipeline, studio).exit_code == 0
+        assert_equal_to(pipeline, studio)
+    assert "dropped" not in caplog.text
 
 
 @pytest.fixture

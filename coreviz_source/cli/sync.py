@@ -18,7 +18,7 @@ from coreviz_source.cli.output import unless_nobody_reads
 if TYPE_CHECKING:
     import dlt
 
-    from coreviz_source.report import DatasetReport, Report
+    from coreviz_source.report import DatasetReport, Progress, Report
 
 EXAMPLES = """\b
 Examples:
@@ -59,14 +59,14 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     live = console.is_terminal and not console.is_dumb_terminal
     display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
     waits = logging.Handler()
-    waits.emit = lambda record: display.tell(record.getMessage())  # type: ignore[method-assign]
+    waits.emit = lambda record: display.print(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("coreviz_source.warehouse.locks").addHandler(waits)
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         with display:
             report = sync(pipeline, dry_run=dry_run, views=views, progress=display, **arguments)
     except KeyboardInterrupt as interruption:
-        _leave(interruption, display.reports, as_json)
+        _leave(interruption, display.events, as_json)
     finally:
         signal.signal(signal.SIGTERM, usual)
         logging.getLogger("coreviz_source.warehouse.locks").removeHandler(waits)
@@ -137,14 +137,15 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise _Terminated
 
 
-def _leave(interruption: KeyboardInterrupt, reports: dict[str, DatasetReport], as_json: bool) -> NoReturn:
+def _leave(interruption: KeyboardInterrupt, events: dict[str, Progress], as_json: bool) -> NoReturn:
     # dlt's own exception has the signal that it caught
     code = 128 + int(getattr(interruption, "signal_code", signal.SIGINT))
     click.echo("Interrupted. Everything that was loaded stays, and the next run continues from there.", err=True)
     if as_json:
-        from coreviz_source.report import Report
+        from coreviz_source.report import DatasetReports, Report
 
-        _echo(json.dumps({**Report("", dict(reports)).to_dict(), "exit_code": code, "interrupted": True}))
+        report = Report("", DatasetReports.of(event.report_so_far() for event in events.values()))
+        _echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
     sys.stderr.flush()
     # to wait for the requests that are under way could take minutes, if the API does not respond
     os._exit(code)

@@ -8,11 +8,12 @@ from pathlib import Path
 import dlt
 import duckdb
 from rich.console import Console
-from rich.progress import Progress, TextColumn
+from rich.progress import Progress as ProgressBars
+from rich.progress import TextColumn
 from rich.table import Table
 
 from coreviz_source.loading.configuration import missing_extra, sectioned_variables
-from coreviz_source.report import DatasetReport, Report
+from coreviz_source.report import Progress, Report
 from coreviz_source.synchronize import sync
 from coreviz_source.tables import TABLES
 
@@ -87,12 +88,12 @@ def run(media: int, generation: int) -> int:
         )
 
         def load() -> Report:
-            columns = TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:]
-            with Progress(*columns, console=console) as progress:
-                tasks = {d: progress.add_task(library.dataset(d).info["name"]) for d in library.datasets}
+            columns = TextColumn("{task.description}", markup=False), *ProgressBars.get_default_columns()[1:]
+            with ProgressBars(*columns, console=console) as bars:
+                tasks = {d: bars.add_task(library.dataset(d).info["name"]) for d in library.datasets}
 
-                def show(dataset: DatasetReport) -> None:
-                    progress.update(tasks[dataset.dataset_id], completed=dataset.listed, total=dataset.total)
+                def show(event: Progress) -> None:
+                    bars.update(tasks[event.dataset_id], completed=event.listed, total=event.total)
 
                 return sync(
                     pipeline,

@@ -1,4 +1,4 @@
-"""What dlt leaves in its working directory is removed, so that a timer that runs for years does not fill the disk."""
+"""Removes what dlt leaves in its working directory, so that a schedule that runs for years does not fill the disk."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from coreviz_source.warehouse.destination import destination_of
 
 
 def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
-    """Removes what nothing needs any more: packages that were loaded, extracts that never became one.
+    """Removes packages that were loaded, and extracts that never became a package.
 
-    dlt keeps both: 30 to 60 KB for every load, without its rows, and all rows of an extract that failed or was killed.
-    Must not be called while another process works in the same working directory.
+    dlt keeps both: 30 to 60 KB per load, without its rows, and all rows of an extract that failed or was killed. The
+    working directory must be locked.
 
     Args:
-        pipeline: Whose working directory is tidied.
-        pending: Whether packages that wait to be loaded go as well, and dlt's trace of the last run, which quotes
-            errors: then no row is left on this machine, and the next run lists again what they held.
+        pipeline: The pipeline whose working directory is cleaned up.
+        pending: Whether to remove packages that wait to be loaded as well, and dlt's trace of the last run, which
+            quotes errors. Then no row is left on this machine, and the next run lists again what they contained.
     """
-    # an extract is made in a folder of its own beside `extracted`, and moved there when it is whole
-    going = ["load/loaded/*", "normalize/*", ROWS_FOLDER]
+    # dlt writes an extract into a folder of its own beside `extracted`, and moves it there when it is complete
+    patterns = ["load/loaded/*", "normalize/*", ROWS_FOLDER]
     if pending:
-        going += ["load/new/*", "load/normalized/*", "normalize/extracted/*", "trace.pickle"]
-    for path in [path for pattern in going for path in Path(pipeline.working_dir).glob(pattern)]:
+        patterns += ["load/new/*", "load/normalized/*", "normalize/extracted/*", "trace.pickle"]
+    for path in [path for pattern in patterns for path in Path(pipeline.working_dir).glob(pattern)]:
         if path.is_dir() and path.name != "extracted":
             shutil.rmtree(path, ignore_errors=True)
         elif path.name == "trace.pickle":
@@ -34,10 +34,10 @@ def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
 
 
 def configure_dlt(pipeline: dlt.Pipeline) -> None:
-    """Sets what dlt does with disk and memory while it loads, unless the user set it otherwise.
+    """Sets how dlt uses disk and memory while it loads, except for what the user has set.
 
-    The rows that a merge staged in the warehouse are removed once it is done. Some
-    destinations load as fast with fewer workers, and in less memory.
+    The staging tables in the warehouse are emptied after each merge. For some destinations, dlt loads with fewer
+    workers, which is as fast and needs less memory.
     """
     _unless_set("load.truncate_staging_dataset", True)
     workers = destination_of(pipeline).load_workers

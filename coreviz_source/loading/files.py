@@ -1,4 +1,4 @@
-"""Rows become parquet files, one a table, written in a thread of their own while the next rows are built."""
+"""Rows become parquet files, one per table, written in a thread of their own while the next rows are built."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: Bytes of arrow that become a row group of a file.
+#: Bytes of arrow tables per row group of a file.
 ROW_GROUP = 8 * 2**20
 
 
 @dataclass
 class RowFile:
-    """A parquet file and how many rows it has."""
+    """A parquet file, and its number of rows."""
 
     path: Path
     rows: int = 0
 
 
 class RowFiles:
-    """Writes the rows of some tables into a file each; complete when the `with` block is over.
+    """Writes the rows of each table into a file of its own. The files are complete when the `with` block ends.
 
     Args:
-        directory: Where the files go; it exists and is empty.
+        directory: Where to write the files. It exists and is empty.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -37,11 +37,11 @@ class RowFiles:
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._waiting: dict[str, list[pa.Table]] = {}
         self._size = 0
-        #: The files by table, once the block is over.
+        #: The files by table. They are complete when the block ends.
         self.files: dict[str, RowFile] = {}
 
     def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Adds rows; they are written when there are enough of them for a row group."""
+        """Adds rows. They are written when there are enough of them for a row group."""
         for name, rows in tables.items():
             self._waiting.setdefault(name, []).append(rows)
             self._size += rows.nbytes
@@ -60,7 +60,7 @@ class RowFiles:
             rows = pa.concat_tables(parts)
             if name not in self._writers:
                 self.files[name] = RowFile(self._directory / f"{name}.parquet")
-                # read once and thrown away: neither dictionaries nor a tight packing pay
+                # a file is read once and deleted: neither dictionaries nor strong compression are worth their time
                 self._writers[name] = pq.ParquetWriter(
                     self.files[name].path, rows.schema, compression="lz4", use_dictionary=False, write_statistics=False
                 )
@@ -80,5 +80,5 @@ class RowFiles:
             self._thread.shutdown()
             for writer in self._writers.values():
                 writer.close()
-            # before the warehouse takes its share
+            # the warehouse needs the memory next
             pa.default_memory_pool().release_unused()

@@ -1,9 +1,12 @@
-"""A load goes where its comparison was read from, whole, or not at all.
+"""A package is loaded where its comparison was read from, completely, or not at all.
 
-dlt chooses the destination and the dataset of a load when it loads, after the source has read what is stored: by
-arguments of `run` and `load`, by attributes of the pipeline, from its state. So a package carries a note of what it was
-compared with, and dlt's collector, which is called before the first write of a package and for every job that fails,
-compares it with where the package is about to go.
+dlt chooses the destination and the dataset of a load when it loads, after the source has read what is stored: from
+arguments of `run` and `load`, from attributes of the pipeline, from its state. A package therefore carries a note of
+what it was compared with. dlt's collector is called before the first write of a package, and for every job that fails.
+It compares the note with where the package is about to be loaded.
+
+The collector is a public extension point of dlt. The flag that makes dlt abort a package before its first write is not
+public: it is set in the load storage, which dlt's own `Pipeline.abort_packages` gets in the same way.
 """
 
 from __future__ import annotations
@@ -26,21 +29,22 @@ NOTE = "coreviz"
 
 
 def target(pipeline: dlt.Pipeline) -> dict[str, str]:
-    """Where a pipeline loads to as things are: without secrets, fit to be compared and stored."""
+    """Where a pipeline loads to at this moment, without secrets, to be compared and stored."""
     return {"warehouse": str(pipeline.destination_client().config), "dataset": str(pipeline.dataset_name)}
 
 
 def _failure(jobs: Sequence[LoadJobInfo]) -> DestinationError:
-    said = next((line for job in jobs for line in (job.failed_message or "").splitlines() if line.strip()), "")
+    lines = (line for job in jobs for line in (job.failed_message or "").splitlines())
+    message = next((line.strip() for line in lines if line.strip()), "")
     return DestinationError(
-        f"The warehouse refused rows: {said.strip()[:500]}",
-        remedy="Remove what refuses them (a constraint, a permission, too little space); the next run loads again.",
+        f"The warehouse refused rows: {message[:500]}",
+        remedy="Remove the cause (a constraint, a permission, too little space); the next run loads them again.",
         table=", ".join(sorted({job.job_file_info.table_name for job in jobs})),
     )
 
 
 class LoadGuard(Collector):
-    """Watches the loads of a pipeline, in place of its collector, which it calls.
+    """Checks the loads of a pipeline. It is the pipeline's collector, and passes every call on to the one before.
 
     Args:
         pipeline: The pipeline.
@@ -49,21 +53,27 @@ class LoadGuard(Collector):
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
         inner = pipeline.collector
-        # `pipeline.drop()` hands the collector on to a new pipeline
+        # `pipeline.drop()` passes the collector on to a new pipeline
         self._inner: Collector = inner._inner if isinstance(inner, LoadGuard) else inner
         self._load_id = ""
         self._refused: CorevizError | None = None
-        #: Checks the package of this process before it is loaded; raises an error of ours.
+        #: Called before a package of this source is loaded; raises a `CorevizError` if it must not be.
         self.before_load: Callable[[], None] | None = None
 
     @classmethod
     def of(cls, pipeline: dlt.Pipeline) -> LoadGuard:
-        """The guard of a pipeline, set if there is none yet."""
+        """The guard of a pipeline, which gets one if it has none."""
         guard = pipeline.collector
         if not isinstance(guard, LoadGuard) or guard._pipeline is not pipeline:
             guard = cls(pipeline)
             pipeline.collector = guard
         return guard
+
+    @staticmethod
+    def reset(pipeline: dlt.Pipeline) -> None:
+        """Forgets what an earlier run wanted to be checked."""
+        if isinstance(pipeline.collector, LoadGuard):
+            pipeline.collector.before_load = None
 
     def _start(self, step: str) -> None:
         self._load_id, self._refused = "", None
@@ -86,7 +96,7 @@ class LoadGuard(Collector):
                 self.before_load()
             self._compare(note)
         except ConfigurationError as error:
-            # dlt aborts the package by itself now, before it writes anything
+            # dlt now aborts the package by itself, before it writes anything
             self._refused = error
             self._abort()
 
@@ -111,7 +121,7 @@ class LoadGuard(Collector):
         message: str | None = None,
         label: str | None = None,
     ) -> None:
-        """Passes progress on; a job that failed ends the load, because dlt may be set to go on without its rows."""
+        """Ends the load if a job failed, because dlt may be set to continue without its rows."""
         if self._load_id and label == "Failed" and (failed := self._failed_jobs()):
             # the tracker drops the package before the next run looks for what is pending
             self._abort()
@@ -119,38 +129,38 @@ class LoadGuard(Collector):
         self._inner.update(name, inc, total, inc_total, message, label)  # type: ignore[arg-type]
 
     def _failed_jobs(self) -> Sequence[LoadJobInfo]:
-        """The jobs that dlt will not try again; none while it raises by itself."""
+        """The jobs that dlt does not repeat. There are none if dlt is set to raise by itself."""
         return self._pipeline.list_failed_jobs_in_package(self._load_id)
 
     def _stop(self) -> None:
         self._inner._stop()
 
     def __call__(self, step: str) -> LoadGuard:
-        """Names the step that begins."""
+        """Sets the step that begins."""
         self._inner(step)
         self.step = step
         return self
 
     def __exit__(self, kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-        """Ends a step; a package that was refused leaves dlt with the reason."""
+        """Ends a step. If a package was refused, dlt's error gets the reason as its cause."""
         if self._refused is not None and isinstance(error, LoadPackageAborted):
             error.job_exception = self._refused  # type: ignore[assignment]
         super().__exit__(kind, error, at)
 
     def on_start_trace(self, *arguments: Any) -> None:
-        """Passed on."""
+        """Passes the call on."""
         self._inner.on_start_trace(*arguments)
 
     def on_start_trace_step(self, *arguments: Any) -> None:
-        """Passed on."""
+        """Passes the call on."""
         self._inner.on_start_trace_step(*arguments)
 
     def on_end_trace_step(self, *arguments: Any) -> None:
-        """Passed on."""
+        """Passes the call on."""
         self._inner.on_end_trace_step(*arguments)
 
     def on_end_trace(self, *arguments: Any) -> None:
-        """Passed on."""
+        """Passes the call on."""
         self._inner.on_end_trace(*arguments)
 
     def __deepcopy__(self, memo: Any) -> Any:
@@ -163,9 +173,9 @@ class LoadGuard(Collector):
 
 
 def drop_refused(pipeline: dlt.Pipeline) -> bool:
-    """Drops packages that were refused while they were loaded, so that the next run extracts; returns whether it did.
+    """Drops packages that were refused before they were loaded; returns whether there were any.
 
-    dlt would spend that run on finishing their abort, and report success.
+    Otherwise the next run would only finish aborting them, extract nothing, and report success.
     """
     packages = pipeline.list_normalized_load_packages()
     refused = any(pipeline.get_load_package_state(load_id).get("abort_requested") for load_id in packages)

@@ -1,4 +1,4 @@
-"""Batches of rows become dlt resources, one per table. This is the only module that knows dlt's extract."""
+"""Batches of rows become dlt resources, one per table. Only this module takes part in dlt's extraction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import NOTE, LoadGuard, target
 from coreviz_source.loading.steps import Finish, Stamp, as_arrow
 from coreviz_source.loading.switches import check_source
-from coreviz_source.mirror import Batch
 from coreviz_source.rows.build import to_dicts
+from coreviz_source.run import Batch
 from coreviz_source.tables import BY_NAME, GONE, RUNS, TABLES, Table
 from coreviz_source.warehouse.destination import Destination, destination_of
 from coreviz_source.warehouse.locks import Locks
@@ -40,43 +40,43 @@ ROWS_FOLDER = "coreviz_rows"
 
 @dataclass
 class Extraction:
-    """What one extraction writes, what it compares with, and what it locks meanwhile."""
+    """What one extraction locks, what is stored, and the batches to write."""
 
     locks: Locks
     stored: StoredState
     batches: Iterable[Batch]
 
 
-#: Begins an extraction: given the selected tables, and those of them on which a user has put steps.
+#: Begins an extraction. Its arguments are the selected tables, and those of them that have steps of a user.
 Begin = Callable[[frozenset[str], frozenset[str]], Extraction]
-#: The rows of a library without a warehouse, given the selected tables.
+#: Gives the batches of a library without a warehouse. Its argument is the selected tables.
 Browse = Callable[[frozenset[str]], Iterable[Batch]]
 
 
 class TableResource(DltResource):
     """A table of the source as a dlt resource."""
 
-    #: Hints that a run has chosen for this table.
+    #: The hints that this source has set for a run, as opposed to a user.
     chosen: Mapping[str, Any] = {}
 
     def add_limit(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: a limit on one table would cut media from their children.
+        """Raises an error, because a limit on one table would separate media items from their children.
 
         Raises:
             ConfigurationError: Always.
         """
         raise ConfigurationError(
-            f"add_limit has no meaning for {self.name}: media, frames and captions have to stay together.",
+            f"add_limit cannot be used on {self.name}: media, frames and captions have to stay together.",
             remedy="Use max_media, which stops after so many media items: coreviz(max_media=10).",
         )
 
     def parallelize(self) -> TableResource:
-        """Does nothing: pages are requested in parallel already (`parallel_requests`)."""
+        """Does nothing, because pages are requested in parallel already (`parallel_requests`)."""
         return self
 
 
 class _RunsResource(TableResource):
-    """The line of a run is written whatever is selected: the next run reads there when this one listed what."""
+    """The table of runs. It is always selected, because the next run reads from it what was listed when."""
 
     @property
     def selected(self) -> bool:
@@ -88,13 +88,11 @@ class _RunsResource(TableResource):
 
 
 def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResource]:
-    """A resource for each table, all fed by one iteration over the batches.
-
-    The rows of all tables are built before they part, because dlt hands the same batch to every resource.
+    """One resource per table. A single iteration over the batches feeds all of them.
 
     Args:
         begin: Called once, when dlt extracts.
-        browse: Called instead where nothing is loaded, as in `list(coreviz().media)`.
+        browse: Called instead if nothing is loaded, as in `list(coreviz().media)`.
     """
     ends = {table.name: Finish(table) for table in TABLES}
 
@@ -120,7 +118,7 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         for name in stepped:
             ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
         yield from _parts(extraction.batches, form, stepped, stamp)
-        # until the package is loaded
+        # it is released when the package is loaded
         extraction.locks.take_load()
 
     parent = dlt.resource(batches, name="library", selected=False)
@@ -141,7 +139,7 @@ def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResour
             yield part
 
     kind = _RunsResource if table is RUNS else TableResource
-    # dlt takes the class of a transformer, and leaves it out of the declared signatures
+    # dlt takes `_impl_cls`, but does not declare it
     make: Any = dlt.transformer
     resource: DltResource = make(pick, data_from=parent, max_table_nesting=0, _impl_cls=kind, **table.hints)
     return resource.add_step(end)
@@ -164,16 +162,16 @@ def _form(pipeline: dlt.Pipeline, destination: Destination) -> _Form:
 
 
 def _prepare(source: DltSource, extraction: Extraction, destination: Destination, form: _Form) -> None:
-    """Sets how the tables are loaded, and makes those that the warehouse does not have yet."""
+    """Sets how the tables are loaded, and creates those that are missing in the warehouse."""
     stored, locks = extraction.stored, extraction.locks
-    # dlt numbers rows that it is given as dictionaries, and all rows where it is set so. A warehouse takes no required
-    # column later on, so theirs is one that may be null.
+    # dlt gives a `_dlt_id` to rows that are dictionaries, and to all rows if it is set to. A column that is added later
+    # must be nullable.
     numbered = not form.files or _numbers_files()
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource, table = source.resources[name], BY_NAME[name]
         chosen: dict[str, Any] = {"file_format": form.file_format}
-        # the columns are declared, and what the API sends beyond them goes to `extra`: there is nothing to evolve
+        # the declared columns are all there are, because other fields are stored in `extra`
         hints: dict[str, Any] = {"file_format": form.file_format, "schema_contract": "evolve"}
         columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": form.files}} if numbered else {}
         if destination.has_layout:
@@ -181,7 +179,7 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
         if not table.replaces:
             hints["write_disposition"] = table.hints["write_disposition"]
         else:
-            # each item comes once per listing, so a first load needs no merge: there is nothing to merge with
+            # the first load appends: every item is listed once, and there is nothing to merge with
             first = stored.fresh and locks.alone
             hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
             columns[GONE] = {"hard_delete": not first}
@@ -197,7 +195,7 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
 
 
 def _numbered_before(source: DltSource) -> frozenset[str]:
-    """Tables whose rows dlt has numbered in an earlier run, and does not any more: its staging tables insist on it."""
+    """The tables whose rows got a `_dlt_id` in an earlier run, and get none now, although staging tables require it."""
     if _numbers_files():
         return frozenset()
     tables = source.schema.tables
@@ -205,17 +203,17 @@ def _numbered_before(source: DltSource) -> frozenset[str]:
 
 
 def _numbers_files() -> bool:
-    """Whether dlt is set to add `_dlt_id` to rows that come as files, for somebody else's source."""
+    """Whether dlt is set to add `_dlt_id` to rows in files, which another source may need."""
     return bool(
         resolve_configuration(ItemsNormalizerConfiguration(), sections=("normalize", "parquet_normalizer")).add_dlt_id
     )
 
 
 def _layout(table: Table) -> dict[str, Any]:
-    """How BigQuery keeps a table.
+    """The layout of a table in BigQuery.
 
-    Partitions are months: days would be small, and after eleven years more than the 4,000 that one job may write. No
-    query has to name one, because a merge finds its rows by the columns of the clusters.
+    A partition is a month. Days would be small, and after eleven years they would exceed the 4,000 partitions that one
+    job may write. Queries need no filter on the partition, because a merge finds its rows by the clustered columns.
     """
     layout: dict[str, Any] = {TABLE_DESCRIPTION_HINT: table.description}
     if table.partitioned_by:
@@ -226,13 +224,13 @@ def _layout(table: Table) -> dict[str, Any]:
 
 
 def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp: Stamp) -> Iterator[dict[str, Any]]:
-    """What the tables' resources pick from: rows for steps as they come, the others as dictionaries or as files."""
+    """Yields the rows by table: for tables with steps as they are built, for the others as dictionaries or files."""
     if not form.files:
         for batch in batches:
             yield {name: rows if name in stepped else _dictionaries(rows, name) for name, rows in batch.tables.items()}
         return
     directory = Path(dlt.current.pipeline().working_dir) / ROWS_FOLDER
-    # a run that was killed may have left some
+    # a run that was killed may have left files
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     with RowFiles(directory) as files:
@@ -244,5 +242,5 @@ def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp
 
 
 def _dictionaries(rows: pa.Table, name: str) -> list[dict[str, Any]]:
-    """Rows as plain dictionaries, which dlt gives its load id."""
+    """Rows as dictionaries. dlt adds the load id to them."""
     return to_dicts(rows, BY_NAME[name])

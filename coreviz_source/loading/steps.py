@@ -1,7 +1,7 @@
-"""The steps that a user adds to a table (`add_map`, `add_filter`, …), between our rows and the warehouse.
+"""The steps that a user adds to a table (`add_map`, `add_filter`, …).
 
-Rows travel past dlt's pipe as parquet files, which steps never see. A table with steps of a user's gets its rows as
-dictionaries instead; tombstones go around the steps, because they are not rows of anybody's.
+Rows are usually handed to dlt as parquet files, which steps cannot read. A table with steps therefore gets its rows as
+dictionaries. Tombstones bypass the steps, because they are not rows of the library.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from coreviz_source.values import encode_json
 
 Row = dict[str, Any]
 
-#: Steps of a pipe that are ours: the one that picks the rows of a table, and `Finish`.
+#: How many steps of a pipe belong to this source: the one that picks the rows of a table, and `Finish`.
 _OURS = 2
 
 
 class Finish(ItemTransform[Any, Any]):
-    """The last step of a table's pipe: checks what the user's steps made of the rows, and hands them to dlt.
+    """The last step of a table's pipe. It checks the rows that the user's steps return, and hands them to dlt.
 
     Args:
         table: The table.
     """
 
-    # behind the steps of a user, and behind dlt's own that stick to the end of a pipe
+    # after the steps of a user, and after dlt's own steps at the end of a pipe
     placement_affinity = 1.5
 
     def __init__(self, table: Table) -> None:
         BaseItemTransform.__init__(self)
         self.table = table
-        #: Whether a user has added steps; known once dlt evaluates the pipe.
+        #: Whether a user has added steps. It is known once dlt evaluates the pipe.
         self.has_steps = False
         self._key = (*table.replaces, "content_hash") if table is MEDIA else table.replaces
         self._given: set[int] = set()
         self._tombstones: list[Row] = []
-        #: Makes of rows what dlt is given; set when a run begins.
+        #: Converts rows into what dlt is given. It is set when a run begins.
         self.form: Callable[[list[Row]], Any] = list
 
     def bind(self, pipe: SupportsPipe) -> Finish:
@@ -58,9 +58,9 @@ class Finish(ItemTransform[Any, Any]):
         return self
 
     def split(self, rows: pa.Table) -> list[list[Row]]:
-        """What the user's steps are given of some rows: the rows, if there are any, and an empty list.
+        """The rows for the user's steps, if there are any, and an empty list.
 
-        The empty list passes every step, so that tombstones arrive where no row does.
+        The empty list passes every step, so that tombstones arrive even if there are no rows.
         """
         found = to_dicts(rows, self.table)
         self._tombstones += [row for row in found if row.get(GONE)]
@@ -72,7 +72,7 @@ class Finish(ItemTransform[Any, Any]):
         return tuple(row.get(name) for name in self._key)
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """Takes what comes out of the steps: rows, a file of rows, or nothing but the moment."""
+        """Takes what the steps return: rows, a file of rows, or an empty list."""
         if isinstance(item, RowFile):
             imported = dlt.mark.with_file_import(str(item.path), "parquet", item.rows)
             # dlt drops an item that is None
@@ -96,7 +96,7 @@ class Finish(ItemTransform[Any, Any]):
         if self._key and identity not in self._given:
             raise ConfigurationError(
                 f"A step on {self.table.name} changed {', '.join(self._key)}, or returned a row twice.",
-                remedy="Leave these columns as they are: by them rows are found again. Change other columns.",
+                remedy="Leave these columns as they are, because they identify a row. Change other columns.",
                 table=self.table.name,
             )
         if self.table is MEDIA:
@@ -106,7 +106,7 @@ class Finish(ItemTransform[Any, Any]):
         """Checks at the end of an extraction that no row of `media` was dropped.
 
         Raises:
-            ConfigurationError: Rows are missing: without them there is no stored state.
+            ConfigurationError: Rows are missing. Later runs could not compare anything with them.
         """
         if self.has_steps and self.table is MEDIA and self._given:
             raise ConfigurationError(
@@ -118,7 +118,7 @@ class Finish(ItemTransform[Any, Any]):
 
 @dataclass(frozen=True)
 class Stamp:
-    """The columns that dlt gives rows by itself only where they are dictionaries.
+    """Adds the columns that dlt adds by itself only to rows that are dictionaries.
 
     Args:
         load_id: Id of the load.
@@ -137,7 +137,7 @@ class Stamp:
 
 
 def as_arrow(table: Table, stamp: Stamp) -> Callable[[list[Row]], pa.Table]:
-    """Makes an arrow table of rows that went through steps, with columns that the steps added behind the declared."""
+    """Converts rows that passed steps into an arrow table. Columns that the steps added follow the declared ones."""
 
     def convert(rows: list[Row]) -> pa.Table:
         names = [c.name for c in table.columns]

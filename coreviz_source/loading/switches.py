@@ -1,7 +1,7 @@
-"""Switches of dlt that would make a load differ from what it was compared with. They are refused before a request.
+"""Refuses switches of dlt that would make a load differ from what it was compared with, before anything is requested.
 
-The stored state is read while dlt extracts, and dlt decides later what it writes, and how. So the tables as dlt is
-about to write them are compared with their declarations, whichever switch has changed them.
+The stored state is read while dlt extracts; dlt decides later what it writes and how. The tables as dlt is about to
+write them are therefore compared with their declarations, whichever switch has changed them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dlt.extract import DltResource, DltSource
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.tables import BY_NAME, RUNS, Table
 
-#: Hints of a declared column by which a merge, or its result, becomes another one.
+#: Hints of a declared column that change a merge or its result.
 _COLUMN_HINTS = (
     "data_type",
     "nullable",
@@ -30,7 +30,7 @@ _COLUMN_HINTS = (
     "dedup_sort",
     "unique",
 )
-#: Hints of a table that a user may not set, and what was wanted instead.
+#: Hints of a table that a user may not set, each with the remedy.
 _TABLE_HINTS = {
     "parent": "Leave `parent_table_name` out: the keys of the tables are their own.",
     "table_format": "Leave `table_format` out.",
@@ -52,19 +52,19 @@ def check_refresh(refresh: object) -> None:
 
 
 def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
-    """Checks that dlt is about to write the declared tables, under their names, in the declared way.
+    """Checks that dlt is about to write the declared tables, with their names and hints.
 
     Args:
         source: The source that is being extracted.
-        package: State of the load package, where dlt notes how it is going to `refresh`.
+        package: State of the load package, which contains how dlt is going to `refresh`.
 
     Raises:
-        ConfigurationError: A switch of dlt makes it something else. The message names the switch's replacement.
+        ConfigurationError: A switch of dlt has changed them. The remedy names what to use instead.
     """
     ours = {name: source.resources[name] for name in source.resources.keys() & BY_NAME.keys()}
     if RUNS.name not in ours:
         raise ConfigurationError(
-            f"A single table of the source was run: {', '.join(sorted(source.selected_resources))}.",
+            f"A single table was taken out of the source: {', '.join(sorted(source.selected_resources))}.",
             remedy='Run the source with tables selected: coreviz(…).with_resources("media", "captions").',
         )
     check_refresh(package.get("refresh"))
@@ -88,7 +88,7 @@ def _check_names(schema: Schema) -> None:
 
 @cache
 def _declared(table: Table) -> dict[str, Any]:
-    """The table as dlt computes it from nothing but the declaration."""
+    """The table as dlt computes it from the declaration alone."""
     return dict(dlt.resource([], **table.hints).compute_table_schema())
 
 
@@ -101,10 +101,10 @@ def _check_table(table: Table, resource: DltResource) -> None:
 
 
 def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What differs from the declaration, each with the remedy. `chosen` are hints that an earlier run set itself."""
+    """The differences from the declaration, each with the remedy. `chosen` are hints that an earlier run has set."""
     declared = _declared(table)
     if computed["name"] != table.name:
-        yield f"it is renamed to {computed['name']}", "Keep its name. Use another `dataset_name`, or a view of yours."
+        yield f"it is renamed to {computed['name']}", "Keep its name. Use another `dataset_name`, or create a view."
     for hint, remedy in _TABLE_HINTS.items():
         if computed.get(hint):
             yield f"{hint} is set", remedy
@@ -115,11 +115,11 @@ def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, An
             "Leave `write_disposition` out: rows are merged. Use `resync` to load everything again.",
         )
     elif disposition == "merge" and computed.get("x-merge-strategy") not in (None, "delete-insert"):
-        yield "its merge strategy is another one", "Leave `write_disposition` out: rows replace those of their key."
+        yield "its merge strategy is changed", "Leave `write_disposition` out: rows replace those of their key."
     if computed.get("file_format") not in (None, "preferred", chosen.get("file_format")):
         yield (
             f"loader_file_format is {computed['file_format']!r}",
-            "Leave `loader_file_format` out: the source chooses the format in which values arrive as they are.",
+            "Leave `loader_file_format` out: the source chooses a format that keeps all values as they are.",
         )
     for name, column in declared["columns"].items():
         found = computed["columns"].get(name, {})
@@ -133,7 +133,7 @@ def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, An
 
 
 def _check_stored_schema(table: Table, schema: Schema) -> None:
-    """Checks what dlt knows of the table from earlier, or from `import_schema_path`."""
+    """Checks what dlt has stored of the table: from earlier runs, or from `import_schema_path`."""
     for name, column in schema.tables.get(table.name, {}).get("columns", {}).items():
         declared = _declared(table)["columns"].get(name)
         found = column.get("data_type")

@@ -1,10 +1,9 @@
-"""Plain `pipeline.run(coreviz(…))`: dlt tells a tracker when a run begins and ends, and nobody else can know.
+"""Plain `pipeline.run(coreviz(…))`: a tracker that dlt calls when a run begins and ends, which nothing else reports.
 
-This is one of two places that reach into a library: `dlt.pipeline.trace.TRACKING_MODULES` is the list of modules that
-dlt calls at the start and the end of each run (its own telemetry is in it). Two things depend on it: locks that have
-to be taken before dlt looks for packages of an earlier run, and the dataset that `run(dataset_name=…)` names, which dlt
-forgets while it extracts and remembers when it loads. A pipeline that never ran this source, and was not the active
-one when a source was built, is left alone.
+`dlt.pipeline.trace.TRACKING_MODULES` is the list of modules that dlt calls at the start and the end of every run; dlt's
+telemetry is in it. Two things depend on it. Locks have to be taken before dlt looks for packages of an earlier run. And
+the dataset of `run(dataset_name=…)` has to be noted, because dlt overwrites it while it extracts and restores it when
+it loads. A pipeline that never ran this source, and was not active when a source was built, is left alone.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _log = logging.getLogger("coreviz_source")
 
 
 class Unlocked(Locks):
-    """Locks nothing, so the run is never alone."""
+    """Locks nothing. The run is therefore never alone."""
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
         """Does nothing."""
@@ -43,29 +42,30 @@ class Unlocked(Locks):
 
 @dataclass
 class _Run:
-    """A run of some pipeline that is going on in a thread."""
+    """A run of a pipeline in a thread."""
 
     trace: str
     locks: Locks
-    #: Whether somebody around this run, such as `sync()`, holds the locks.
-    foreign: bool
-    locked: bool = False
+    #: Whether the caller of this run, such as `sync()`, has the locks.
+    is_inside_locks: bool
+    has_working_directory: bool = False
     dataset_name: str | None = None
-    busy: CorevizError | None = None
+    #: Why the run must not write anything.
+    refusal: CorevizError | None = None
 
 
 class PlainRuns:
-    """What plain runs lock, and where they load to."""
+    """The plain runs of this process: what they lock, and where they load to."""
 
     def __init__(self) -> None:
         self._runs: dict[tuple[str, int], _Run] = {}
         self._expected: set[str] = set()
 
     def expect(self, pipeline: dlt.Pipeline | None) -> None:
-        """A source was built: dlt calls this at the start and the end of every run of this process from now on.
+        """Called when a source is built. From then on, dlt reports every run of this process.
 
         Args:
-            pipeline: The pipeline that is active, which as a rule is the one that will run the source.
+            pipeline: The active pipeline. It is usually the one that will run the source.
         """
         trackers: list[Any] = dlt_trace.TRACKING_MODULES
         if self not in trackers:
@@ -74,71 +74,77 @@ class PlainRuns:
             self._expected.add(pipeline.working_dir)
 
     def begin(self, pipeline: dlt.Pipeline) -> Locks:
-        """Called when the source is extracted: the locks of the run, the working directory among them.
+        """Called when the source is extracted. Sets the pipeline's dataset to the one that the run will load into.
 
-        Also sets the pipeline's dataset to the one that the run is going to load into.
+        Returns:
+            The locks of the run. The working directory is locked.
 
         Raises:
             BusyError: Another run uses the working directory.
+            CorevizError: Whatever else was found wrong when the run began.
         """
         self._expected.discard(pipeline.working_dir)
         run = self._runs.get(_key(pipeline))
         if run is None:
             _log.warning(
-                "This run takes no locks, because dlt does not report when runs begin and end: leave its "
+                "This run takes no locks, because dlt does not report when runs begin and end. Leave dlt's "
                 "`enable_runtime_trace` on, or use `sync()`."
             )
             return Unlocked(pipeline)
-        if run.busy is not None:
-            raise run.busy
-        if not run.locked and not run.foreign:
+        if run.refusal is not None:
+            raise run.refusal
+        if not run.has_working_directory and not run.is_inside_locks:
             run.locks.take_working_directory()
-            run.locked = True
+            run.has_working_directory = True
         if run.dataset_name:
-            # dlt has read its own state meanwhile, which holds the dataset of the run before
+            # dlt has read its own state meanwhile, which has the dataset of the run before
             pipeline.dataset_name = run.dataset_name
         return run.locks
 
     def on_start_trace(self, trace: Any, step: Any, pipeline: Any) -> None:
-        """A run begins: takes the working directory before dlt looks for what an earlier run left there."""
+        """A run begins: locks the working directory before dlt looks for packages of an earlier run."""
         if _key(pipeline) in self._runs:
-            # a step inside of a run, such as the one that drops a package
+            # a step of a run, such as the one that drops a package
             return
+        LoadGuard.reset(pipeline)
         locks = Locks(pipeline)
-        run = _Run(trace.transaction_id, locks, foreign=locks.has_working_directory)
+        run = _Run(trace.transaction_id, locks, is_inside_locks=locks.has_working_directory)
         self._runs[_key(pipeline)] = run
-        if run.foreign or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
+        if run.is_inside_locks or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
             return
         try:
-            locks.take_working_directory()
-            run.locked = True
-            # `run` may set it later; the source refuses what is not supported
-            destination = find_destination(pipeline)
-            if destination is None:
-                return
-            destination.prepare(pipeline)
-            if destination.is_file:
-                # dlt reads it before it extracts; if the file stays in use, dlt's own error names the process
-                with suppress(DestinationError):
-                    locks.connect()
-            if pipeline.has_pending_data:
-                locks.take_load()
-            drop_refused(pipeline)
+            self._prepare(run, pipeline)
         except CorevizError as error:
-            # a tracker cannot stop a run: its load can, and its extraction
-            run.busy = error
+            # a tracker cannot stop a run; its extraction and its load can
+            run.refusal = error
             LoadGuard.of(pipeline).before_load = partial(_raise, error)
+
+    def _prepare(self, run: _Run, pipeline: dlt.Pipeline) -> None:
+        run.locks.take_working_directory()
+        run.has_working_directory = True
+        # `run` may set it later; the source refuses one that is not supported
+        destination = find_destination(pipeline)
+        if destination is None:
             return
-        LoadGuard.of(pipeline).before_load = None
+        destination.prepare(pipeline)
+        if destination.is_file:
+            # dlt reads it before it extracts; if the file stays in use, dlt's own error names the process
+            with suppress(DestinationError):
+                run.locks.connect()
+        if pipeline.has_pending_data:
+            run.locks.take_load()
+        drop_refused(pipeline)
+        # packages of this source in it are compared with where they are loaded to
+        LoadGuard.of(pipeline)
 
     def on_start_trace_step(self, trace: Any, step: Any, pipeline: Any) -> None:
-        """An extraction begins: here, and not later, the pipeline has the dataset that `run` was given."""
+        """An extraction begins: only now does the pipeline have the dataset that `run` was given."""
         run = self._runs.get(_key(pipeline))
         if run is not None and step == "extract":
             run.dataset_name = pipeline.dataset_name
 
     def on_end_trace_step(self, *_: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def on_end_trace(self, trace: Any, pipeline: Any, send_state: bool) -> None:
         """A run ends: releases its locks."""
@@ -146,12 +152,12 @@ class PlainRuns:
         if run is None or run.trace != trace.transaction_id:
             return
         del self._runs[_key(pipeline)]
-        if not run.foreign:
+        if not run.is_inside_locks:
             run.locks.close()
 
 
 def active_pipeline() -> dlt.Pipeline | None:
-    """The pipeline that dlt made or attached last, if any."""
+    """The pipeline that dlt created or attached last; None if there is none."""
     context = Container()[PipelineContext]
     return context.pipeline() if context.is_active() else None  # type: ignore[return-value]
 
@@ -161,7 +167,7 @@ def _key(pipeline: Any) -> tuple[str, int]:
 
 
 def _ran_here(pipeline: dlt.Pipeline) -> bool:
-    """Whether this source was run in the pipeline's working directory before."""
+    """Whether a run in the pipeline's working directory had this source."""
     return any(RUNS.name in pipeline.schemas[name].tables for name in pipeline.schema_names or ())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import dlt
 from rich.console import Console
 
-from coreviz_source import DatasetReport, sync
+from coreviz_source import Progress, sync
 from coreviz_source.cli.progress import Screen
 from coreviz_source.local_studio import Library, Studio
 
@@ -26,9 +26,9 @@ def main() -> None:
     console = Console(file=io.StringIO(), record=True, force_terminal=True, width=100, height=12, _environ={})
     shown: list[str] = []
 
-    def progress(report: DatasetReport) -> None:
-        screen(report)
-        if shown or [r.phase for r in screen.reports.values()] != ["done", "done", "listing"] or report.listed < 1500:
+    def progress(event: Progress) -> None:
+        screen(event)
+        if shown or [e.phase for e in screen.events.values()] != ["done", "done", "listing"] or event.listed < 1500:
             return
         # forget what was drawn until now; printed lines stand above the table, which is drawn again
         console.export_text()

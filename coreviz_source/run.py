@@ -1,0 +1,147 @@
+"""What the datasets of one run share: the settings, the stored state, the API's client, and the account's datasets."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from coreviz_source.api.studio import CorevizClient, Organization
+from coreviz_source.report import Progress
+from coreviz_source.rows.build import as_table
+from coreviz_source.selection import Selection
+from coreviz_source.settings import Settings
+from coreviz_source.tables import ORGANIZATIONS
+from coreviz_source.values import canonical_id, clean_text, plain_text
+from coreviz_source.warehouse.state import LastRuns, StoredState
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset to mirror.
+
+    Args:
+        requested_id: Its id as the API is asked for it.
+        info: What the API sent of it in the list of datasets; None if the list was not requested.
+        organization: Its organization; None if the list was not requested.
+    """
+
+    requested_id: str
+    info: dict[str, Any] | None = None
+    organization: Organization | None = None
+
+    @property
+    def id(self) -> str:
+        """The canonical id."""
+        return canonical_id(self.requested_id)
+
+    @property
+    def name(self) -> str | None:
+        """The name, if it is known before the dataset is requested."""
+        name = (self.info or {}).get("name")
+        return clean_text(name) if isinstance(name, str) else None
+
+    @property
+    def organization_name(self) -> str | None:
+        """The name of its organization, or the id of one without a name."""
+        return None if self.organization is None else self.organization.name or self.organization.id
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to write.
+
+    Args:
+        tables: The rows, one arrow table per table.
+        media: How many media items they belong to.
+        progress: The event of their dataset that was the latest when the rows were built. In a dataset's last batch it
+            has the dataset's report. None where the rows belong to no dataset, or where nothing follows from loading
+            them.
+    """
+
+    tables: dict[str, pa.Table]
+    media: int = 0
+    progress: Progress | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(table.nbytes for table in self.tables.values())
+
+
+class Run:
+    """One run over some datasets; a context manager that closes its connections.
+
+    Args:
+        run_id: Id of the run.
+        settings: Checked settings.
+        stored: What the warehouse stores.
+        selection: The tables that are loaded.
+    """
+
+    def __init__(self, run_id: str, settings: Settings, stored: StoredState, selection: Selection) -> None:
+        self.id = run_id
+        self.settings = settings
+        self.stored = stored
+        self.selection = selection
+        self.client = CorevizClient(settings)
+        self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
+        #: One sentence per organization whose datasets are not known.
+        self.warnings: list[str] = []
+        self._organizations: tuple[Organization, ...] = ()
+        self._last_runs = stored.last_runs(selection.label)
+        self._dataset_hashes = stored.dataset_hashes()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.stored.close()
+
+    def datasets(self) -> list[Dataset]:
+        """The datasets to mirror: those named in the settings, or all of the account, grouped by organization."""
+        if self.settings.dataset_ids:
+            return [Dataset(dataset_id) for dataset_id in self.settings.dataset_ids]
+        account = self.client.account()
+        self._organizations, self.warnings = account.organizations, account.warnings
+        owners = {organization.id: organization for organization in account.organizations}
+        return [
+            Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
+            for info in account.datasets
+        ]
+
+    def organizations(self) -> Batch | None:
+        """The rows of the account's organizations that differ from the stored ones; None if there are none."""
+        if ORGANIZATIONS.name not in self.selection or not self._organizations:
+            return None
+        stored: dict[Any, list[tuple[Any, ...]]] = {}
+        if ORGANIZATIONS.name in self.stored.tables:
+            for row in self.stored.query("SELECT id, name, slug FROM {organizations}"):
+                stored.setdefault(row[0], []).append(row)
+        found = [
+            (one.id, *(None if text is None else self.storable(text) for text in (one.name, one.slug)))
+            for one in self._organizations
+        ]
+        # a load that was repeated after a crash may have left a row twice
+        rows = [row for row in found if stored.get(row[0]) != [row]]
+        if not rows:
+            return None
+        columns = dict(zip(("id", "name", "slug"), map(list, zip(*rows, strict=True)), strict=True))
+        return Batch({ORGANIZATIONS.name: as_table(ORGANIZATIONS, columns, len(rows))})
+
+    def storable(self, text: str) -> str:
+        """A string as the warehouse can store it."""
+        return clean_text(text) if self.stored.can_store_nul else plain_text(text)
+
+    def last_runs(self, dataset_id: str) -> LastRuns:
+        """When earlier runs listed a dataset."""
+        return self._last_runs.get(dataset_id, LastRuns())
+
+    def dataset_hash(self, dataset_id: str) -> int | None:
+        """The hash of a dataset's stored row in `datasets`; None if it has none."""
+        return self._dataset_hashes.get(dataset_id)
