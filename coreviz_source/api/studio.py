@@ -263,10 +263,10 @@ class CorevizClient:
             calls: Counts the requests.
         """
         began = time.perf_counter()
+        path = endpoint.value.format(quote(item_id, safe=""))
+        not_found = DatasetNotFoundError if endpoint is Endpoint.LISTING else BadRequestError
         try:
-            sent, dated = self._http.get(
-                endpoint.value.format(quote(item_id, safe="")), params, _read_dated, calls, not_found=BadRequestError
-            )
+            sent, dated = self._http.get(path, params, _read_dated, calls, not_found=not_found)
         except CorevizError as error:
             return Probe(error.context.get("status"), seconds=time.perf_counter() - began, error=error)
         return Probe(200, sent, time.perf_counter() - began, dated)

@@ -31,7 +31,7 @@ _MOST_PRINTED = 50
     "--contract",
     "mode",
     flag_value="contract",
-    help="Find out which assumptions about the API hold: at most 30 reading requests per dataset. The report contains no "
+    help="Find out which assumptions about the API hold: at most 30 reading requests per dataset. The report has no "
     "id, name, text, address or key.",
 )
 @click.option(

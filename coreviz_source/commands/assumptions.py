@@ -362,11 +362,16 @@ def _has_total(given: Responses) -> Judgement:
     return Judgement(HOLDS, f"{_count(len(given.pages), 'page')} have one")
 
 
+def _longest(given: Responses) -> int:
+    """The position after the last item that was seen."""
+    return max((page.end for page in given.pages if page.items), default=0)
+
+
 def _list_end(given: Responses) -> Judgement:
     total = given.total
     if total is None:
         return Judgement(CANNOT_TELL, "there is no total, or it changed between two requests")
-    longest = max(page.end for page in given.pages)
+    longest = _longest(given)
     if longest > total:
         return Judgement(
             DOES_NOT_HOLD, f"the list goes on after its total, by {_count(longest - total, 'item')} or more"
@@ -389,7 +394,7 @@ def _total_counts_folders(given: Responses) -> Judgement:
     end = _list_end(given)
     if end.verdict == HOLDS:
         return Judgement(HOLDS, f"{_count(known, 'folder')} seen in the list, which ends at its total")
-    longer = given.total is not None and max(page.end for page in given.pages) > given.total
+    longer = given.total is not None and _longest(given) > given.total
     return Judgement(DOES_NOT_HOLD if longer else CANNOT_TELL, f"{_count(known, 'folder')} seen; {end.evidence}")
 
 
