@@ -344,8 +344,8 @@ class _Comparison:
                 if not self._is_ignored(path):
                     self._differs(what, table.name, str(found[place].get("id") or place[0]))
         for place in have.keys() & want.keys():
-            for column, name in _differing(table, have[place], want[place]):
-                if not self._is_ignored(f"{path}.{name}".strip(".")):
+            for column, names in _differing(table, have[place], want[place]):
+                if not all(self._is_ignored(f"{path}.{name}".strip(".")) for name in names):
                     self._differs("it is stored with another value", table.name, str(place[-1]), column.name)
 
     def _is_ignored(self, name: str) -> bool:
@@ -399,8 +399,8 @@ def _completed(single: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]
     return completed
 
 
-def _differing(table: Table, stored: dict[str, Any], sent: dict[str, Any]) -> Iterator[tuple[Column, str]]:
-    """The columns in which two rows differ, each with the API's name of what it holds."""
+def _differing(table: Table, stored: dict[str, Any], sent: dict[str, Any]) -> Iterator[tuple[Column, list[str]]]:
+    """The columns in which two rows differ, each with the API's names of what differs in it."""
     for column in table.columns:
         if column.name in _OWN_COLUMNS:
             continue
@@ -408,8 +408,8 @@ def _differing(table: Table, stored: dict[str, Any], sent: dict[str, Any]) -> It
         if one == two:
             continue
         name = column.api or column.made_from or column.name
-        if column.kind == "json" and (keys := list(differing_keys(one, two))):
-            for key in keys:
-                yield column, key if column.name == "extra" else f"{name}.{key}"
+        keys = list(differing_keys(one, two)) if column.kind == "json" else []
+        if column.name == "extra":
+            yield column, keys or [name]
         else:
-            yield column, name
+            yield column, [f"{name}.{key}" for key in keys] or [name]
