@@ -95,6 +95,18 @@ def test_every_value_changed_by_hand_is_found(pipeline, studio):
     assert found.exit_code == 6
 
 
+def test_postgres_which_cannot_store_nul_and_writes_json_anew_is_no_difference(postgres, library, studio):
+    first, second = (item["id"] for item in media_of(library, frames=1)[:2])
+    library.add_caption(first, "A\0B")
+    with library.changing(first) as item:
+        item["metadata"]["numbers"] = [1e20, 1.50, 2**70, "é"]
+    run_sync(postgres, studio)
+    assert told(audited(postgres, studio)) == []
+    change(postgres, "UPDATE captions SET text = 'by hand' WHERE media_id = %s", second)
+    captions = [c["id"] for frame in library.media(second)["frames"] for c in frame["captions"]]
+    assert told(audited(postgres, studio)) == sorted(("captions", c, "text") for c in captions)
+
+
 def test_rows_deleted_and_inserted_by_hand_are_found(pipeline, library, studio):
     run_sync(pipeline, studio)
     first, second, third, fourth = (item["id"] for item in media_of(library, frames=1)[:4])

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import dlt
+import msgspec
 
 from coreviz_source.api.http import Calls
 from coreviz_source.api.studio import CorevizClient
@@ -237,8 +238,12 @@ class _Comparison:
         return _Past(times[0][0], complete, times[0][2])
 
     def _holder(self, item: RawItem) -> str:
-        path = _decoded(item).get("path") if b'"path"' in item.raw else None
-        return (holder_id(path, item.id, self._id) if isinstance(path, str) else None) or ""
+        """The id of the folder that holds an item; empty at the top, and where the API sends no path."""
+        try:
+            path = _PATH.decode(item.raw).path
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            path = None
+        return (path and holder_id(path, item.id, self._id)) or ""
 
     def _is_newer(self, item: dict[str, Any], past: _Past) -> bool:
         """Whether something of an item is newer than the last run that looked at it."""
@@ -372,6 +377,15 @@ class _Comparison:
 
 #: Where the API has what becomes rows of these tables.
 _PATHS = {MEDIA_TAGS.name: "metadata.tags", MODERATION_CATEGORIES.name: "metadata.moderation"}
+
+
+class _WithPath(msgspec.Struct):
+    """The one field that is read of every listed item."""
+
+    path: str | None = None
+
+
+_PATH = msgspec.json.Decoder(_WithPath)
 
 
 def _decoded(item: RawItem) -> dict[str, Any]:

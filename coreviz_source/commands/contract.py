@@ -137,15 +137,18 @@ def check_contract(settings: Settings) -> ContractReport:
     Raises:
         CorevizError: The datasets of the account are not known.
     """
-    client = CorevizClient(settings, ATTEMPTS)
+    # a connection for each of the requests that are sent at once
+    client = CorevizClient(replace(settings, parallel_requests=TOGETHER), ATTEMPTS)
     ids: list[str] = []
-    dataset_ids = settings.dataset_ids or tuple(info["id"] for info in client.account().datasets)
-    account = _judge(ACCOUNT, _ask_account(client), "", ids)
-    datasets = []
-    for number, dataset_id in enumerate(dataset_ids, 1):
-        ids.append(f"dataset {number}: {dataset_id}")
-        datasets.append(_dataset(client, dataset_id, number, settings, ids))
-    client.close()
+    try:
+        dataset_ids = settings.dataset_ids or tuple(info["id"] for info in client.account().datasets)
+        account = _judge(ACCOUNT, _ask_account(client), "", ids)
+        datasets = []
+        for number, dataset_id in enumerate(dataset_ids, 1):
+            ids.append(f"dataset {number}: {dataset_id}")
+            datasets.append(_dataset(client, dataset_id, number, settings, ids))
+    finally:
+        client.close()
     return ContractReport(version("coreviz-source"), account, datasets, ids)
 
 
@@ -251,7 +254,7 @@ class _Questions:
             listing, self._newer = (older, {}) if older.sent is not None else (listing, newer)
         first = Page.read(listing, 0, FIRST_SIZE)
         if first is None:
-            raise listing.error or ApiUnavailableError("The response of the listing is none.")
+            raise listing.error or ApiUnavailableError("The response has no list of media.")
         repeated = Page.read(self._list(FIRST_SIZE), 0, FIRST_SIZE)
         if repeated is not None:
             # the first request also opened the connection
