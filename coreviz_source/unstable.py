@@ -41,29 +41,30 @@ def _differences(table: Table, old: dict[str, Any], new: dict[str, Any]) -> Iter
     for column in table.columns:
         if column.name == GONE:
             continue
-        before, after = _plain(column, old[column.name]), _plain(column, new[column.name])
+        before, after = comparable(column, old[column.name]), comparable(column, new[column.name])
         if before == after:
             continue
         if column.name == "extra":
-            yield from _keys(before, after)
+            yield from differing_keys(before, after)
         elif column.kind == "json":
-            yield from (f"{column.api}.{key}" for key in _keys(before, after))
+            yield from (f"{column.api}.{key}" for key in differing_keys(before, after))
         elif column in table.api_columns:
             yield str(column.api)
 
 
-def _keys(before: Any, after: Any) -> Iterator[str]:
-    """The dotted names of the keys by which two objects differ. Nested objects are compared key by key."""
+def differing_keys(before: Any, after: Any) -> Iterator[str]:
+    """The dotted keys in which two JSON values differ, as deep as both are objects."""
     before, after = (value if isinstance(value, dict) else {} for value in (before, after))
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from (f"{key}.{inner}" for inner in _keys(old, new))
+            yield from (f"{key}.{inner}" for inner in differing_keys(old, new))
         elif old != new:
             yield key
 
 
-def _plain(column: Column, value: Any) -> Any:
+def comparable(column: Column, value: Any) -> Any:
+    """A stored value or one of a new row in a form in which equal values are equal."""
     if column.kind == "json" and isinstance(value, str):
         return decode_json(value.encode())
     return utc(value) if column.kind == "timestamp" else value

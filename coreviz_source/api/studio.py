@@ -8,9 +8,11 @@ server refuses them twice and answers without them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -109,6 +111,43 @@ class Account:
         return False if organization_id in asked or left else None
 
 
+class Endpoint(Enum):
+    """The reading endpoints of the API, with the document that each stands in: `{}` is an id."""
+
+    #: The 2025 page "Listing Your Media", and the 2026 page of the same name.
+    LISTING = "/api/dataset/{}/media"
+    #: The 2026 page "Get Media".
+    MEDIA = "/api/media/{}"
+    #: The official MCP server.
+    VERSIONS = "/api/media/{}/versions"
+    #: The official TypeScript SDK, as are all below.
+    DATASET = "/api/dataset/{}"
+    TAGS = "/api/dataset/{}/tags"
+    FOLDER = "/api/folder/{}"
+    ME = "/api/me"
+    ORGANIZATIONS = "/api/auth/organization/list"
+    DATASETS = "/api/organization/{}/datasets"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an endpoint responded to one question, a refusal included.
+
+    Args:
+        status: The status of the response; None if there was no response, or none was asked for.
+        sent: The JSON of a response with status 200; None if it cannot be read.
+        seconds: How long the question took.
+        has_date: Whether the response has the server's clock in its `Date` header.
+        error: The error, if the status is not 200 or the response cannot be read.
+    """
+
+    status: int | None = None
+    sent: Any = None
+    seconds: float = 0.0
+    has_date: bool = False
+    error: CorevizError | None = None
+
+
 class CorevizClient:
     """Asks the API; threads may share it.
 
@@ -196,6 +235,41 @@ class CorevizClient:
             if error.context.get("status") in (404, 405):
                 return None
             raise
+
+    def tags(self, dataset_id: str, calls: Calls) -> dict[str, Any] | None:
+        """The tag groups of a dataset and their values, as the official SDK reads them; None where there are none.
+
+        Args:
+            dataset_id: In a form that this server knows.
+            calls: Counts the requests.
+        """
+        endpoint = Endpoint.TAGS.value.format(quote(dataset_id, safe=""))
+        try:
+            sent = self._http.get(endpoint, {}, _read_object, calls, dataset=dataset_id)
+        except CorevizError as error:
+            if error.context.get("status") in _NOT_OFFERED:
+                return None
+            raise
+        tags = sent.get("tags")
+        return tags if isinstance(tags, dict) else None
+
+    def probe(self, endpoint: Endpoint, item_id: str, params: Mapping[str, Any], calls: Calls) -> Probe:
+        """Asks one endpoint with exactly these parameters; a failure is part of what is returned.
+
+        Args:
+            endpoint: Which one.
+            item_id: The id in its path, as it is to be sent.
+            params: The query's parameters.
+            calls: Counts the requests.
+        """
+        began = time.perf_counter()
+        path = endpoint.value.format(quote(item_id, safe=""))
+        not_found = DatasetNotFoundError if endpoint is Endpoint.LISTING else BadRequestError
+        try:
+            sent, dated = self._http.get(path, params, _read_dated, calls, not_found=not_found)
+        except CorevizError as error:
+            return Probe(error.context.get("status"), seconds=time.perf_counter() - began, error=error)
+        return Probe(200, sent, time.perf_counter() - began, dated)
 
     def account(self) -> Account:
         """The organizations of the account, those of `organization_ids` only if there are any, and their datasets.
@@ -321,6 +395,10 @@ def _read_json(response: Response) -> Any:
     if isinstance(sent, dict) and sent.get("error"):
         raise ValueError(f"it carries an error: {sent.get('message') or sent['error']}")
     return sent
+
+
+def _read_dated(response: Response) -> tuple[Any, bool]:
+    return _read_json(response), "Date" in response.headers
 
 
 def _read_object(response: Response) -> dict[str, Any]:
