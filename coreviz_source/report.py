@@ -134,7 +134,7 @@ class Report:
         datasets: One report per dataset. Its key is the id in either form.
         errors: Failures of the run as a whole: settings, the account, the destination.
         warnings: Organizations whose datasets could not be requested, and comments, indexes and views that could not be
-            created. The tables are right all the same.
+            created. The tables are right anyway.
         dry_run: Whether nothing was written. The numbers are then those of what would be written.
         seconds: Wall time.
     """

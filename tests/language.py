@@ -23,12 +23,6 @@ EXCLUDED = (
     "tests/language.py",
     "tests/test_language.py",
     "benchmarks/.",
-    # to be rewritten: remove these lines then
-    "coreviz_source/changes.py",
-    "coreviz_source/loading/",
-    "coreviz_source/report.py",
-    "coreviz_source/source.py",
-    "coreviz_source/synchronize.py",
 )
 
 _UNIT = r"(?:request|run|media|table|file|line|load|second|minute|hour|day|dataset|item|page|row|query|core)"

@@ -150,7 +150,7 @@ def test_a_listing_that_hides_items_is_found(pipeline, library, studio, counted)
     run_sync(pipeline, studio)
     (dataset,) = library.datasets.values()
     for item in media_of(library)[-2:]:
-        # the Studio does not list what another version replaced, and has it all the same
+        # the Studio does not list what another version replaced, and still has it
         dataset.replaced.add(item["id"])
         library.touched(item["id"])
     studio.after = count_two_more if counted else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 
 from tests.docs import ROOT
 
@@ -30,15 +28,3 @@ def test_no_module_imports_from_a_stage_above_or_beside_it():
 def test_the_picture_is_that_of_the_code():
     assert drawn.PICTURE.read_text(encoding="utf-8") == drawn.picture()
     assert "](docs/images/map.svg)" in (ROOT / "CONTRIBUTING.md").read_text()
-
-
-def test_stages_before_the_warehouse_do_not_import_dlt():
-    code = (
-        "import importlib, pkgutil, sys, coreviz_source.api, coreviz_source.listing, coreviz_source.rows as rows\n"
-        "for package in (coreviz_source.api, coreviz_source.listing, rows):\n"
-        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
-        "        importlib.import_module(module.name)\n"
-        "print('dlt' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr

@@ -1,7 +1,7 @@
 """What the connector assumes about the API, each sentence declared once, and how responses confirm or refute it.
 
-Judging sends nothing: responses go in, a verdict and its evidence come out. No evidence holds an id, a name, a text or
-an address of the library: items are "item 3 of page 2", values are shapes.
+Judging sends nothing: responses go in, a verdict and its evidence come out. No evidence holds ids, names, strings or
+addresses of the library: items are "item 3 of page 2", values are shapes.
 
 To add an assumption, add a line to `ACCOUNT` or `DATASET` and the function that judges it.
 """
@@ -374,7 +374,7 @@ def _list_end(given: Responses) -> Judgement:
     longest = _longest(given)
     if longest > total:
         return Judgement(
-            DOES_NOT_HOLD, f"the list goes on after its total, by {_count(longest - total, 'item')} or more"
+            DOES_NOT_HOLD, f"the list continues after its total, by {_count(longest - total, 'item')} or more"
         )
     # a request past the total, of which the page is not full, shows the end
     reaching = [page for page in given.pages if page.limit is not None and page.offset + page.limit > total]

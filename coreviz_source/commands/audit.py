@@ -95,7 +95,7 @@ class Audit:
 
     @property
     def exit_code(self) -> int:
-        """6 if a dataset differs, 0 if none does, or the code of the error that kept one from being compared."""
+        """6 if any dataset differs, 0 if none does, or the code of the error that kept one from being compared."""
         return worst_exit_code(dataset.exit_code for dataset in self.datasets)
 
     def to_json(self) -> str:

@@ -87,7 +87,7 @@ class ContractReport:
 
     @property
     def exit_code(self) -> int:
-        """0 unless a dataset could not be asked."""
+        """0 if every dataset could be asked."""
         return worst_exit_code(dataset.exit_code for dataset in self.datasets)
 
     def to_json(self) -> str:
@@ -99,7 +99,7 @@ class ContractReport:
         """The report for people, without ids."""
         lines = [
             f"coreviz-source {self.version}: what this API does, compared with what is assumed.",
-            "Nothing here is an id, a name, a text, an address or a key of the library.",
+            "No id, name, string, address or key of the library is in this report.",
             "",
             "Account",
             *_lines(self.account),

@@ -22,14 +22,16 @@ ROWS = (
     ("source", "synchronize"),
     ("loading",),
     ("mirror",),
+    ("run",),
     ("changes", "unstable"),
-    ("evidence", "report"),
-    ("warehouse", "rows"),
+    ("evidence",),
+    ("warehouse",),
+    ("rows",),
     ("listing",),
     ("api",),
-    ("settings", "selection"),
-    ("tables", "errors", "local_studio"),
-    ("values",),
+    ("report", "selection"),
+    ("tables", "settings", "local_studio"),
+    ("errors", "values"),
 )
 WIDTH, ROW, BOX, HEIGHT = 760, 58, 150, 30
 Arrow = tuple[str, str]
