@@ -8,15 +8,20 @@ compares it with where the package is about to go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import TracebackType
 from typing import Any
 
 import dlt
+from dlt.common.configuration.container import Container
 from dlt.common.runtime.collector_base import Collector
 from dlt.common.storages.exceptions import LoadPackageNotFound
-from dlt.common.storages.load_package import LoadJobInfo
+from dlt.common.storages.load_package import (
+    LoadJobInfo,
+    LoadPackageStateInjectableContext,
+    commit_load_package_state,
+)
 from dlt.load.exceptions import LoadPackageAborted
 
 from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
@@ -53,8 +58,9 @@ class LoadGuard(Collector):
         self._inner: Collector = inner._inner if isinstance(inner, LoadGuard) else inner
         self._load_id = ""
         self._refused: CorevizError | None = None
-        #: Checks the package of this process before it is loaded; raises an error of ours.
-        self.before_load: Callable[[], None] | None = None
+        #: Why nothing may be loaded now.
+        self.busy: CorevizError | None = None
+        self._checks: dict[str, Callable[[], None]] = {}
 
     @classmethod
     def of(cls, pipeline: dlt.Pipeline) -> LoadGuard:
@@ -64,6 +70,34 @@ class LoadGuard(Collector):
             guard = cls(pipeline)
             pipeline.collector = guard
         return guard
+
+    def check_nothing_waits(self) -> None:
+        """Checks, before a comparison, that no package of an earlier one waits to be loaded.
+
+        Raises:
+            ConfigurationError: One does: what it adds is not stored yet.
+        """
+        if any(NOTE in state for state in _waiting(self._pipeline)):
+            raise ConfigurationError(
+                "Rows of this source wait to be loaded already. What is stored cannot be compared before they are.",
+                remedy=(
+                    "For several datasets use one source: coreviz(dataset_ids=[…]). "
+                    "After `extract`, call `normalize` and `load` before the next `extract`."
+                ),
+            )
+
+    def note(self, package: Mapping[str, Any], check: Callable[[], None] | None) -> None:
+        """Notes in a package that is being extracted what it was compared with.
+
+        Args:
+            package: The load package, as dlt describes it.
+            check: Checks the package when it is whole; raises an error of ours. Only this process can do that.
+        """
+        package["state"][NOTE] = target(self._pipeline)
+        if check is not None:
+            package["state"][NOTE]["checked"] = "when it is loaded"
+            self._checks[package["load_id"]] = check
+        commit_load_package_state()
 
     def _start(self, step: str) -> None:
         self._load_id, self._refused = "", None
@@ -82,8 +116,9 @@ class LoadGuard(Collector):
             return
         self._load_id = load_id
         try:
-            if self.before_load is not None:
-                self.before_load()
+            if self.busy is not None:
+                raise self.busy
+            self._check_rows(note)
             self._compare(note)
         except ConfigurationError as error:
             # dlt aborts the package by itself now, before it writes anything
@@ -93,9 +128,21 @@ class LoadGuard(Collector):
     def _abort(self) -> None:
         self._pipeline._get_load_storage().normalized_packages.set_abort_flag(self._load_id)
 
-    def _compare(self, note: dict[str, str]) -> None:
+    def _check_rows(self, note: Mapping[str, str]) -> None:
+        if "checked" not in note:
+            return
+        check = self._checks.get(self._load_id)
+        if check is None:
+            raise ConfigurationError(
+                "An interrupted run left rows that went through steps (`add_map`, `add_filter`), and whether the "
+                "steps kept what they have to is not known. The package was dropped; nothing was written.",
+                remedy="Run it again.",
+            )
+        check()
+
+    def _compare(self, note: Mapping[str, str]) -> None:
         now = target(self._pipeline)
-        if now != note:
+        if any(now[name] != note[name] for name in now):
             raise ConfigurationError(
                 f"Rows that were compared with {note['dataset']} in {note['warehouse']} would be loaded into "
                 f"{now['dataset']} in {now['warehouse']}. The package was dropped; nothing was written.",
@@ -160,6 +207,19 @@ class LoadGuard(Collector):
         if name == "_inner":
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+def _waiting(pipeline: dlt.Pipeline) -> Iterator[Mapping[str, Any]]:
+    """The states of the packages that are extracted now, or wait to be normalized or loaded."""
+    being_extracted = Container()[LoadPackageStateInjectableContext].storage
+    extracted = pipeline._get_normalize_storage().extracted_packages
+    for storage, load_ids in (
+        (being_extracted, being_extracted.list_packages()),
+        (extracted, pipeline.list_extracted_load_packages()),
+        (pipeline._get_load_storage().normalized_packages, pipeline.list_normalized_load_packages()),
+    ):
+        for load_id in load_ids:
+            yield storage.get_load_package_state(load_id)
 
 
 def drop_refused(pipeline: dlt.Pipeline) -> bool:

@@ -15,6 +15,7 @@ from dlt.common.schema import Schema
 from dlt.extract import DltResource, DltSource
 
 from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.steps import Finish
 from coreviz_source.tables import BY_NAME, RUNS, Table
 
 #: Hints of a declared column by which a merge, or its result, becomes another one.
@@ -67,12 +68,35 @@ def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
             f"A single table of the source was run: {', '.join(sorted(source.selected_resources))}.",
             remedy='Run the source with tables selected: coreviz(…).with_resources("media", "captions").',
         )
+    for resource in source.resources.values():
+        _check_pipe(resource, ours)
     check_refresh(package.get("refresh"))
     _check_names(source.schema)
     for name, resource in ours.items():
         if resource.selected:
             _check_table(BY_NAME[name], resource)
             _check_stored_schema(BY_NAME[name], source.schema)
+
+
+def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
+    """Checks that steps stand where they get rows, and that nothing else is fed by our tables."""
+    pipe: Any = resource._pipe
+    if resource.name in ours:
+        if pipe._gen_idx != 0 or not isinstance(pipe.steps[-1], Finish):
+            raise ConfigurationError(
+                f"A step on {resource.name} was inserted where there are no rows.",
+                remedy="Leave `insert_at` out, or use 1 for the first step.",
+                table=resource.name,
+            )
+        return
+    while pipe.has_parent:
+        pipe = pipe.parent
+        if pipe.name in ours:
+            raise ConfigurationError(
+                f"The resource {resource.name} is fed by the table {pipe.name}, whose rows travel as files.",
+                remedy="Use `add_map` or `add_yield_map` on the table, or read the table after the run.",
+                table=pipe.name,
+            )
 
 
 def _check_names(schema: Schema) -> None:

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import dlt
@@ -49,6 +48,8 @@ class _Run:
     locks: Locks
     #: Whether somebody around this run, such as `sync()`, holds the locks.
     foreign: bool
+    #: The destination when it began.
+    destination: Any
     locked: bool = False
     dataset_name: str | None = None
     busy: CorevizError | None = None
@@ -91,8 +92,14 @@ class PlainRuns:
             return Unlocked(pipeline)
         if run.busy is not None:
             raise run.busy
-        if not run.locked and not run.foreign:
-            run.locks.take_working_directory()
+        if not run.foreign:
+            if run.destination != _destination(pipeline):
+                # `run` was given another one: what was opened before is not what this run writes to
+                before, run.locks = run.locks, Locks(pipeline)
+                run.locks.take_working_directory()
+                before.close()
+            elif not run.locked:
+                run.locks.take_working_directory()
             run.locked = True
         if run.dataset_name:
             # dlt has read its own state meanwhile, which holds the dataset of the run before
@@ -105,7 +112,7 @@ class PlainRuns:
             # a step inside of a run, such as the one that drops a package
             return
         locks = Locks(pipeline)
-        run = _Run(trace.transaction_id, locks, foreign=locks.has_working_directory)
+        run = _Run(trace.transaction_id, locks, locks.has_working_directory, _destination(pipeline))
         self._runs[_key(pipeline)] = run
         if run.foreign or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
             return
@@ -127,9 +134,9 @@ class PlainRuns:
         except CorevizError as error:
             # a tracker cannot stop a run: its load can, and its extraction
             run.busy = error
-            LoadGuard.of(pipeline).before_load = partial(_raise, error)
+            LoadGuard.of(pipeline).busy = error
             return
-        LoadGuard.of(pipeline).before_load = None
+        LoadGuard.of(pipeline).busy = None
 
     def on_start_trace_step(self, trace: Any, step: Any, pipeline: Any) -> None:
         """An extraction begins: here, and not later, the pipeline has the dataset that `run` was given."""
@@ -160,13 +167,14 @@ def _key(pipeline: Any) -> tuple[str, int]:
     return pipeline.working_dir, threading.get_ident()
 
 
+def _destination(pipeline: Any) -> Any:
+    factory = pipeline.destination
+    return factory and (factory, factory.config_params.get("credentials"))
+
+
 def _ran_here(pipeline: dlt.Pipeline) -> bool:
     """Whether this source was run in the pipeline's working directory before."""
     return any(RUNS.name in pipeline.schemas[name].tables for name in pipeline.schema_names or ())
-
-
-def _raise(error: CorevizError) -> None:
-    raise error
 
 
 #: The plain runs of this process.

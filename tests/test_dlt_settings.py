@@ -1,0 +1,102 @@
+"""Packages, destinations and steps of a dlt user: what is loaded is what was compared, or nothing is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pytest
+
+from coreviz_source.errors import ConfigurationError, find
+from coreviz_source.local_studio import Studio
+from tests.scenario import assert_equal_to, frozen, media_of, run
+from tests.test_dlt_switches import source, warehouse  # noqa: F401
+from tests.warehouse import read
+
+
+def refused(attempt: Callable[[], Any], word: str) -> None:
+    with pytest.raises(Exception) as raised:
+        attempt()
+    error = find(raised.value)
+    assert isinstance(error, ConfigurationError) and word in str(error), raised.value
+
+
+def test_destinations_named_in_turn_by_run_are_each_a_mirror(tmp_path: Path, server: Any) -> None:
+    library = frozen(20)
+    pipeline = dlt.pipeline("coreviz_turns", dataset_name="turns", pipelines_dir=str(tmp_path / "pipelines"))
+    file = dlt.destinations.duckdb(str(tmp_path / "one.duckdb"))
+    other = dlt.destinations.duckdb(str(tmp_path / "two.duckdb"))
+    postgres = dlt.destinations.postgres(server.url)
+    with Studio(library) as studio:
+        for destination in (file, other, postgres, file, postgres):
+            pipeline.run(source(studio, reconcile_every="0"), destination=destination)
+            assert_equal_to(pipeline, studio)
+            library.delete(media_of(library)[0]["id"])
+
+
+def test_two_sources_in_one_run_are_refused_before_anything_is_written(warehouse):  # noqa: F811
+    library = frozen(30)
+    with Studio(library) as studio:
+        for _ in range(2):
+            refused(lambda: warehouse.run([source(studio), source(studio)]), "dataset_ids")
+            run(warehouse, studio, reconcile_every="0")
+            assert_equal_to(warehouse, studio)
+            library.add_media(next(iter(library.datasets)))
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_nothing_is_compared_while_rows_wait_to_be_loaded(warehouse, normalized):  # noqa: F811
+    library = frozen(30)
+    with Studio(library) as studio:
+        warehouse.extract(source(studio))
+        if normalized:
+            warehouse.normalize()
+        refused(lambda: warehouse.extract(source(studio)), "`load`")
+        warehouse.normalize()
+        warehouse.load()
+        assert_equal_to(warehouse, studio)
+        run(warehouse, studio, reconcile_every="0")
+        assert_equal_to(warehouse, studio)
+
+
+@pytest.mark.parametrize("place", ["here", "in another process"])
+def test_a_package_without_all_media_is_not_loaded_step_by_step_either(warehouse, place):  # noqa: F811
+    with Studio(frozen(30)) as studio:
+        filtered = source(studio)
+        filtered.resources["media"].add_filter(lambda row: row["type"] == "image")
+        warehouse.extract(filtered)
+        pipeline = warehouse
+        if place != "here":
+            pipeline = dlt.attach(
+                warehouse.pipeline_name,
+                warehouse.pipelines_dir,
+                destination=warehouse.destination,
+                dataset_name=warehouse.dataset_name,
+            )
+        pipeline.normalize()
+        refused(pipeline.load, "step")
+        run(warehouse, studio, reconcile_every="0")
+        assert_equal_to(warehouse, studio)
+
+
+def hashed(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "name": hashlib.sha256(str(row["name"]).encode()).hexdigest()}
+
+
+def test_a_softly_deleted_row_keeps_the_values_that_a_step_gave_it(warehouse):  # noqa: F811
+    library = frozen(20)
+    with Studio(library) as studio:
+
+        def load() -> dict[str, str]:
+            masked = source(studio, deletes="soft", reconcile_every="0")
+            masked.resources["media"].add_map(hashed)
+            warehouse.run(masked)
+            return {row["id"]: row["name"] for row in read(warehouse, "media")["media"]}
+
+        names = load()
+        library.delete(media_of(library)[2]["id"])
+        assert load() == names
+        assert load() == names
