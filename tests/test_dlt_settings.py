@@ -100,3 +100,56 @@ def test_a_softly_deleted_row_keeps_the_values_that_a_step_gave_it(warehouse):  
         library.delete(media_of(library)[2]["id"])
         assert load() == names
         assert load() == names
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda source: source.resources["captions"].apply_hints(table_name=lambda row: row["text"]), "view"),
+        (lambda source: source.resources["captions"].add_map(lambda row: row, insert_at=0), "insert_at"),
+        (lambda source: source.resources["media"].add_filter(lambda row: False, insert_at=2), "insert_at"),
+        (
+            lambda source: source.resources["captions"].apply_hints(incremental=dlt.sources.incremental("created_at")),
+            "lookback",
+        ),
+        (
+            lambda source: source.resources.add(
+                dlt.transformer(lambda row: row, data_from=source.resources["media"], name="mine")
+            ),
+            "add_yield_map",
+        ),
+    ],
+    ids=[
+        "names by row",
+        "a step before the rows",
+        "a step behind the check",
+        "an incremental",
+        "another resource's parent",
+    ],
+)
+def test_what_would_get_no_rows_is_refused_before_a_request(pipeline, change, word):
+    with Studio(frozen(20)) as studio:
+        changed = source(studio)
+        change(changed)
+        refused(lambda: pipeline.run(changed), word)
+        assert not studio.requests
+        run(pipeline, studio)
+        assert_equal_to(pipeline, studio)
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        ("media", {"created_at": None}),
+        ("captions", {"_coreviz_gone": True}),
+        ("captions", {"_dlt_load_id": "mine"}),
+        ("_coreviz_runs", {"outcome": "complete "}),
+    ],
+)
+def test_a_step_keeps_the_columns_that_later_runs_compare_with(pipeline, table, values):
+    with Studio(frozen(20)) as studio:
+        changed = source(studio)
+        changed.resources[table].add_map(lambda row: {**row, **values})
+        refused(lambda: pipeline.run(changed), next(iter(values)) if table == "media" else "step on")
+        run(pipeline, studio)
+        assert_equal_to(pipeline, studio)

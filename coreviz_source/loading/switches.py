@@ -13,6 +13,7 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 from dlt.extract import DltResource, DltSource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.steps import Finish
@@ -35,7 +36,6 @@ _COLUMN_HINTS = (
 _TABLE_HINTS = {
     "parent": "Leave `parent_table_name` out: the keys of the tables are their own.",
     "table_format": "Leave `table_format` out.",
-    "incremental": "The source is incremental by itself; see `lookback`, `date_from` and `date_to`.",
 }
 
 
@@ -88,6 +88,12 @@ def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
                 remedy="Leave `insert_at` out, or use 1 for the first step.",
                 table=resource.name,
             )
+        if resource.incremental is not None:
+            raise ConfigurationError(
+                f"An incremental on {resource.name} drops rows by a state of its own.",
+                remedy="Leave it out: the source is incremental; see `lookback`, `date_from` and `date_to`.",
+                table=resource.name,
+            )
         return
     while pipe.has_parent:
         pipe = pipe.parent
@@ -117,7 +123,14 @@ def _declared(table: Table) -> dict[str, Any]:
 
 
 def _check_table(table: Table, resource: DltResource) -> None:
-    computed = dict(resource.compute_table_schema())
+    try:
+        computed = dict(resource.compute_table_schema())
+    except DataItemRequiredForDynamicTableHints:
+        raise ConfigurationError(
+            f"A hint of the table {table.name} is a function of its rows.",
+            remedy="Leave it out, and use a view instead.",
+            table=table.name,
+        ) from None
     problems = list(_differences(table, computed, getattr(resource, "chosen", {})))
     if problems:
         what, remedy = problems[0]
