@@ -12,7 +12,7 @@ import pytest
 
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Studio
-from tests.scenario import assert_equal_to, frozen, media_of, run
+from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run
 from tests.test_dlt_switches import source, warehouse  # noqa: F401
 from tests.warehouse import read
 
@@ -153,3 +153,21 @@ def test_a_step_keeps_the_columns_that_later_runs_compare_with(pipeline, table, 
         refused(lambda: pipeline.run(changed), next(iter(values)) if table == "media" else "step on")
         run(pipeline, studio)
         assert_equal_to(pipeline, studio)
+
+
+def test_a_dataset_per_schema_is_refused_where_it_is_not_the_one_that_was_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("USE_SINGLE_DATASET", "false")
+    with Studio(frozen(20)) as studio:
+        alone = pipeline_in(tmp_path)
+        run(alone, studio)
+        run(alone, studio, reconcile_every="0")
+        assert_equal_to(alone, studio)
+        shared = pipeline_in(tmp_path, "others", "others.duckdb")
+        shared.run([{"id": 1}], table_name="others")
+        before = len(studio.requests)
+        refused(lambda: run(shared, studio), "dataset_name")
+        assert len(studio.requests) == before
+        monkeypatch.setenv("USE_SINGLE_DATASET", "true")
+        again = pipeline_in(tmp_path, "others", "others.duckdb")
+        run(again, studio)
+        assert_equal_to(again, studio)

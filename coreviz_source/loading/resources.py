@@ -25,7 +25,7 @@ from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import LoadGuard
 from coreviz_source.loading.steps import Finish, Stamp, as_arrow
-from coreviz_source.loading.switches import check_source
+from coreviz_source.loading.switches import check_single_dataset, check_source
 from coreviz_source.mirror import Batch
 from coreviz_source.rows.build import to_dicts
 from coreviz_source.tables import BY_NAME, GONE, MEDIA, RUNS, TABLES, Table
@@ -110,6 +110,7 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_source(source, package["state"])
         pipeline = dlt.current.pipeline()
         stepped = frozenset(name for name in selected if ends[name].has_steps)
+        check_single_dataset(pipeline, source.schema)
         LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
         LoadGuard.of(pipeline).note(package, ends[MEDIA.name].completeness() if MEDIA.name in stepped else None)

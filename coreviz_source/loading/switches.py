@@ -52,6 +52,19 @@ def check_refresh(refresh: object) -> None:
         )
 
 
+def check_single_dataset(pipeline: dlt.Pipeline, schema: Schema) -> None:
+    """Checks that the tables go to the pipeline's dataset, from which the stored state is read.
+
+    Raises:
+        ConfigurationError: `use_single_dataset` is off, and another source of the pipeline has that dataset.
+    """
+    if not pipeline.config.use_single_dataset and pipeline.default_schema_name not in (None, schema.name):
+        raise ConfigurationError(
+            f"dlt's use_single_dataset is off: the tables would go to another dataset than {pipeline.dataset_name}.",
+            remedy="Leave it on, or give this source a pipeline of its own with its own `dataset_name`.",
+        )
+
+
 def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
     """Checks that dlt is about to write the declared tables, under their names, in the declared way.
 
