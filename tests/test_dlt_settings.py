@@ -171,3 +171,12 @@ def test_a_dataset_per_schema_is_refused_where_it_is_not_the_one_that_was_compar
         again = pipeline_in(tmp_path, "others", "others.duckdb")
         run(again, studio)
         assert_equal_to(again, studio)
+
+
+@pytest.mark.parametrize("prefix", ["", "COREVIZ_TEST__NORMALIZE__", "NORMALIZE__"])
+def test_numbered_rows_are_loaded_wherever_dlt_is_told_to_number_them(pipeline, monkeypatch, prefix):
+    monkeypatch.setenv(f"{prefix}PARQUET_NORMALIZER__ADD_DLT_ID", "true")
+    with Studio(frozen(20)) as studio:
+        run(pipeline, studio)
+        run(pipeline, studio, reconcile_every="0")
+        assert_equal_to(pipeline, studio)

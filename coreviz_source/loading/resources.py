@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 import dlt
 import pyarrow as pa
 from dlt.common.configuration import resolve_configuration
+from dlt.common.configuration.resolve import inject_section
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.schema.utils import dlt_id_column
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.destinations.impl.bigquery.bigquery_adapter import (
@@ -202,9 +204,10 @@ def _numbered_before(source: DltSource) -> frozenset[str]:
 
 def _numbers_files() -> bool:
     """Whether dlt is set to add `_dlt_id` to rows that come as files, for somebody else's source."""
-    return bool(
-        resolve_configuration(ItemsNormalizerConfiguration(), sections=("normalize", "parquet_normalizer")).add_dlt_id
-    )
+    # dlt finds it under `parquet_normalizer` alone as well, and under the pipeline's name
+    places = (("normalize", "parquet_normalizer"), ("parquet_normalizer",))
+    with inject_section(ConfigSectionContext(pipeline_name=dlt.current.pipeline().pipeline_name)):
+        return any(resolve_configuration(ItemsNormalizerConfiguration(), sections=p).add_dlt_id for p in places)
 
 
 def _layout(table: Table) -> dict[str, Any]:
