@@ -11,15 +11,20 @@ public: it is set in the load storage, which dlt's own `Pipeline.abort_packages`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import TracebackType
 from typing import Any
 
 import dlt
+from dlt.common.configuration.container import Container
 from dlt.common.runtime.collector_base import Collector
 from dlt.common.storages.exceptions import LoadPackageNotFound
-from dlt.common.storages.load_package import LoadJobInfo
+from dlt.common.storages.load_package import (
+    LoadJobInfo,
+    LoadPackageStateInjectableContext,
+    commit_load_package_state,
+)
 from dlt.load.exceptions import LoadPackageAborted
 
 from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
@@ -57,8 +62,9 @@ class LoadGuard(Collector):
         self._inner: Collector = inner._inner if isinstance(inner, LoadGuard) else inner
         self._load_id = ""
         self._refused: CorevizError | None = None
-        #: Called before a package of this source is loaded; raises a `CorevizError` if it must not be.
-        self.before_load: Callable[[], None] | None = None
+        #: Why nothing of this source may be loaded in this run.
+        self.refusal: CorevizError | None = None
+        self._checks: dict[str, Callable[[], None]] = {}
 
     @classmethod
     def of(cls, pipeline: dlt.Pipeline) -> LoadGuard:
@@ -71,9 +77,37 @@ class LoadGuard(Collector):
 
     @staticmethod
     def reset(pipeline: dlt.Pipeline) -> None:
-        """Forgets what an earlier run wanted to be checked."""
+        """Forgets why an earlier run must not load anything."""
         if isinstance(pipeline.collector, LoadGuard):
-            pipeline.collector.before_load = None
+            pipeline.collector.refusal = None
+
+    def check_nothing_waits(self) -> None:
+        """Checks, before a comparison, that no package of an earlier one waits to be loaded.
+
+        Raises:
+            ConfigurationError: There is one, and what it adds is not stored yet.
+        """
+        if any(NOTE in state for state in _waiting(self._pipeline)):
+            raise ConfigurationError(
+                "Rows of this source wait to be loaded already. What is stored cannot be compared before they are.",
+                remedy=(
+                    "For several datasets use one source: coreviz(dataset_ids=[…]). "
+                    "After `extract`, call `normalize` and `load` before the next `extract`."
+                ),
+            )
+
+    def note(self, package: Mapping[str, Any], check: Callable[[], None] | None) -> None:
+        """Writes into a package that is being extracted what it was compared with.
+
+        Args:
+            package: The load package, as dlt describes it.
+            check: Checks the extracted package; raises a `CorevizError`. Only this process can do that.
+        """
+        package["state"][NOTE] = target(self._pipeline)
+        if check is not None:
+            package["state"][NOTE]["checked"] = "when it is loaded"
+            self._checks[package["load_id"]] = check
+        commit_load_package_state()
 
     def _start(self, step: str) -> None:
         self._load_id, self._refused = "", None
@@ -92,8 +126,9 @@ class LoadGuard(Collector):
             return
         self._load_id = load_id
         try:
-            if self.before_load is not None:
-                self.before_load()
+            if self.refusal is not None:
+                raise self.refusal
+            self._check_rows(note)
             self._compare(note)
         except ConfigurationError as error:
             # dlt now aborts the package by itself, before it writes anything
@@ -103,9 +138,21 @@ class LoadGuard(Collector):
     def _abort(self) -> None:
         self._pipeline._get_load_storage().normalized_packages.set_abort_flag(self._load_id)
 
-    def _compare(self, note: dict[str, str]) -> None:
+    def _check_rows(self, note: Mapping[str, str]) -> None:
+        if "checked" not in note:
+            return
+        check = self._checks.get(self._load_id)
+        if check is None:
+            raise ConfigurationError(
+                "An interrupted run left rows that went through steps (`add_map`, `add_filter`). Whether the steps "
+                "kept the columns that later runs need is unknown. The package was dropped; nothing was written.",
+                remedy="Run it again.",
+            )
+        check()
+
+    def _compare(self, note: Mapping[str, str]) -> None:
         now = target(self._pipeline)
-        if now != note:
+        if any(now[name] != note[name] for name in now):
             raise ConfigurationError(
                 f"Rows that were compared with {note['dataset']} in {note['warehouse']} would be loaded into "
                 f"{now['dataset']} in {now['warehouse']}. The package was dropped; nothing was written.",
@@ -170,6 +217,19 @@ class LoadGuard(Collector):
         if name == "_inner":
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+def _waiting(pipeline: dlt.Pipeline) -> Iterator[Mapping[str, Any]]:
+    """The states of the packages that are being extracted, or wait to be normalized or loaded."""
+    being_extracted = Container()[LoadPackageStateInjectableContext].storage
+    extracted = pipeline._get_normalize_storage().extracted_packages
+    for storage, load_ids in (
+        (being_extracted, being_extracted.list_packages()),
+        (extracted, pipeline.list_extracted_load_packages()),
+        (pipeline._get_load_storage().normalized_packages, pipeline.list_normalized_load_packages()),
+    ):
+        for load_id in load_ids:
+            yield storage.get_load_package_state(load_id)
 
 
 def drop_refused(pipeline: dlt.Pipeline) -> bool:

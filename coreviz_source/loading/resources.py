@@ -23,12 +23,12 @@ from dlt.normalize.configuration import ItemsNormalizerConfiguration
 
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFiles
-from coreviz_source.loading.guard import NOTE, LoadGuard, target
+from coreviz_source.loading.guard import LoadGuard
 from coreviz_source.loading.steps import Finish, Stamp, as_arrow
-from coreviz_source.loading.switches import check_source
+from coreviz_source.loading.switches import check_single_dataset, check_source
 from coreviz_source.rows.build import to_dicts
 from coreviz_source.run import Batch
-from coreviz_source.tables import BY_NAME, GONE, RUNS, TABLES, Table
+from coreviz_source.tables import BY_NAME, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.warehouse.destination import Destination, destination_of
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import create_tables
@@ -108,9 +108,10 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_source(source, package["state"])
         pipeline = dlt.current.pipeline()
         stepped = frozenset(name for name in selected if ends[name].has_steps)
+        check_single_dataset(pipeline, source.schema)
+        LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
-        package["state"][NOTE] = target(pipeline)
-        LoadGuard.of(pipeline).before_load = lambda: _check_complete(ends)
+        LoadGuard.of(pipeline).note(package, ends[MEDIA.name].completeness() if MEDIA.name in stepped else None)
         destination = destination_of(pipeline)
         form = _form(pipeline, destination)
         _prepare(source, extraction, destination, form)
@@ -123,11 +124,6 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
 
     parent = dlt.resource(batches, name="library", selected=False)
     return [_table_resource(table, parent, ends[table.name]) for table in TABLES]
-
-
-def _check_complete(ends: Mapping[str, Finish]) -> None:
-    for end in ends.values():
-        end.check_complete()
 
 
 def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResource:

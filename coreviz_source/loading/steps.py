@@ -20,11 +20,18 @@ from dlt.extract.items_transform import BaseItemTransform, ItemTransform
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFile
 from coreviz_source.rows.build import to_dicts
-from coreviz_source.tables import ARROW_TYPES, GONE, LOAD_ID, MEDIA, Table
+from coreviz_source.tables import ARROW_TYPES, GONE, LOAD_ID, MEDIA, RUNS, Table
 from coreviz_source.values import encode_json
 
 Row = dict[str, Any]
 
+#: Columns beside the keys that later runs compare with.
+_COMPARED = {
+    MEDIA.name: ("content_hash", "created_at", "deleted_at", "source_media_id"),
+    RUNS.name: ("dataset_id", "run", "started_at", "outcome", "selected"),
+}
+#: Columns that the load adds to a row.
+_BY_US = {LOAD_ID, C_DLT_ID}
 #: How many steps of a pipe belong to this source: the one that picks the rows of a table, and `Finish`.
 _OURS = 2
 
@@ -44,7 +51,7 @@ class Finish(ItemTransform[Any, Any]):
         self.table = table
         #: Whether a user has added steps. It is known once dlt evaluates the pipe.
         self.has_steps = False
-        self._key = (*table.replaces, "content_hash") if table is MEDIA else table.replaces
+        self._key = (*table.replaces, *_COMPARED.get(table.name, ()), GONE)
         self._given: set[int] = set()
         self._tombstones: list[Row] = []
         #: Converts rows into what dlt is given. It is set when a run begins.
@@ -53,8 +60,8 @@ class Finish(ItemTransform[Any, Any]):
     def bind(self, pipe: SupportsPipe) -> Finish:
         """Begins a run of the pipe."""
         self.has_steps = len(pipe.steps) > _OURS  # type: ignore[attr-defined]
-        self._given.clear()
-        self._tombstones.clear()
+        # the package of the run before may still wait to be checked
+        self._given, self._tombstones = set(), []
         return self
 
     def split(self, rows: pa.Table) -> list[list[Row]]:
@@ -63,8 +70,14 @@ class Finish(ItemTransform[Any, Any]):
         The empty list passes every step, so that tombstones arrive even if there are no rows.
         """
         found = to_dicts(rows, self.table)
-        self._tombstones += [row for row in found if row.get(GONE)]
-        alive = [{name: value for name, value in row.items() if name != GONE} for row in found if not row.get(GONE)]
+        alive = []
+        for row in found:
+            # a softly deleted row is read back from the warehouse: it went through the steps when it was written
+            if row.get(GONE) or row.get("deleted_at"):
+                self._tombstones.append(row)
+            else:
+                row.pop(GONE, None)
+                alive.append(row)
         self._given.update(hash(self._identity(row)) for row in alive)
         return [alive, []] if alive else [[]]
 
@@ -92,8 +105,8 @@ class Finish(ItemTransform[Any, Any]):
                 f"A step on {self.table.name} returned {type(row).__name__} instead of a row.",
                 remedy="A step takes a dictionary and returns one.",
             )
-        identity = hash(self._identity(row)) if self._key else 0
-        if self._key and identity not in self._given:
+        identity = hash(self._identity(row))
+        if identity not in self._given or _BY_US & row.keys():
             raise ConfigurationError(
                 f"A step on {self.table.name} changed {', '.join(self._key)}, or returned a row twice.",
                 remedy="Leave these columns as they are, because they identify a row. Change other columns.",
@@ -102,18 +115,19 @@ class Finish(ItemTransform[Any, Any]):
         if self.table is MEDIA:
             self._given.discard(identity)
 
-    def check_complete(self) -> None:
-        """Checks at the end of an extraction that no row of `media` was dropped.
+    def completeness(self) -> Callable[[], None]:
+        """A check of what this run of the pipe extracts, for when it has: that the steps dropped no row."""
+        given, table = self._given, self.table.name
 
-        Raises:
-            ConfigurationError: Rows are missing. Later runs could not compare anything with them.
-        """
-        if self.has_steps and self.table is MEDIA and self._given:
-            raise ConfigurationError(
-                f"A step on media dropped {len(self._given)} rows, and without them there is no stored state.",
-                remedy="Filter the child tables instead, or choose datasets by `dataset_ids`.",
-                table=self.table.name,
-            )
+        def check() -> None:
+            if given:
+                raise ConfigurationError(
+                    f"A step on {table} dropped {len(given)} rows, and without them there is no stored state.",
+                    remedy="Filter the child tables instead, or choose datasets by `dataset_ids`.",
+                    table=table,
+                )
+
+        return check
 
 
 @dataclass(frozen=True)

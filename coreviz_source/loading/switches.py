@@ -13,8 +13,10 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 from dlt.extract import DltResource, DltSource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from coreviz_source.errors import ConfigurationError
+from coreviz_source.loading.steps import Finish
 from coreviz_source.tables import BY_NAME, RUNS, Table
 
 #: Hints of a declared column that change a merge or its result.
@@ -34,7 +36,6 @@ _COLUMN_HINTS = (
 _TABLE_HINTS = {
     "parent": "Leave `parent_table_name` out: the keys of the tables are their own.",
     "table_format": "Leave `table_format` out.",
-    "incremental": "The source is incremental by itself; see `lookback`, `date_from` and `date_to`.",
 }
 
 
@@ -48,6 +49,19 @@ def check_refresh(refresh: object) -> None:
         raise ConfigurationError(
             f"dlt's refresh={refresh!r} empties tables after they were compared with the API: they would stay empty.",
             remedy="Leave `refresh` out. Use `resync` to load everything again; to start over, drop the schema.",
+        )
+
+
+def check_single_dataset(pipeline: dlt.Pipeline, schema: Schema) -> None:
+    """Checks that the tables go to the pipeline's dataset, from which the stored state is read.
+
+    Raises:
+        ConfigurationError: `use_single_dataset` is off, and another source of the pipeline has that dataset.
+    """
+    if not pipeline.config.use_single_dataset and pipeline.default_schema_name not in (None, schema.name):
+        raise ConfigurationError(
+            f"dlt's use_single_dataset is off: the tables would go to another dataset than {pipeline.dataset_name}.",
+            remedy="Leave it on, or give this source a pipeline of its own with its own `dataset_name`.",
         )
 
 
@@ -67,12 +81,41 @@ def check_source(source: DltSource, package: Mapping[str, Any]) -> None:
             f"A single table was taken out of the source: {', '.join(sorted(source.selected_resources))}.",
             remedy='Run the source with tables selected: coreviz(…).with_resources("media", "captions").',
         )
+    for resource in source.resources.values():
+        _check_pipe(resource, ours)
     check_refresh(package.get("refresh"))
     _check_names(source.schema)
     for name, resource in ours.items():
         if resource.selected:
             _check_table(BY_NAME[name], resource)
             _check_stored_schema(BY_NAME[name], source.schema)
+
+
+def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
+    """Checks that steps stand where they get rows, and that nothing else is fed by our tables."""
+    pipe: Any = resource._pipe
+    if resource.name in ours:
+        if pipe._gen_idx != 0 or not isinstance(pipe.steps[-1], Finish):
+            raise ConfigurationError(
+                f"A step on {resource.name} was inserted where there are no rows.",
+                remedy="Leave `insert_at` out, or use 1 for the first step.",
+                table=resource.name,
+            )
+        if resource.incremental is not None:
+            raise ConfigurationError(
+                f"An incremental on {resource.name} drops rows by a state of its own.",
+                remedy="Leave it out: the source is incremental; see `lookback`, `date_from` and `date_to`.",
+                table=resource.name,
+            )
+        return
+    while pipe.has_parent:
+        pipe = pipe.parent
+        if pipe.name in ours:
+            raise ConfigurationError(
+                f"The resource {resource.name} is fed by the table {pipe.name}, whose rows travel as files.",
+                remedy="Use `add_map` or `add_yield_map` on the table, or read the table after the run.",
+                table=pipe.name,
+            )
 
 
 def _check_names(schema: Schema) -> None:
@@ -93,7 +136,14 @@ def _declared(table: Table) -> dict[str, Any]:
 
 
 def _check_table(table: Table, resource: DltResource) -> None:
-    computed = dict(resource.compute_table_schema())
+    try:
+        computed = dict(resource.compute_table_schema())
+    except DataItemRequiredForDynamicTableHints:
+        raise ConfigurationError(
+            f"A hint of the table {table.name} is a function of its rows.",
+            remedy="Leave it out, and use a view instead.",
+            table=table.name,
+        ) from None
     problems = list(_differences(table, computed, getattr(resource, "chosen", {})))
     if problems:
         what, remedy = problems[0]

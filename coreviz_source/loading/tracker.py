@@ -13,7 +13,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import dlt
@@ -48,6 +47,8 @@ class _Run:
     locks: Locks
     #: Whether the caller of this run, such as `sync()`, has the locks.
     is_inside_locks: bool
+    #: The destination when the run began.
+    destination: Any
     has_working_directory: bool = False
     dataset_name: str | None = None
     #: Why the run must not write anything.
@@ -93,8 +94,14 @@ class PlainRuns:
             return Unlocked(pipeline)
         if run.refusal is not None:
             raise run.refusal
-        if not run.has_working_directory and not run.is_inside_locks:
-            run.locks.take_working_directory()
+        if not run.is_inside_locks:
+            if run.destination != _destination(pipeline):
+                # `run` was given another one: what was opened before is not what this run writes to
+                before, run.locks = run.locks, Locks(pipeline)
+                run.locks.take_working_directory()
+                before.close()
+            elif not run.has_working_directory:
+                run.locks.take_working_directory()
             run.has_working_directory = True
         if run.dataset_name:
             # dlt has read its own state meanwhile, which has the dataset of the run before
@@ -108,7 +115,7 @@ class PlainRuns:
             return
         LoadGuard.reset(pipeline)
         locks = Locks(pipeline)
-        run = _Run(trace.transaction_id, locks, is_inside_locks=locks.has_working_directory)
+        run = _Run(trace.transaction_id, locks, locks.has_working_directory, _destination(pipeline))
         self._runs[_key(pipeline)] = run
         if run.is_inside_locks or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
             return
@@ -117,7 +124,7 @@ class PlainRuns:
         except CorevizError as error:
             # a tracker cannot stop a run; its extraction and its load can
             run.refusal = error
-            LoadGuard.of(pipeline).before_load = partial(_raise, error)
+            LoadGuard.of(pipeline).refusal = error
 
     def _prepare(self, run: _Run, pipeline: dlt.Pipeline) -> None:
         run.locks.take_working_directory()
@@ -166,13 +173,14 @@ def _key(pipeline: Any) -> tuple[str, int]:
     return pipeline.working_dir, threading.get_ident()
 
 
+def _destination(pipeline: Any) -> Any:
+    factory = pipeline.destination
+    return factory and (factory, factory.config_params.get("credentials"))
+
+
 def _ran_here(pipeline: dlt.Pipeline) -> bool:
     """Whether a run in the pipeline's working directory had this source."""
     return any(RUNS.name in pipeline.schemas[name].tables for name in pipeline.schema_names or ())
-
-
-def _raise(error: CorevizError) -> None:
-    raise error
 
 
 #: The plain runs of this process.
