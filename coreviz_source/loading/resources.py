@@ -115,7 +115,9 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_single_dataset(pipeline, source.schema)
         LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
-        LoadGuard.of(pipeline).note(package, ends[MEDIA.name].completeness() if MEDIA.name in stepped else None)
+        with extraction.stored.connection.client() as client:
+            check = ends[MEDIA.name].completeness() if MEDIA.name in stepped else None
+            LoadGuard.of(pipeline).note(package, client.config, check)
         destination = destination_of(pipeline)
         form = _form(pipeline, destination)
         _prepare(source, extraction, destination, form)
