@@ -33,9 +33,9 @@ from coreviz_source.errors import ConfigurationError, CorevizError, DestinationE
 NOTE = "coreviz"
 
 
-def target(pipeline: dlt.Pipeline) -> dict[str, str]:
+def target(pipeline: dlt.Pipeline, config: object = None) -> dict[str, str]:
     """Where a pipeline loads to at this moment, without secrets, to be compared and stored."""
-    return {"warehouse": str(pipeline.destination_client().config), "dataset": str(pipeline.dataset_name)}
+    return {"warehouse": str(config or pipeline.destination_client().config), "dataset": str(pipeline.dataset_name)}
 
 
 def _failure(jobs: Sequence[LoadJobInfo]) -> DestinationError:
@@ -96,14 +96,15 @@ class LoadGuard(Collector):
                 ),
             )
 
-    def note(self, package: Mapping[str, Any], check: Callable[[], None] | None) -> None:
+    def note(self, package: Mapping[str, Any], config: object, check: Callable[[], None] | None) -> None:
         """Writes into a package that is being extracted what it was compared with.
 
         Args:
             package: The load package, as dlt describes it.
+            config: The configuration of the open connection, because resolving it again costs a tenth of a second.
             check: Checks the extracted package; raises a `CorevizError`. Only this process can do that.
         """
-        package["state"][NOTE] = target(self._pipeline)
+        package["state"][NOTE] = target(self._pipeline, config)
         if check is not None:
             package["state"][NOTE]["checked"] = "when it is loaded"
             self._checks[package["load_id"]] = check

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import dlt
 import pyarrow as pa
-from dlt.common.configuration import resolve_configuration
+from dlt.common.configuration import inject_section, resolve_configuration
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.schema.utils import dlt_id_column
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.destinations.impl.bigquery.bigquery_adapter import (
@@ -111,7 +112,9 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_single_dataset(pipeline, source.schema)
         LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
-        LoadGuard.of(pipeline).note(package, ends[MEDIA.name].completeness() if MEDIA.name in stepped else None)
+        with extraction.stored.connection.client() as client:
+            check = ends[MEDIA.name].completeness() if MEDIA.name in stepped else None
+            LoadGuard.of(pipeline).note(package, client.config, check)
         destination = destination_of(pipeline)
         form = _form(pipeline, destination)
         _prepare(source, extraction, destination, form)
@@ -200,9 +203,10 @@ def _numbered_before(source: DltSource) -> frozenset[str]:
 
 def _numbers_files() -> bool:
     """Whether dlt is set to add `_dlt_id` to rows in files, which another source may need."""
-    return bool(
-        resolve_configuration(ItemsNormalizerConfiguration(), sections=("normalize", "parquet_normalizer")).add_dlt_id
-    )
+    # dlt also finds the setting under `parquet_normalizer` alone, and under the pipeline's name
+    places = (("normalize", "parquet_normalizer"), ("parquet_normalizer",))
+    with inject_section(ConfigSectionContext(pipeline_name=dlt.current.pipeline().pipeline_name)):
+        return any(resolve_configuration(ItemsNormalizerConfiguration(), sections=p).add_dlt_id for p in places)
 
 
 def _layout(table: Table) -> dict[str, Any]:
