@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional
 
@@ -35,11 +34,10 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
 from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
+from coreviz_source.warehouse.destination import DESTINATIONS
 
 #: The section of the settings, below `sources`.
 SECTION = "coreviz"
-#: What a destination's extra installs, by which it is known to be installed.
-_DRIVERS = {"postgres": "psycopg2", "bigquery": "google.cloud.bigquery"}
 _KNOWN = tuple(setting.name for setting in (*SETTINGS, *WAREHOUSE))
 _SECRETS = {setting.name: setting.variable for setting in SETTINGS if setting.secret}
 
@@ -287,7 +285,7 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
         explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
         found = {**_configured(WarehouseConfiguration, explicit, name), **explicit}
         values = {setting.name: setting.checked(found.get(setting.name)) for setting in WAREHOUSE}
-        if not _is_installed(_DRIVERS.get(values["destination"], "dlt")):
+        if not DESTINATIONS[values["destination"]].is_installed:
             raise missing_extra(f"The destination {values['destination']}", values["destination"])
         _refuse_resets(name)
         try:
@@ -334,13 +332,6 @@ def missing_extra(what: str, *extras: str) -> ConfigurationError:
         f"{what} needs an extra.",
         remedy=f"Run pip install 'coreviz-source[{names}]', or in a clone pip install '.[{names}]'.",
     )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def configuration_error(error: BaseException) -> ConfigurationError | None:
