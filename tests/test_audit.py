@@ -78,7 +78,7 @@ BY_HAND = [
     ("frames", "timestamp_seconds", "77"),
     ("captions", "text", "'by hand'"),
     ("objects", "x_min", "-1"),
-    ("objects", "extra", "NULL"),
+    ("objects", "polygon", "NULL"),
 ]
 
 

@@ -125,7 +125,9 @@ def test_a_destination_that_does_not_exist_is_a_wrong_setting(command):
 
 def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(command):
     library = frozen(30, datasets=2)
-    _, bad = library.datasets
+    good, bad = library.datasets
+    with library.changing(media_of(library, good)[0]["id"]) as item:
+        item["brandNew"] = 1
     with Studio(library, before=hostile.failing(bad.replace("-", ""), hostile.status(404))) as studio:
         done = command(studio, "sync", "--json")
         plain = command(studio, "sync")

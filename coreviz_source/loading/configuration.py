@@ -285,7 +285,13 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
         explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
         found = {**_configured(WarehouseConfiguration, explicit, name), **explicit}
         values = {setting.name: setting.checked(found.get(setting.name)) for setting in WAREHOUSE}
-        if not DESTINATIONS[values["destination"]].is_installed:
+        destination = DESTINATIONS.get(values["destination"])
+        if destination is None:
+            raise ConfigurationError(
+                f"The destination {values['destination']} is not supported.",
+                remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
+            )
+        if not destination.is_installed:
             raise missing_extra(f"The destination {values['destination']}", values["destination"])
         _refuse_resets(name)
         try:

@@ -2,6 +2,8 @@
 
 The stored state is read while dlt extracts; dlt decides later what it writes and how. The tables as dlt is about to
 write them are therefore compared with their declarations, whichever switch has changed them.
+
+The steps of a resource are in its pipe, which dlt does not make public.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
     """Checks that steps stand where they get rows, and that nothing else is fed by our tables."""
     pipe: Any = resource._pipe
     if resource.name in ours:
-        if pipe._gen_idx != 0 or not isinstance(pipe.steps[-1], Finish):
+        if pipe.steps[0] is not pipe.gen or not isinstance(pipe.steps[-1], Finish):
             raise ConfigurationError(
                 f"A step on {resource.name} was inserted where there are no rows.",
                 remedy="Leave `insert_at` out, or use 1 for the first step.",

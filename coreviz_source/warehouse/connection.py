@@ -23,7 +23,7 @@ from coreviz_source.warehouse.failures import CONNECTION_LOST, cause_of, connect
 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
 
 #: Seconds without a query after which a connection is tried before it is used.
-IDLE = 0.5
+IDLE = 0.05
 #: Rows that are fetched at once.
 _ROWS = 10_000
 
