@@ -288,7 +288,7 @@ def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
         destination = DESTINATIONS.get(values["destination"])
         if destination is None:
             raise ConfigurationError(
-                f"The destination {values['destination']} is not supported.",
+                f"The destination {values['destination']} under `sources.{SECTION}` is not supported.",
                 remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
             )
         if not destination.is_installed:

@@ -21,7 +21,7 @@ from dlt.common.pipeline import PipelineContext
 from dlt.pipeline import trace as dlt_trace
 
 from coreviz_source.errors import CorevizError, DestinationError
-from coreviz_source.loading.guard import LoadGuard, drop_refused
+from coreviz_source.loading.guard import LoadGuard, drop_refused, given_destination
 from coreviz_source.tables import RUNS
 from coreviz_source.warehouse.destination import find_destination
 from coreviz_source.warehouse.locks import Locks
@@ -95,7 +95,7 @@ class PlainRuns:
         if run.refusal is not None:
             raise run.refusal
         if not run.is_inside_locks:
-            if run.destination != _destination(pipeline):
+            if run.destination != given_destination(pipeline):
                 # `run` was given another one: what was opened before is not what this run writes to
                 before, run.locks = run.locks, Locks(pipeline)
                 run.locks.take_working_directory()
@@ -115,7 +115,7 @@ class PlainRuns:
             return
         LoadGuard.reset(pipeline)
         locks = Locks(pipeline)
-        run = _Run(trace.transaction_id, locks, locks.has_working_directory, _destination(pipeline))
+        run = _Run(trace.transaction_id, locks, locks.has_working_directory, given_destination(pipeline))
         self._runs[_key(pipeline)] = run
         if run.is_inside_locks or not (pipeline.working_dir in self._expected or _ran_here(pipeline)):
             return
@@ -171,11 +171,6 @@ def active_pipeline() -> dlt.Pipeline | None:
 
 def _key(pipeline: Any) -> tuple[str, int]:
     return pipeline.working_dir, threading.get_ident()
-
-
-def _destination(pipeline: Any) -> Any:
-    factory = pipeline.destination
-    return factory and (factory, factory.config_params.get("credentials"))
 
 
 def _ran_here(pipeline: dlt.Pipeline) -> bool:
