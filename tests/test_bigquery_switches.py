@@ -6,7 +6,7 @@ import pytest
 
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Studio
-from tests.scenario import assert_equal_to, frozen, media_of, run, truth_of
+from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync, truth_of
 from tests.test_bigquery import into, server, service  # noqa: F401
 from tests.test_dlt_switches import source
 from tests.truth import truth
@@ -73,4 +73,22 @@ def test_a_step_that_drops_media_is_refused_before_anything_is_written(bigquery)
             bigquery.load()
         assert isinstance(find(raised.value), ConfigurationError), raised.value
         run(bigquery, studio)
+        assert_equal_to(bigquery, studio)
+
+
+@pytest.mark.parametrize("how", ["run", "sync"])
+def test_a_refused_row_is_a_failure_although_dlt_is_set_to_go_on(bigquery, service, monkeypatch, how):  # noqa: F811
+    monkeypatch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
+    library = frozen(20)
+    with Studio(library) as studio:
+        run(bigquery, studio)
+        library.add_caption(media_of(library, frames=1)[0]["id"], "a refused caption")
+        service.broken = "captions"
+        if how == "sync":
+            assert run_sync(bigquery, studio, reconcile_every="0").exit_code == 7
+        else:
+            with pytest.raises(Exception) as raised:
+                run(bigquery, studio, reconcile_every="0")
+            assert find(raised.value).exit_code == 7, raised.value
+        run(bigquery, studio, reconcile_every="0")
         assert_equal_to(bigquery, studio)
