@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -690,16 +691,10 @@ def _tags(given: Responses) -> Judgement:
     return _exists(probe, fits, f"{_count(count, 'tag group')}")
 
 
-def _folder(given: Responses) -> Judgement:
-    probe = given.probe("folder")
-    found = probe.sent.get("folder") if isinstance(probe.sent, dict) else None
-    return _exists(probe, isinstance(found, dict), "it is sent under the key folder")
-
-
-def _dataset(given: Responses) -> Judgement:
-    probe = given.probe("dataset")
-    found = probe.sent.get("dataset") if isinstance(probe.sent, dict) else None
-    return _exists(probe, isinstance(found, dict), "it is sent under the key dataset")
+def _sent_under(key: str, given: Responses) -> Judgement:
+    probe = given.probe(key)
+    found = probe.sent.get(key) if isinstance(probe.sent, dict) else None
+    return _exists(probe, isinstance(found, dict), f"it is sent under the key {key}")
 
 
 DATASET: tuple[Assumption[Responses], ...] = (
@@ -748,6 +743,6 @@ DATASET: tuple[Assumption[Responses], ...] = (
     Assumption("media-id-forms", "A media item's id may be sent with or without hyphens.", "unknown", _media_id_forms),
     Assumption("versions-endpoint", "The API lists the versions of a media item.", "MCP", _versions),
     Assumption("tags-endpoint", "The API lists the tags of a dataset.", "SDK", _tags),
-    Assumption("folder-endpoint", "The API has an endpoint for one folder.", "SDK", _folder),
-    Assumption("dataset-endpoint", "The API has an endpoint for one dataset.", "SDK", _dataset),
+    Assumption("folder-endpoint", "The API has an endpoint for one folder.", "SDK", partial(_sent_under, "folder")),
+    Assumption("dataset-endpoint", "The API has an endpoint for one dataset.", "SDK", partial(_sent_under, "dataset")),
 )

@@ -117,8 +117,10 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
             LoadGuard.of(pipeline).note(package, client.config, check)
         destination = destination_of(pipeline)
         form = _form(pipeline, destination)
-        _prepare(source, extraction, destination, form)
-        stamp = Stamp(str(package["load_id"]), _numbered_before(source))
+        # dlt gives a `_dlt_id` to rows that are dictionaries, and to all rows if it is set to
+        numbered = not form.files or _numbers_files()
+        _prepare(source, extraction, destination, form, numbered)
+        stamp = Stamp(str(package["load_id"]), frozenset() if numbered else _numbered_before(source))
         for name in stepped:
             ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
         yield from _parts(extraction.batches, form, stepped, stamp)
@@ -160,18 +162,16 @@ def _form(pipeline: dlt.Pipeline, destination: Destination) -> _Form:
     return _Form(True, "parquet")
 
 
-def _prepare(source: DltSource, extraction: Extraction, destination: Destination, form: _Form) -> None:
+def _prepare(source: DltSource, extraction: Extraction, destination: Destination, form: _Form, numbered: bool) -> None:
     """Sets how the tables are loaded, and creates those that are missing in the warehouse."""
     stored, locks = extraction.stored, extraction.locks
-    # dlt gives a `_dlt_id` to rows that are dictionaries, and to all rows if it is set to. A column that is added later
-    # must be nullable.
-    numbered = not form.files or _numbers_files()
     schema = dlt.Schema("coreviz")
     for name in source.selected_resources.keys() & BY_NAME.keys():
         resource, table = source.resources[name], BY_NAME[name]
         chosen: dict[str, Any] = {"file_format": form.file_format}
         # the declared columns are all there are, because other fields are stored in `extra`
         hints: dict[str, Any] = {"file_format": form.file_format, "schema_contract": "evolve"}
+        # a column that is added later must be nullable
         columns: dict[str, Any] = {"_dlt_id": {**dlt_id_column(), "nullable": form.files}} if numbered else {}
         if destination.has_layout:
             hints["additional_table_hints"] = _layout(table)
@@ -195,8 +195,6 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
 
 def _numbered_before(source: DltSource) -> frozenset[str]:
     """The tables whose rows got a `_dlt_id` in an earlier run, and get none now, although staging tables require it."""
-    if _numbers_files():
-        return frozenset()
     tables = source.schema.tables
     return frozenset(name for name in BY_NAME if "_dlt_id" in tables.get(name, {}).get("columns", {}))
 
