@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psycopg2
+
 
 def binaries() -> Path:
     """Where `initdb` and `pg_ctl` are; the package that brings them is not imported, it would start a server."""
@@ -57,6 +59,17 @@ class Postgres:
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed: {(self.directory / 'log').read_text()[-2000:]}")
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Runs statements as an administrator; returns the rows of the last one."""
+        connection = psycopg2.connect(self.url.rpartition("/")[0] + f"/{database}")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            found = cursor.fetchall() if cursor.description else []
+        connection.close()
+        return found
 
     def start(self) -> None:
         options = f"-h 127.0.0.1 -p {self.port} -k {self.data.parent} -c fsync=off"

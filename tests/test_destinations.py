@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 import dlt
-import psycopg2
 import pytest
 
 from coreviz_source import coreviz, sync
@@ -39,34 +38,22 @@ def into(url: Any, directory: Path, dataset: str = "coreviz") -> dlt.Pipeline:
     )
 
 
-def admin(server: Postgres, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-    connection = psycopg2.connect(server.url.rpartition("/")[0] + f"/{database}")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        found = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return found
-
-
 @pytest.fixture
 def guarded(server: Postgres) -> Iterator[str]:
     """A role whose password the server asks for; gives its name."""
     name = "guarded"
-    (found,) = admin(server, "SHOW hba_file")
+    (found,) = server.execute("SHOW hba_file")
     hba = Path(found[0])
     before = hba.read_text()
     hba.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{before}")
     password = CANARY.replace("'", "''")
-    admin(
-        server,
+    server.execute(
         f"CREATE ROLE {name} LOGIN SUPERUSER PASSWORD '{password}'",
         "SELECT pg_reload_conf()",
     )
     yield name
     hba.write_text(before)
-    admin(server, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}", "SELECT pg_reload_conf()")
+    server.execute(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}", "SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("destination", ["filesystem", "motherduck", "snowflake", "sqlalchemy", "dummy", "ducklake"])
@@ -115,13 +102,13 @@ def test_a_client_encoding_that_is_not_utf_8_garbles_no_text(server, tmp_path, m
     for item in media_of(library, frames=1)[:5]:
         library.add_caption(item["id"], text if how != "latin" else "Grüße")
     database = f"encoding_{how}"
-    admin(server, f"CREATE DATABASE {database}")
+    server.execute(f"CREATE DATABASE {database}")
     url = f"postgresql://loader:secret@127.0.0.1:{server.port}/{database}"
     if how == "role":
-        admin(server, "CREATE ROLE latin LOGIN SUPERUSER", "ALTER ROLE latin SET client_encoding = 'LATIN1'")
+        server.execute("CREATE ROLE latin LOGIN SUPERUSER", "ALTER ROLE latin SET client_encoding = 'LATIN1'")
         url = url.replace("loader", "latin")
     elif how == "database":
-        admin(server, f"ALTER DATABASE {database} SET client_encoding = 'LATIN1'")
+        server.execute(f"ALTER DATABASE {database} SET client_encoding = 'LATIN1'")
     elif how == "variable":
         monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     elif how == "credentials":
@@ -132,7 +119,7 @@ def test_a_client_encoding_that_is_not_utf_8_garbles_no_text(server, tmp_path, m
     with Studio(library) as studio:
         report = run_sync(pipeline, studio)
         assert report.exit_code == 0, report.errors
-        stored = admin(server, "SELECT convert_to(text, 'UTF8') FROM coreviz.captions", database=database)
+        stored = server.execute("SELECT convert_to(text, 'UTF8') FROM coreviz.captions", database=database)
         assert sum(bytes(value).decode() == text for (value,) in stored) == 5
         monkeypatch.delenv("PGCLIENTENCODING", raising=False)
         assert_equal_to(pipeline, studio)
@@ -141,7 +128,7 @@ def test_a_client_encoding_that_is_not_utf_8_garbles_no_text(server, tmp_path, m
 @pytest.mark.parametrize("how", ["sync", "run"])
 def test_a_database_that_cannot_store_every_character_is_refused_before_the_first_request(server, tmp_path, how):
     database = f"latin_{how}"
-    admin(server, f"CREATE DATABASE {database} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    server.execute(f"CREATE DATABASE {database} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     pipeline = into(f"postgresql://loader:secret@127.0.0.1:{server.port}/{database}", tmp_path)
     with Studio(frozen(5)) as studio:
         if how == "sync":
@@ -215,14 +202,13 @@ def test_no_secret_of_the_destination_is_in_an_error_a_log_or_a_report(server, g
 
 def test_what_the_database_says_of_a_refused_row_shows_no_secret(server, tmp_path, monkeypatch):
     """dlt quotes the database, and the database may quote anything: here the password itself."""
-    admin(server, "CREATE ROLE canary LOGIN SUPERUSER PASSWORD 'canary-5521'")
+    server.execute("CREATE ROLE canary LOGIN SUPERUSER PASSWORD 'canary-5521'")
     pipeline = into(f"postgresql://canary:canary-5521@127.0.0.1:{server.port}/postgres", tmp_path, "quoted")
     library = frozen(10)
     with Studio(library) as studio:
         assert run_sync(pipeline, studio).exit_code == 0
         library.add_caption(media_of(library, frames=1)[0]["id"], "Refused.")
-        admin(
-            server,
+        server.execute(
             "CREATE FUNCTION quoted.refuse() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN RAISE EXCEPTION 'refused: postgresql://canary:canary-5521@x'; END $$",
             "CREATE TRIGGER refuse BEFORE INSERT ON quoted.captions EXECUTE FUNCTION quoted.refuse()",
@@ -232,7 +218,7 @@ def test_what_the_database_says_of_a_refused_row_shows_no_secret(server, tmp_pat
         assert "refused: postgresql://canary:***@x" in report.to_json()
         said = report.to_json() + "".join(line for error in report.errors for line in traceback.format_exception(error))
         assert "canary-5521" not in said
-        admin(server, "DROP TRIGGER refuse ON quoted.captions")
+        server.execute("DROP TRIGGER refuse ON quoted.captions")
         assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
         assert_equal_to(pipeline, studio)
 

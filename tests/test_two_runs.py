@@ -272,26 +272,15 @@ def test_after_a_run_that_found_the_directory_in_use_sync_loads_what_is_pending(
 def impatient_server(server, database, tmp_path) -> Iterator[dlt.Pipeline]:
     """A pipeline of a role whose sessions the server ends when they wait for a second."""
     name = database.rpartition("/")[2]
-    admin(server, f"CREATE ROLE idle_{name} LOGIN SUPERUSER", f"ALTER ROLE idle_{name} SET idle_session_timeout = '1s'")
+    server.execute(
+        f"CREATE ROLE idle_{name} LOGIN SUPERUSER", f"ALTER ROLE idle_{name} SET idle_session_timeout = '1s'"
+    )
     yield dlt.pipeline(
         "coreviz_test",
         destination=dlt.destinations.postgres(database.replace("loader:", f"idle_{name}:")),
         dataset_name="coreviz",
         pipelines_dir=str(tmp_path / "idle"),
     )
-
-
-def admin(server: Postgres, *statements: str) -> list[tuple[Any, ...]]:
-    import psycopg2
-
-    connection = psycopg2.connect(server.url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        found = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return found
 
 
 @pytest.mark.parametrize("how", ["sync", "run"])
@@ -314,7 +303,7 @@ def test_a_server_that_ends_idle_sessions_ends_no_run_whose_listing_takes_longer
 def cut(server: Postgres, database: str) -> None:
     """Ends all sessions in a database, as a proxy does with those that wait."""
     name = database.rpartition("/")[2]
-    admin(server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
 
 def test_a_run_whose_sessions_are_cut_while_it_lists_takes_its_locks_again(
