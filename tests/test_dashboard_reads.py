@@ -24,10 +24,9 @@ from coreviz_source.cli import main
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.outlines import outline
-from coreviz_source.dashboard.queries import Filters, Place
-from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError, Reader, Warehouse, rendered
+from coreviz_source.dashboard.queries import LATENCIES, SORTS, Filters, Place
+from coreviz_source.dashboard.warehouse import READ, BusyError, NothingLoadedError, Reader, Warehouse, rendered
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.tables import BY_NAME
 from tests.bigquery import BigQuery
 from tests.postgres import Postgres
 
@@ -102,9 +101,7 @@ def test_pages_of_the_gallery_hold_every_media_once_newest_first(
 ) -> None:
     monkeypatch.setattr(queries, "PAGE", 9)
     found: list[Item] = []
-    while page := queries.gallery(
-        reader, Filters(), (found and Place(found[-1]["created_at"], found[-1]["id"])) or None
-    ):
+    while page := queries.gallery(reader, Filters(), Place.of(found[-1]) if found else None):
         found += page
     expected = media(library)
     assert ids(found) == ids(expected)
@@ -118,6 +115,44 @@ def test_pages_of_the_gallery_hold_every_media_once_newest_first(
         assert (row["captions"] or 0) == len(captions(item))
 
 
+@pytest.mark.parametrize("sort", SORTS)
+def test_in_every_order_pages_and_neighbours_are_those_of_the_sorted_library(
+    reader: Reader, library: Library, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    keys: dict[str, Any] = {
+        "newest": lambda i: i["createdAt"],
+        "oldest": lambda i: i["createdAt"],
+        "name": lambda i: i["name"].rpartition("/")[2].lower(),
+        "largest": lambda i: i["sizeBytes"],
+    }
+    falling = SORTS[sort][1]
+    valued = [i for i in media(library) if keys[sort](i) is not None]
+    expected = sorted(valued, key=lambda i: (keys[sort](i), i["id"]), reverse=falling)
+    expected += [i for i in media(library) if keys[sort](i) is None]
+    monkeypatch.setattr(queries, "PAGE", 23)
+    filters, found = Filters(sort=sort), list[Item]()
+    while page := queries.gallery(reader, filters, Place.of(found[-1]) if found else None):
+        found += page
+    assert ids(found) == ids(expected)
+    for place in (0, 1, 40, len(expected) - 2, len(expected) - 1):
+        beside = queries.neighbours(reader, filters, expected[place]["datasetId"], expected[place]["id"])
+        around = [None, *ids(expected), None][place : place + 3]
+        assert [row and row["id"] for row in beside.values()] == [around[0], around[2]]
+    assert queries.neighbours(reader, filters, "nowhere", "nothing") == {"previous": None, "next": None}
+
+
+def test_a_file_holds_the_lines_of_the_gallery(reader: Reader, library: Library) -> None:
+    filters = Filters(words=("the", "red"), sort="oldest")
+    rows = queries.exported(reader, filters)
+    assert ids([{"id": row["media_id"]} for row in rows]) == ids(queries.gallery(reader, filters)) != []
+    shown = {row["id"]: row for row in queries.gallery(reader, filters)}
+    for row in rows:
+        assert row["caption"] == shown[row["media_id"]]["caption"]
+        item = next(item for item in media(library) if item["id"] == row["media_id"])
+        assert (row["name"], row["size_bytes"], row["type"]) == (item["name"], item["sizeBytes"], item["type"])
+        assert row["dataset"] == library.dataset(item["datasetId"]).info["name"]
+
+
 def test_search_and_filters_find_what_the_library_holds(reader: Reader, library: Library) -> None:
     def found(**filters: Any) -> list[str]:
         chosen = Filters(**filters)
@@ -127,6 +162,12 @@ def test_search_and_filters_find_what_the_library_holds(reader: Reader, library:
 
     def expected(keep: Any) -> list[str]:
         return ids([item for item in media(library) if keep(item)])[: queries.PAGE]
+
+    def waited(item: Item) -> timedelta:
+        first = min(caption["createdAt"] for caption in captions(item))
+        return datetime.fromisoformat(first.replace("Z", "+00:00")) - datetime.fromisoformat(
+            item["createdAt"].replace("Z", "+00:00")
+        )
 
     def speaks(item: Item, *words: str) -> bool:
         texts = [c["text"] for c in captions(item)] + [f.get("text") or "" for f in item["frames"]] + [item["name"]]
@@ -144,6 +185,15 @@ def test_search_and_filters_find_what_the_library_holds(reader: Reader, library:
     assert found(tag=tag) == expected(lambda i: tag[1] in i["metadata"]["tags"].get(tag[0], [])) != []
     label = next(o["label"] for i in media(library) for f in i["frames"] for o in f["objects"])
     assert found(label=label) == expected(lambda i: any(o["label"] == label for f in i["frames"] for o in f["objects"]))
+    model = captions(next(i for i in media(library) if captions(i)))[0]["model"]
+    written = expected(lambda i: any(c["model"] == model for c in captions(i)))
+    assert found(model=model) == written != found() and written
+    assert found(waited=-1) == expected(lambda i: not captions(i)) != []
+    late = expected(lambda i: i["createdAt"] and captions(i) and waited(i) == timedelta(minutes=4))
+    assert found(waited=2) == late != []
+    charted = {row["place"]: row["media"] for row in queries.latency(reader)}
+    for place in range(len(LATENCIES) + 1):
+        assert queries.count(reader, Filters(waited=place)) == charted.get(place, 0)
     pending = expected(lambda i: i["metadata"]["moderation"]["status"] == "pending")
     assert found(moderation="pending") == pending != []
     since, until = date(2026, 1, 20), date(2026, 1, 25)
@@ -215,6 +265,8 @@ def test_runs_say_how_fresh_each_dataset_is(reader: Reader, library: Library) ->
     assert all(row["outcome"] == "complete" and row["last_complete"] == row["last_run"] for row in fresh)
     listed = {row["dataset_id"]: row["listed"] for row in queries.runs(reader)}
     assert listed == {d: len(library.listing(d)) for d in library.datasets}
+    for row in queries.runs(reader):
+        assert row["outcome"] == "complete" and row["loaded_at"] >= row["started_at"] - timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +310,12 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
 
         def rows(self, sql: str, **values: Any) -> list[DictStrAny]:
             asked.append(sql)
-            values = dict.fromkeys(("n", "media"), 1) | dict.fromkeys(("newest", "oldest"), datetime.now(timezone.utc))
+            values = dict.fromkeys(("n", "media", "place"), 1) | dict.fromkeys(
+                ("newest", "oldest"), datetime.now(timezone.utc)
+            )
             return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
 
-    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"))
+    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"), "k", 2)
     arguments = {"filters": everything, "dataset": "x", "dataset_id": "x", "media_id": "y"}
     for name, question in inspect.getmembers(queries, inspect.isfunction):
         if question.__module__ == queries.__name__ and not name.startswith("_"):
@@ -269,9 +323,13 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
             question(Recorder(), **taken)
     queries.gallery(Recorder(), everything, Place(datetime.now(timezone.utc), "z"))
     queries.gallery(Recorder(), everything, Place(None, "z"))
+    queries.gallery(Recorder(), Filters(waited=-1, sort="name"))
     assert len(asked) > 20
-    schema = {table.name: {column.name: "STRING" for column in table.columns} for table in BY_NAME.values()}
-    places = tuple((name, ("project", "coreviz", name)) for name in BY_NAME)
+    schema = {
+        table.name: {column.name: "STRING" for column in table.columns} | {"_dlt_load_id": "STRING"}
+        for table in READ.values()
+    }
+    places = tuple((name, ("project", "coreviz", name)) for name in READ)
     for sql in asked:
         qualify(sqlglot.parse_one(sql, read="bigquery"), schema=schema, dialect="bigquery")
         statement, names = rendered(sql, "bigquery", places)

@@ -6,8 +6,9 @@ It reads and never writes, and answers on loopback only. Needs the extra `dashbo
 from __future__ import annotations
 
 import json
+import socket
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import dlt
@@ -26,6 +27,9 @@ OPTIONS = {
     "server.showEmailPrompt": False,
     "server.enableStaticServing": False,
     "browser.gatherUsageStats": False,
+    # Streamlit advertises its skills for coding agents with the welcome, on machines that have an agent: a card over
+    # the search field, and a line in the terminal
+    "logger.hideWelcomeMessage": True,
     "client.toolbarMode": "minimal",
     "client.showErrorLinks": "false",
     "theme.light.primaryColor": "#1f6f8b",
@@ -74,11 +78,21 @@ def serve(pipeline: dlt.Pipeline, *, port: int | None = None, browser: bool = Tr
     # else a request with a foreign Origin would make Streamlit ask a server outside for this machine's address
     net_util.get_external_ip = lambda: None
     warehouse = Warehouse(pipeline)
-    options = {**OPTIONS, "server.headless": not browser, **({} if port is None else {"server.port": port})}
+    port = port or _free_port()
+    options = {**OPTIONS, "server.headless": not browser, "server.port": port}
     flags = [f"--{name}={one}" for name, value in options.items() for one in _each(value)]
     with pictures(warehouse) if demo else nullcontext():
         _served.append(warehouse)
+        print(f"Dashboard: http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         sys.exit(cli.main(["run", str(APP), *flags], standalone_mode=False))
+
+
+def _free_port() -> int:
+    """The first port from 8501 on that is free; any that is free, if a hundred are taken."""
+    for port in (*range(8501, 8601), 0):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as free:
+            return int(free.getsockname()[1])
+    raise OSError("no port is free")
 
 
 def _each(value: object) -> list[object]:

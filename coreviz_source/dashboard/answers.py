@@ -43,11 +43,17 @@ def picture(address: str | None) -> str | None:
     return address
 
 
+def titled(title: str) -> None:
+    """Names the page in the browser's tab."""
+    st.set_page_config(page_title=f"{title} · CoreViz")
+
+
 def page(draw: Callable[[], None]) -> Callable[[], None]:
-    """A page, or the remedy if the query failed."""
+    """A page with the function's name as its title, or the remedy if the query failed."""
 
     @wraps(draw)
     def drawn() -> None:
+        titled(draw.__name__.capitalize())
         try:
             draw()
         except NothingLoadedError as error:

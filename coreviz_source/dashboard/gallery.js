@@ -46,7 +46,7 @@ const card = (item, words, open) => {
     const picture = make("img");
     picture.loading = "lazy";
     picture.referrerPolicy = "no-referrer";
-    picture.alt = item.title;
+    picture.alt = item.caption ?? item.title;
     picture.onerror = () => picture.replaceWith(make("span", "cv-none", "Picture not reachable"));
     picture.src = item.picture;
     frame.append(picture);
@@ -62,7 +62,9 @@ const card = (item, words, open) => {
     marked(make("p", "cv-name"), item.title, words),
   );
   const meta = link.appendChild(make("p", "cv-meta"));
-  meta.append(make("span", "", item.collection), make("time", "", item.created));
+  const time = make("time", "", item.created);
+  time.title = item.moment;
+  meta.append(make("span", "", item.collection), time);
   return link;
 };
 
@@ -73,4 +75,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const old = parentElement.querySelector(":scope > .cv-grid");
   if (old) old.replaceWith(grid);
   else parentElement.append(grid);
+  // the sidebar stands before the search in the document, but the search is what people come for
+  document.querySelector(".st-key-q input")?.setAttribute("tabindex", "1");
 }

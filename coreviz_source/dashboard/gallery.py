@@ -1,22 +1,24 @@
-"""The gallery: pictures with their captions, searched and filtered, newest first."""
+"""The gallery: pictures with their captions, searched, filtered and sorted."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from coreviz_source.dashboard import media
-from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
-from coreviz_source.dashboard.folders import Folder, folder_tree
-from coreviz_source.dashboard.queries import Filters, Place, Row
+from coreviz_source.dashboard import media, queries, served
+from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture, titled
+from coreviz_source.dashboard.filters import WAITED, choose, chosen, day, filters_of, folders, tags
+from coreviz_source.dashboard.folders import Folder
+from coreviz_source.dashboard.head import moment
+from coreviz_source.dashboard.queries import EXPORTED, SORTS, Filters, Place, Row
 
-#: The fields' names, also in the page's address.
-FIELDS = ("q", "dataset", "folder", "type", "tag", "label", "moderation", "from", "to")
 #: Most pictures on one page. Filters lead to older ones.
 MOST = 960
 
@@ -31,27 +33,31 @@ _cards = st.components.v2.component(
 @page
 def gallery() -> None:
     """Draws the page."""
-    filters = _chosen()
     names = dataset_names()
+    _fields(names)
+    address = chosen()
+    if st.query_params.to_dict() != address:
+        st.query_params.from_dict(address)
+    filters = filters_of(address)
+    if filters.words:
+        titled(f"“{' '.join(filters.words)}” · Gallery")
     shown = _shown(filters)
     matches = answer("count", filters)
-    if not shown:
-        if filters == Filters():
-            note("There are no media items yet.", "Load some with `coreviz-source sync`.")
-        else:
-            note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
-        return
-    st.caption(f"{matches:,} media items" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
-    words = list(filters.words)
+    if shown:
+        _line(filters, len(shown), matches)
     clicked = _cards(
-        data={"cards": [_card(row, names) for row in shown], "words": words},
+        data={"cards": [_card(row, names, address) for row in shown], "words": list(filters.words)},
         key="cards",
         on_opened_change=lambda: None,
     )
     if clicked.opened:
         st.switch_page(media.here(), query_params=clicked.opened)
-    if len(shown) < min(matches, MOST) and st.button("More", width="stretch"):
-        shown.extend(answer("gallery", filters, Place(shown[-1]["created_at"], shown[-1]["id"])))
+    if not shown and replace(filters, sort="newest") == Filters():
+        note("There are no media items yet.", "Load some with `coreviz-source sync`.")
+    elif not shown:
+        note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
+    elif len(shown) < min(matches, MOST) and st.button("More", width="stretch"):
+        shown.extend(answer("gallery", filters, Place.of(shown[-1])))
         st.rerun()
 
 
@@ -60,12 +66,12 @@ def here() -> st.Page:
     return st.Page(gallery, title="Gallery", default=True)
 
 
-def _chosen() -> Filters:
-    """The filters as the fields have them; what is chosen also stands in the page's address, to be kept or sent."""
-    choices, names = answer("choices"), dataset_names()
-    tags = {f"{row['tag_group']}: {row['tag']}": (row["tag_group"], row["tag"]) for row in choices["tag"]}
+def _fields(names: dict[str, str]) -> None:
+    """Draws the fields. What is chosen also stands in the page's address, to be kept or sent."""
+    choices = answer("choices")
     _begin("q", str)
-    text = st.text_input(
+    _begin("sort", lambda text: text if text in SORTS else None)
+    st.text_input(
         "Search",
         key="q",
         placeholder="Search captions, page texts and file names",
@@ -75,36 +81,76 @@ def _chosen() -> Filters:
     )
     with st.sidebar:
         dataset = _choice("Dataset", "dataset", list(names), names.__getitem__)
-        folders = _folders(dataset, names)
-        folder = _choice("Folder", "folder", list(folders), lambda key: _folder_name(folders[key], dataset, names))
-        kind = _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
-        tag = _choice("Tag", "tag", list(tags))
-        label = _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
-        moderation = _choice("Moderation", "moderation", [row["value"] for row in choices["moderation"]])
-        since = _day("From", "from")
-        until = _day("To", "to")
-        chosen = {field: str(value) for field in FIELDS if (value := st.session_state[field])}
-        if chosen:
-            st.button("Clear all", on_click=_clear, width="stretch")
-    if st.query_params.to_dict() != chosen:
-        st.query_params.from_dict(chosen)
-    return Filters(
-        words=tuple((text or "").split()[:8]),
-        dataset=dataset,
-        folder_dataset=folders[folder].dataset_id if folder else None,
-        folders=folders[folder].ids if folder else (),
-        kind=kind,
-        moderation=moderation,
-        tag=tags.get(tag or ""),
-        label=label,
-        since=since,
-        until=until + timedelta(days=1) if until and until < date.max else None,
-    )
+        inside = _folders(dataset, names)
+        _choice("Folder", "folder", list(inside), lambda key: _folder_name(inside[key], dataset, names))
+        _choice("Type", "type", [row["value"] for row in choices["kind"] if row["value"]])
+        _choice("Tag", "tag", list(tags(choices["tag"])))
+        _choice("Detected", "label", [row["label"] for row in choices["label"]], more=True)
+        _choice("Caption by", "model", [row["value"] for row in choices["model"]])
+        _choice("First caption", "caption", list(WAITED), WAITED.__getitem__)
+        _choice("Moderation", "moderation", [row["value"] for row in choices["moderation"]])
+        with st.container(horizontal=True, gap="small", key="days"):
+            _day("From (UTC)", "from")
+            _day("To (UTC)", "to")
+        if chosen():
+            st.button("Clear all", on_click=choose, args=({},), width="stretch")
+
+
+def _line(filters: Filters, shown: int, matches: int) -> None:
+    """How many there are, in which order, and the same as a file."""
+    with st.container(horizontal=True, key="line", vertical_alignment="center", gap="small"):
+        first = f", the first {shown:,} shown" if shown < matches else ""
+        st.caption(f"{matches:,} media item{'' if matches == 1 else 's'}{first}", width="stretch")
+        st.selectbox(
+            "Sort",
+            [sort for sort in SORTS if sort != "newest"],
+            index=None,
+            key="sort",
+            format_func=lambda sort: f"{sort.capitalize()}{'' if sort == 'name' else ' first'}",
+            placeholder="Newest first",
+            label_visibility="collapsed",
+            persist_state="session",
+            width=150,
+        )
+        st.download_button(
+            "CSV",
+            lambda: _csv(filters),
+            "coreviz-media.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/download:",
+            help=f"All {min(matches, EXPORTED):,} media items with their first captions, as a CSV file",
+        )
+
+
+def _csv(filters: Filters) -> bytes:
+    """The media that the filters select, as a file that spreadsheets open too."""
+    with served().opened() as reader:
+        rows = queries.exported(reader, filters)
+    names = {key: folder.full_name for key, folder in folders().items()}
+    text = io.StringIO(newline="")
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        folder = names.get(f"{row['dataset_id']}.{row.pop('folder_id')}")
+        line = {name: _cell(value) for name, value in {**row, "folder": folder}.items()}
+        if writer is None:
+            writer = csv.DictWriter(text, list(line))
+            writer.writeheader()
+        writer.writerow(line)
+    # with the mark by which spreadsheets know UTF-8
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _cell(value: Any) -> Any:
+    """A value in a CSV file: moments with their zone, and no text that a spreadsheet would take for a formula."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _folders(dataset: str | None, names: dict[str, str]) -> dict[str, Folder]:
     """The folders that can be chosen, those of a dataset together; a choice that is none of them is taken back."""
-    tree = folder_tree(answer("folders"))
+    tree = folders()
     keys = [key for key, folder in tree.items() if dataset in (None, folder.dataset_id)]
     keys.sort(key=lambda key: names.get(tree[key].dataset_id, ""))
     if st.session_state.get("folder") not in (None, *keys):
@@ -121,15 +167,14 @@ def _folder_name(folder: Folder, dataset: str | None, names: dict[str, str]) -> 
 def _begin(key: str, read: Callable[[str], Any]) -> None:
     """Lets a field of a new session begin with what the page's address says, if it says something that can be."""
     if key not in st.session_state and (text := st.query_params.get(key)):
-        with suppress(ValueError):
-            st.session_state[key] = read(text)
+        st.session_state[key] = read(text)
 
 
 def _choice(
     title: str, key: str, options: list[str], named: Callable[[str], str] = str, more: bool = False
 ) -> str | None:
     _begin(key, lambda text: text if more or text in options else None)
-    chosen: str | None = st.selectbox(
+    choice: str | None = st.selectbox(
         title,
         options,
         index=None,
@@ -139,20 +184,13 @@ def _choice(
         accept_new_options=more,
         persist_state="session",
     )
-    return chosen
+    return choice
 
 
-def _day(title: str, key: str) -> date | None:
-    _begin(key, date.fromisoformat)
+def _day(title: str, key: str) -> None:
+    _begin(key, day)
     first, last = date(1970, 1, 1), date(2100, 1, 1)
-    chosen: date | None = st.date_input(
-        title, None, min_value=first, max_value=last, key=key, format="YYYY-MM-DD", persist_state="session"
-    )
-    return chosen
-
-
-def _clear() -> None:
-    st.session_state.update({field: "" if field == "q" else None for field in FIELDS})
+    st.date_input(title, None, min_value=first, max_value=last, key=key, format="YYYY-MM-DD", persist_state="session")
 
 
 def _shown(filters: Filters) -> list[Row]:
@@ -164,10 +202,10 @@ def _shown(filters: Filters) -> list[Row]:
     return shown
 
 
-def _card(row: Row, names: dict[str, str]) -> dict[str, Any]:
+def _card(row: Row, names: dict[str, str], address: dict[str, str]) -> dict[str, Any]:
     created = row["created_at"]
     return {
-        "names": media.names(row["dataset_id"], row["id"], row["frame_id"]),
+        "names": {**media.names(row["dataset_id"], row["id"], row["frame_id"]), **address},
         "title": media.title(row),
         "collection": names.get(row["dataset_id"], ""),
         "picture": picture(row["picture"]),
@@ -175,6 +213,7 @@ def _card(row: Row, names: dict[str, str]) -> dict[str, Any]:
         "badge": _badge(row),
         "flag": row["moderation_status"] if row["moderation_status"] not in (None, "approved") else None,
         "created": created.strftime("%Y-%m-%d") if created else "",
+        "moment": moment(created),
     }
 
 

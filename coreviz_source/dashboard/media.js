@@ -18,6 +18,8 @@ const image = (address, title) => {
   return picture;
 };
 
+const said = (frame) => frame.captions.find(({ text }) => text)?.text;
+
 const pairs = (rows) =>
   make("dl", "cv-pairs", ...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
 
@@ -43,7 +45,7 @@ const drawn = (points) => {
 // one frame: its picture with the outlines over it, and beside it its captions and objects
 const show = (view, data, number) => {
   const frame = data.frames[number];
-  const stage = make("div", "cv-stage", image(frame.picture, data.title));
+  const stage = make("div", "cv-stage", image(frame.picture, said(frame) ?? data.title));
   if (frame.ratio) {
     stage.style.aspectRatio = frame.ratio;
     stage.style.setProperty("--ratio", frame.ratio);
@@ -69,7 +71,37 @@ const show = (view, data, number) => {
     entry.onmouseenter = () => stage.classList.add("cv-one") || found.classList.add("cv-on");
     entry.onmouseleave = () => stage.classList.remove("cv-one") || found.classList.remove("cv-on");
   });
+  if (data.video) {
+    const play = make("button", "cv-play", "▶ Play");
+    play.type = "button";
+    play.onclick = () => stage.replaceChildren(player(view, data, frame));
+    stage.append(play);
+  }
   view.querySelector(".cv-stage").replaceWith(stage);
+  tell(view, data, number, seen);
+};
+
+// the video in place of the frame; what is told beside it follows what it shows
+const player = (view, data, frame) => {
+  const video = make("video");
+  video.controls = video.autoplay = video.playsInline = true;
+  video.onloadedmetadata = () => { video.currentTime = frame.second ?? 0; };
+  video.onerror = () => video.replaceWith(make("span", "cv-gap", "Video not reachable, or of a kind that this browser does not play"));
+  let told = -1;
+  video.ontimeupdate = () => {
+    const number = data.frames.findLastIndex((one) => one.second != null && one.second <= video.currentTime + 0.05);
+    if (number < 0 || number === told) return;
+    told = number;
+    tell(view, data, number, make("ul", "cv-seen", ...data.frames[number].objects.map((thing) =>
+      make("li", "cv-unplaced", thing.label ?? "unnamed"))));
+  };
+  video.src = data.video;
+  return video;
+};
+
+// what is known of a frame, beside it
+const tell = (view, data, number, seen) => {
+  const frame = data.frames[number];
   view.querySelector(".cv-said").replaceChildren(
     section(
       frame.at ? `Captions · ${frame.at}` : "Captions",
@@ -92,7 +124,7 @@ const timeline = (view, data) => {
   };
   const strip = make("div", "cv-strip");
   data.frames.forEach((frame, number) => {
-    const button = make("button", "", image(frame.thumb, `Frame ${number + 1}`), make("span", "", frame.at));
+    const button = make("button", "", image(frame.thumb, said(frame) ?? `Frame ${number + 1}`), make("span", "", frame.at));
     button.type = "button";
     button.onclick = choose(number);
     strip.append(button);

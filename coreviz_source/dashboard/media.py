@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from coreviz_source.dashboard.answers import answer, name_of, note, page, picture
+from coreviz_source.dashboard.answers import answer, name_of, note, page, picture, titled
+from coreviz_source.dashboard.filters import FIELDS, filters_of
 from coreviz_source.dashboard.folders import folder_tree
+from coreviz_source.dashboard.head import moment
 from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import Row
 
@@ -27,10 +28,13 @@ _viewer = st.components.v2.component(
 def media() -> None:
     """Draws the page of the media item that the address names."""
     dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
+    address = {field: text for field in FIELDS if (text := st.query_params.get(field))}
+    _ways(answer("neighbours", filters_of(address), dataset_id, media_id), address)
     found = answer("media", dataset_id, media_id)
     if found is None:
         note("This media item is not in the warehouse.", "It may have been deleted. The gallery shows the stored ones.")
         return
+    titled(title(found))
     wanted = st.query_params.get("frame")
     first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
     _viewer(data={**_shown(found), "first": first}, key=f"media-{media_id}")
@@ -39,6 +43,26 @@ def media() -> None:
 def here() -> st.Page:
     """The page in Streamlit's navigation, which shows it only to those who are on it."""
     return st.Page(media, title="Media", url_path="media", visibility="hidden")
+
+
+def _ways(neighbours: dict[str, Row | None], address: dict[str, str]) -> None:
+    """Draws links back to the gallery, as it was, and to the media items beside this one in it."""
+    from coreviz_source.dashboard import gallery
+
+    with st.container(horizontal=True, key="ways", gap="small"):
+        st.page_link(gallery.here(), label="Gallery", icon=":material/arrow_back:", query_params=address)
+        for name, icon in (("previous", ":material/chevron_left:"), ("next", ":material/chevron_right:")):
+            row = neighbours[name]
+            where = names(row["dataset_id"], row["id"], None) if row else {}
+            st.page_link(
+                here(),
+                label=name.capitalize(),
+                icon=icon,
+                icon_position="right" if name == "next" else "left",
+                help=title(row) if row else None,
+                disabled=row is None,
+                query_params={**where, **address},
+            )
 
 
 def names(dataset_id: str, media_id: str, frame_id: str | None) -> dict[str, str]:
@@ -93,6 +117,7 @@ def _shown(found: Row) -> dict[str, Any]:
         "title": title(found),
         "collection": name_of(found),
         "file": own,
+        "video": own if found["type"] == "video" else None,
         "duration": found["duration"] if found["type"] == "video" else None,
         "frames": frames,
         "tags": [[row["tag_group"], row["tag"]] for row in found["tags"]],
@@ -111,11 +136,7 @@ def _moment(frame: Row, found: Row) -> str | None:
 
 
 def _by(caption: Row) -> str:
-    return ", ".join(filter(None, (caption["model"], _time(caption["created_at"]))))
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+    return ", ".join(filter(None, (caption["model"], moment(caption["created_at"]))))
 
 
 def _facts(found: Row) -> list[list[str]]:
@@ -128,12 +149,12 @@ def _facts(found: Row) -> list[list[str]]:
         "Prompt": found["prompt"],
         "Duration": f"{found['duration']:.1f} s" if found["duration"] is not None else None,
         "File": None if size is None else f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
-        "Created": _time(found["created_at"]),
-        "Updated": _time(found["updated_at"]),
+        "Created": moment(found["created_at"]),
+        "Updated": moment(found["updated_at"]),
         "Moderation": ", ".join(
             filter(None, (found["moderation_status"], *(row["category"] for row in found["categories"])))
         ),
-        "Deleted": _time(found["deleted_at"]),
+        "Deleted": moment(found["deleted_at"]),
         "Status": found["status"],
         "Version": found["version_number"],
         "Name": found["name"],

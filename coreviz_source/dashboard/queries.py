@@ -1,7 +1,8 @@
 """Every query of the dashboard, in one dialect; `warehouse.py` renders it for the database.
 
-No query reads a whole table: each result is a page, one media item, or a count by something with few values. What
-the service deleted inside a media item stays in the tables with that status, and is not shown.
+No query returns a whole table: each result is a page, one media item, a count by something with few values, or at
+most `EXPORTED` lines for a CSV file. What the service deleted inside a media item stays in the tables with that
+status, and is not shown.
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ SPAN = 3 * 365
 DAILY = 60
 #: Upper ends, in seconds, of the spans by which the time until the first caption is counted.
 LATENCIES = (10, 60, 300, 1800, 7200, 86400, 604800)
+#: Most media items in a CSV file.
+EXPORTED = 50_000
+#: How the gallery can be sorted: by what, and whether the largest comes first. Where there is no value comes last.
+SORTS = {
+    "newest": ("m.created_at", True),
+    "oldest": ("m.created_at", False),
+    "name": ("LOWER(REGEXP_REPLACE(m.name, '^.*/', ''))", False),
+    "largest": ("m.size_bytes", True),
+}
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What the gallery shows. None and empty mean that it does not matter.
+    """What the gallery shows, and in which order. None and empty mean that it does not matter.
 
     Attributes:
         words: Each must occur in the same caption, page text or file name, in any case.
@@ -42,6 +52,9 @@ class Filters:
         until: Created before this day, UTC.
         folder_dataset: Id of the dataset of the folders.
         folders: Ids of folders. A media item has to be in one of them.
+        model: Name of the model that wrote one of the captions.
+        waited: The place in `LATENCIES` of the time from the creation to the first caption; -1: there is no caption.
+        sort: A key of `SORTS`.
     """
 
     words: tuple[str, ...] = ()
@@ -54,6 +67,9 @@ class Filters:
     until: date | None = None
     folder_dataset: str | None = None
     folders: tuple[str, ...] = ()
+    model: str | None = None
+    waited: int | None = None
+    sort: str = "newest"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -69,6 +85,7 @@ class Filters:
             "tag_group": group,
             "tag": tag,
             "label": self.label,
+            "model": self.model,
             "since": _midnight(self.since),
             "until": _midnight(self.until),
         }
@@ -108,32 +125,48 @@ class Filters:
                 "EXISTS (SELECT 1 FROM objects o WHERE o.dataset_id = m.dataset_id AND o.media_id = m.id"
                 f" AND o.label = @label AND {_kept('o')})"
             )
+        if self.model:
+            conditions.append(_captioned("c.model = @model"))
+        if self.waited is not None:
+            conditions += self._waited(self.waited)
         return f"FROM media m WHERE {' AND '.join(conditions)}"
+
+    def _waited(self, place: int) -> list[str]:
+        if place == -1:
+            return [f"NOT {_captioned('TRUE')}"]
+        ends = [f"c.created_at < m.created_at + INTERVAL {seconds} SECOND" for seconds in LATENCIES]
+        conditions = [_captioned(ends[place] if place < len(ends) else "c.created_at >= m.created_at")]
+        return conditions + [f"NOT {_captioned(end)}" for end in ends[:place][-1:]]
+
+    @property
+    def order(self) -> str:
+        """`ORDER BY` of the media that are shown."""
+        column, falling = SORTS[self.sort]
+        direction = "DESC" if falling else "ASC"
+        return f"ORDER BY {column} {direction} NULLS LAST, m.id {direction}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a page of the gallery ended: the next one continues behind it."""
+    """A place in the gallery: the value that it is sorted by, and the id that decides among equal ones."""
 
-    created_at: datetime | None
+    key: Any
     media_id: str
+
+    @classmethod
+    def of(cls, row: Row) -> Place:
+        """Where a row of the gallery is."""
+        return cls(row["place"], row["id"])
 
 
 def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> list[Row]:
-    """A page of media, newest first, each with its first caption, or the one that was searched, and that frame."""
-    behind, values = "", filters.values
-    if after is not None and after.created_at is not None:
-        behind = (
-            "AND (m.created_at < @created_at OR (m.created_at = @created_at AND m.id < @media_id)"
-            " OR m.created_at IS NULL)"
-        )
-        values |= {"created_at": after.created_at, "media_id": after.media_id}
-    elif after is not None:
-        behind = "AND m.created_at IS NULL AND m.id < @media_id"
-        values |= {"media_id": after.media_id}
+    """A page of media, each with its first caption, or the one that was searched, and that frame."""
+    behind, values = _beside(filters, after, forward=True) if after else ("", {})
+    values |= filters.values
     media = reader.rows(
-        f"""SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.duration, m.moderation_status, m.created_at
-        {filters.sql} {behind} ORDER BY m.created_at DESC NULLS LAST, m.id DESC LIMIT {PAGE}""",
+        f"""SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.duration, m.moderation_status, m.created_at,
+            {SORTS[filters.sort][0]} AS place
+        {filters.sql} {behind} {filters.order} LIMIT {PAGE}""",
         **values,
     )
     if not media:
@@ -180,6 +213,47 @@ def count(reader: Reader, filters: Filters) -> int:
     return int(reader.rows(f"SELECT COUNT(*) AS n {filters.sql}", **filters.values)[0]["n"])
 
 
+def neighbours(reader: Reader, filters: Filters, dataset_id: str, media_id: str) -> dict[str, Row | None]:
+    """The `previous` and the `next` media item in the gallery, as seen from one that need not be in it."""
+    key = SORTS[filters.sort][0]
+    here = reader.rows(
+        f"SELECT m.id, {key} AS place FROM media m WHERE m.dataset_id = @in_dataset AND m.id = @media LIMIT 1",
+        in_dataset=dataset_id,
+        media=media_id,
+    )
+    found: dict[str, Row | None] = {"previous": None, "next": None}
+    for name in found if here else ():
+        beside, values = _beside(filters, Place.of(here[0]), forward=name == "next")
+        order = filters.order if name == "next" else _reversed(filters.order)
+        rows = reader.rows(
+            f"SELECT m.dataset_id, m.id, m.name {filters.sql} {beside} {order} LIMIT 1", **filters.values, **values
+        )
+        found[name] = rows[0] if rows else None
+    return found
+
+
+def exported(reader: Reader, filters: Filters) -> list[Row]:
+    """The media that the gallery would show in all, at most `EXPORTED`, each with its first caption."""
+    chosen = f"SELECT m.dataset_id, m.id {filters.sql} {filters.order} LIMIT {EXPORTED}"
+    rows = reader.rows(
+        f"""SELECT d.name AS dataset, m.dataset_id, m.id AS media_id, m.name, m.type, m.created_at, m.updated_at,
+            m.width, m.height, m.duration, m.size_bytes, m.moderation_status, k.text AS caption, k.model, m.blob,
+            m.folder_id
+        FROM media m JOIN ({chosen}) x ON x.dataset_id = m.dataset_id AND x.id = m.id
+        LEFT JOIN datasets d ON d.dataset_id = m.dataset_id
+        LEFT JOIN (
+            SELECT c.dataset_id, c.media_id, c.text, c.model, ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
+                ORDER BY CASE WHEN {filters._speaks("c.text") or "FALSE"} THEN 0 ELSE 1 END, f.timestamp_seconds,
+                f.page_number, c.created_at DESC, c.id) AS place
+            FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
+            WHERE {_kept("c")} AND {_kept("f")}
+        ) k ON k.dataset_id = m.dataset_id AND k.media_id = m.id AND k.place = 1
+        {filters.order}""",
+        **filters.values,
+    )
+    return rows
+
+
 def datasets(reader: Reader) -> list[Row]:
     """The datasets with their names."""
     return reader.rows("SELECT d.dataset_id, d.name FROM datasets d ORDER BY d.name, d.dataset_id LIMIT 1000")
@@ -202,6 +276,10 @@ def choices(reader: Reader) -> dict[str, list[Row]]:
         ),
         "tag": top_tags(reader, most=300),
         "label": top_labels(reader, most=300),
+        "model": reader.rows(
+            f"""SELECT c.model AS value FROM captions c WHERE c.model IS NOT NULL AND {_kept("c")}
+            GROUP BY c.model ORDER BY COUNT(*) DESC LIMIT 50"""
+        ),
     }
 
 
@@ -265,7 +343,8 @@ def totals(reader: Reader, dataset: str | None = None) -> Row:
 def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
     """Media by when they were created and by dataset, of the last `SPAN` days before the newest.
 
-    Each row has the `days` that it covers from `start` on: seven, or one where everything lies within `DAILY` days.
+    Each row has the `days` that it covers from `start` on: seven, or one where everything lies within `DAILY` days. A
+    row without `start` counts the media that are older.
     """
     where, values = _of(dataset)
     alive = f"m.deleted_at IS NULL AND {where('m')}"
@@ -278,8 +357,9 @@ def growth(reader: Reader, dataset: str | None = None) -> list[Row]:
     days, unit = (1, "DAY") if ends["newest"] - since < timedelta(days=DAILY) else (7, "WEEK(MONDAY)")
     return reader.rows(
         f"""SELECT w.start, {days} AS days, d.name AS dataset_name, w.dataset_id, w.media FROM (
-            SELECT TIMESTAMP_TRUNC(m.created_at, {unit}) AS start, m.dataset_id, COUNT(*) AS media
-            FROM media m WHERE m.created_at >= @since AND {alive} GROUP BY 1, 2
+            SELECT CASE WHEN m.created_at >= @since THEN TIMESTAMP_TRUNC(m.created_at, {unit}) END AS start,
+                m.dataset_id, COUNT(*) AS media
+            FROM media m WHERE m.created_at IS NOT NULL AND {alive} GROUP BY 1, 2
         ) w LEFT JOIN datasets d ON d.dataset_id = w.dataset_id ORDER BY w.start, d.name""",
         **values,
         since=since,
@@ -344,27 +424,27 @@ def backlog(reader: Reader, dataset: str | None = None) -> list[Row]:
 
 
 def freshness(reader: Reader) -> list[Row]:
-    """For each dataset, when it was last listed, last listed completely, and what the last run said."""
+    """For each dataset, when it was last listed, last listed completely, and the outcome of the last run."""
     return reader.rows(
-        """SELECT k.dataset_id, d.name AS dataset_name, k.started_at AS last_run, k.outcome, k.message,
+        f"""SELECT k.dataset_id, d.name AS dataset_name, k.started_at AS last_run, k.outcome, k.message,
             k.last_complete, k.runs FROM (
-            SELECT r.dataset_id, r.started_at, r.outcome, r.message,
-                MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END)
+            SELECT r.dataset_id, r.started_at, {_OUTCOME} AS outcome, r.message,
+                MAX(CASE WHEN {_OUTCOME} = 'complete' THEN r.started_at END)
                     OVER (PARTITION BY r.dataset_id) AS last_complete,
                 COUNT(*) OVER (PARTITION BY r.dataset_id) AS runs,
                 ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC) AS place
-            FROM _coreviz_runs r
+            {_RUNS}
         ) k LEFT JOIN datasets d ON d.dataset_id = k.dataset_id
         WHERE k.place = 1 ORDER BY k.started_at DESC LIMIT 1000"""
     )
 
 
 def runs(reader: Reader, most: int = 200) -> list[Row]:
-    """What the last runs did with each dataset, newest first."""
+    """What the last runs did with each dataset, newest first, and when that was loaded."""
     return reader.rows(
-        f"""SELECT r.run, r.started_at, r.dataset_id, d.name AS dataset_name, r.outcome, r.listed, r.`new`, r.changed,
-            r.gone, r.unchanged, r.requests, r.retries, r.message
-        FROM _coreviz_runs r LEFT JOIN datasets d ON d.dataset_id = r.dataset_id
+        f"""SELECT r.run, r.started_at, l.inserted_at AS loaded_at, r.dataset_id, d.name AS dataset_name,
+            {_OUTCOME} AS outcome, r.listed, r.`new`, r.changed, r.gone, r.unchanged, r.requests, r.retries, r.message
+        {_RUNS} LEFT JOIN datasets d ON d.dataset_id = r.dataset_id
         ORDER BY r.started_at DESC, r.dataset_id LIMIT {most}"""
     )
 
@@ -377,6 +457,38 @@ def picture_address(reader: Reader) -> tuple[str | None, int]:
 
 def _of(dataset: str | None) -> tuple[Any, dict[str, Any]]:
     return (lambda table: f"{table}.dataset_id = @dataset" if dataset else "TRUE"), {"dataset": dataset}
+
+
+#: The runs, and their loads where these were completed.
+_RUNS = "FROM _coreviz_runs r LEFT JOIN _dlt_loads l ON l.load_id = r._dlt_load_id AND l.status = 0"
+_OUTCOME = "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END"
+
+
+def _beside(filters: Filters, place: Place, forward: bool) -> tuple[str, dict[str, Any]]:
+    """The condition that a media item stands behind a place of the gallery, or before it, and its values."""
+    column, falling = SORTS[filters.sort]
+    sign = "<" if falling is forward else ">"
+    if place.key is None:
+        before = "" if forward else f"{column} IS NOT NULL OR "
+        return f"AND ({before}({column} IS NULL AND m.id {sign} @place_id))", {"place_id": place.media_id}
+    last = f" OR {column} IS NULL" if forward else ""
+    return (
+        f"AND ({column} {sign} @place_key OR ({column} = @place_key AND m.id {sign} @place_id){last})",
+        {"place_key": place.key, "place_id": place.media_id},
+    )
+
+
+def _reversed(order: str) -> str:
+    turned = {"ASC": "DESC", "DESC": "ASC", "LAST,": "FIRST,"}
+    return " ".join(turned.get(word, word) for word in order.split(" "))
+
+
+def _captioned(condition: str) -> str:
+    """The condition that a media item has such a caption."""
+    return (
+        "EXISTS (SELECT 1 FROM captions c WHERE c.dataset_id = m.dataset_id AND c.media_id = m.id"
+        f" AND {condition} AND {_kept('c')})"
+    )
 
 
 def _kept(table: str) -> str:

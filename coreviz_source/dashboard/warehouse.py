@@ -9,7 +9,9 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -19,7 +21,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from sqlglot import exp
 
 from coreviz_source.errors import CorevizError, DestinationError, find
-from coreviz_source.tables import BY_NAME, MEDIA, Table
+from coreviz_source.tables import BY_NAME, MEDIA, Column, Table
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error
 
@@ -27,6 +29,20 @@ from coreviz_source.warehouse.failures import cause_of, connection_error
 WRITTEN = "bigquery"
 #: Seconds that a page waits for a load that has the DuckDB file.
 PATIENCE = 2.0
+#: dlt's own table of completed loads, and the column that leads there from every table of ours.
+_LOADS = Table(
+    "_dlt_loads",
+    "Loads that were completed.",
+    ("load_id",),
+    (
+        Column("load_id", "text", "Id of the load.", None),
+        Column("status", "bigint", "0: complete.", None),
+        Column("inserted_at", "timestamp", "When it was completed.", None),
+    ),
+)
+_LOAD_ID = Column("_dlt_load_id", "text", "Id of the load.", None)
+#: The tables that a query can name.
+READ: dict[str, Table] = {**BY_NAME, _LOADS.name: _LOADS}
 _VALUE = re.compile(r"%\((\w+)\)s")
 _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
 
@@ -43,6 +59,19 @@ class BusyError(DestinationError):
     remedy = "DuckDB shows a file to others only between loads."
 
 
+@dataclass(frozen=True)
+class PlaceOfTables:
+    """Where the tables are.
+
+    Attributes:
+        name: In a few words: the kind of the warehouse, its file or database, and the schema.
+        address: The whole address, without a password.
+    """
+
+    name: str
+    address: str
+
+
 class Warehouse:
     """The tables of a pipeline, for reading only.
 
@@ -56,10 +85,24 @@ class Warehouse:
     """
 
     def __init__(self, pipeline: dlt.Pipeline, address: tuple[str, str] | None = None) -> None:
-        prepare(pipeline)
+        self._destination = prepare(pipeline)
         self._pipeline = pipeline
         self._found: frozenset[str] = frozenset()
         self.address = address
+
+    @cached_property
+    def place(self) -> PlaceOfTables:
+        """Where the tables are."""
+        try:
+            config: Any = self._pipeline.destination_client().config
+        except Exception as error:
+            raise self._explained(error) from cause_of(error, self._pipeline)
+        found, schema = config.credentials, self._pipeline.dataset_name
+        if self._destination.is_file:
+            names: list[str | None] = [Path(found.database).name]
+        else:
+            names = [self._destination.name, *(getattr(found, key, None) for key in ("host", "project_id", "database"))]
+        return PlaceOfTables(" · ".join([*filter(None, names), schema]), f"{config}, schema {schema}")
 
     @contextmanager
     def opened(self) -> Iterator[Reader]:
@@ -72,8 +115,8 @@ class Warehouse:
         """
         try:
             with self._client() as client:
-                if len(self._found) < len(BY_NAME):
-                    tables = client.get_storage_tables(list(BY_NAME))
+                if len(self._found) < len(READ):
+                    tables = client.get_storage_tables(list(READ))
                     self._found = frozenset(name for name, columns in tables if columns)
                 if MEDIA.name not in self._found:
                     raise NothingLoadedError()
@@ -136,7 +179,7 @@ class Reader:
         client = self._client.sql_client
         places = tuple(
             (name, tuple(client.make_qualified_table_name_path(name, quote=False)) if name in self._tables else ())
-            for name in BY_NAME
+            for name in READ
         )
         statement, names = rendered(sql, client.capabilities.sqlglot_dialect or WRITTEN, places)
         with client.execute_query(statement, *(values[name] for name in names)) as cursor:
@@ -166,7 +209,7 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
         if isinstance(node, exp.Table) and node.name in found and not node.db:
             path = found[node.name]
             if not path:
-                return exp.alias_(_empty(BY_NAME[node.name]).subquery(), node.alias_or_name, table=True)
+                return exp.alias_(_empty(READ[node.name]).subquery(), node.alias_or_name, table=True)
             parts = dict(zip(("this", "db", "catalog"), map(exp.to_identifier, reversed(path)), strict=False))
             return exp.Table(**parts, alias=node.args.get("alias"))
         if isinstance(node, exp.Parameter):
@@ -179,7 +222,7 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
 
 def _empty(table: Table) -> exp.Select:
     columns = ", ".join(
-        f"CAST(NULL AS {_TYPES.get(column.kind, 'STRING')}) AS `{column.name}`" for column in table.columns
+        f"CAST(NULL AS {_TYPES.get(column.kind, 'STRING')}) AS `{column.name}`" for column in (*table.columns, _LOAD_ID)
     )
     empty = sqlglot.parse_one(f"SELECT {columns} FROM (SELECT 1 AS x) AS nothing WHERE FALSE", read=WRITTEN)
     assert isinstance(empty, exp.Select)

@@ -15,7 +15,8 @@ _BACKGROUNDS = (
     ("#d9e4ec", "#9fb4c0"),
     ("#eee6f0", "#c9bccb"),
 )
-_ROUND = {"cone", "hat", "watch", "bird", "tree", "lamp", "dog", "person"}
+#: What is drawn round; everything else is angular.
+ROUND = {"cone", "hat", "watch", "bird", "tree", "lamp", "dog", "person"}
 
 
 def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
@@ -25,9 +26,8 @@ def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
         frame: A frame; its `objects` have a `label` ("red shoe") and a `_box` in shares of the picture.
         crop: The object to show; None shows the whole frame.
     """
-    seed = sum(frame["id"].encode())
-    sky, ground = _BACKGROUNDS[seed % len(_BACKGROUNDS)]
-    horizon = HEIGHT * (0.55 + seed % 20 / 100)
+    sky, ground, horizon = backdrop(frame["id"])
+    horizon *= HEIGHT
     view = (0.0, 0.0, float(WIDTH), float(HEIGHT))
     if crop is not None:
         view = _box(crop)
@@ -44,6 +44,12 @@ def picture(frame: dict[str, Any], crop: dict[str, Any] | None = None) -> bytes:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{where}" width="{view[2]:.0f}" height="{view[3]:.0f}">'
         f"{body}</svg>"
     ).encode()
+
+
+def backdrop(frame_id: str) -> tuple[str, str, float]:
+    """The colours behind everything in a frame, above and below, and where they meet, as a share of the height."""
+    seed = sum(frame_id.encode())
+    return *_BACKGROUNDS[seed % len(_BACKGROUNDS)], 0.55 + seed % 20 / 100
 
 
 _Outline = tuple[tuple[float, float], ...]
@@ -65,7 +71,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
         height: Height of the frame in pixels.
     """
     noun = str(thing["label"]).rpartition(" ")[2]
-    outline = _ROUND_OUTLINE if noun in _ROUND else _SQUARE_OUTLINE
+    outline = _ROUND_OUTLINE if noun in ROUND else _SQUARE_OUTLINE
     if sum(thing["id"].encode()) % 3 == 0:
         outline = _CORNERS
     box = thing["_box"]
@@ -91,7 +97,7 @@ def _shape(thing: dict[str, Any]) -> str:
         f'<ellipse cx="{x + width / 2:.0f}" cy="{y + height:.0f}" rx="{width * 0.5:.0f}" ry="{height * 0.06:.0f}" '
         'fill="#0003"/>'
     )
-    if noun in _ROUND:
+    if noun in ROUND:
         return (
             f'{shadow}<ellipse cx="{x + width / 2:.0f}" cy="{y + height * 0.28:.0f}" rx="{width * 0.3:.0f}" '
             f'ry="{height * 0.28:.0f}" fill="{fill}"/><path d="M{x:.0f} {y + height:.0f} '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from coreviz_source.local_studio.form import Item
 from coreviz_source.local_studio.ids import canonical_id
 from coreviz_source.local_studio.pictures import picture
 from coreviz_source.local_studio.refused import Refused
+from coreviz_source.local_studio.video import video
 
 _ERRORS = {400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found"}
 
@@ -125,6 +127,9 @@ class Studio(Endpoints):
         if frame is None:
             return self._error(404, "No such picture")
         headers = {"Cache-Control": "public, max-age=86400"}
+        if frame.get("type") == "video":
+            content = await asyncio.to_thread(video, frame["frames"], frame["duration"])
+            return _part(content, request.headers.get("range"), headers)
         return Response(picture(frame, crop), media_type="image/svg+xml", headers=headers)
 
     def _pictured(self, blob_id: str) -> tuple[Item | None, Item | None]:
@@ -135,7 +140,8 @@ class Studio(Endpoints):
                 for dataset in self.library.datasets.values():
                     for item in dataset.items.values():
                         frames = item.get("frames") or []
-                        known[item["id"]] = (frames[0] if frames else {"id": item["id"]}, None)
+                        still = frames[0] if frames else {"id": item["id"]}
+                        known[item["id"]] = (item if item.get("type") == "video" else still, None)
                         for frame in frames:
                             known[frame["id"]] = (frame, None)
                             known |= {thing["id"]: (frame, thing) for thing in frame.get("objects") or []}
@@ -186,3 +192,14 @@ class Studio(Endpoints):
     def _error(self, status: int, message: str) -> Response:
         body = msgspec.json.encode({"error": _ERRORS.get(status, "Error"), "message": message})
         return self._response(Response(body, status, media_type="application/json"))
+
+
+def _part(content: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
+    """A video, or the part that a player asked for: without parts it cannot jump to a moment."""
+    headers = {**headers, "Accept-Ranges": "bytes"}
+    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
+    if asked is None or int(asked[1]) >= len(content):
+        return Response(content, media_type="video/mp4", headers=headers)
+    first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+    return Response(content[first : last + 1], 206, media_type="video/mp4", headers=headers)
