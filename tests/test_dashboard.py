@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from coreviz_source import sync
+from coreviz_source.dashboard import OPTIONS
+from coreviz_source.dashboard.runs import NUMBERS, OUTCOMES
 from coreviz_source.local_studio import Library, Studio
 from tests.browser import Browser, browser, missing
 
@@ -263,18 +269,43 @@ def test_media_opens_with_outlines_on_every_frame(shown: Shown) -> None:
 
 def test_charts_draw_and_runs_are_listed(shown: Shown) -> None:
     page = shown.open("/charts")
-    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 5")
+    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 2")
+    page.until("document.querySelectorAll('.cv-bars').length === 4")
     page.until(
         "[...document.querySelectorAll('[data-testid=stVegaLiteChart] svg')]"
-        ".every((svg) => svg.querySelectorAll('.mark-rect path').length > 0)"
+        ".every((svg) => svg.querySelectorAll('.mark-rect path, .mark-area path').length > 0)"
     )
+    # the numbers of the bars, in the order of the page: time until the first caption, labels, without a caption, tags
+    bars = page.js(
+        """return [...document.querySelectorAll('.cv-bars')].map((group) => [...group.querySelectorAll('.cv-bar')].map(
+        (bar) => [parseInt(bar.querySelector('.cv-number').innerText), bar.querySelector('.cv-length').offsetWidth]))"""
+    )
+    captioned = sum(bool(captions(item)) for item in shown.media())
+    labels = Counter(
+        o["label"] for i in shown.media() if i["id"] != shown.hostile for f in i["frames"] for o in f["objects"]
+    )
+    uncaptioned = Counter(i["datasetId"] for i in shown.media() if not captions(i))
+    assert sum(number for number, _ in bars[0]) == captioned
+    assert bars[1][0][0] >= labels.most_common(1)[0][1]
+    assert [number for number, _ in bars[2]] == sorted(uncaptioned.values(), reverse=True)
+    assert all(width >= 3 for group in bars for _, width in group), "a bar that cannot be seen"
     waiting = sum(not captions(item) for item in shown.media())
     metrics = page.js("return [...document.querySelectorAll('[data-testid=stMetricValue]')].map((m) => m.innerText)")
     objects = sum(len(frame["objects"]) for item in shown.media() for frame in item["frames"])
     assert metrics == [str(MEDIA), str(sum(len(captions(i)) for i in shown.media())), str(objects), str(waiting)]
     page = shown.open("/runs")
-    page.until("document.querySelectorAll('[data-testid=stDataFrame]').length === 2")
+    page.until("document.querySelectorAll('.cv-table').length === 3")
     page.until("document.querySelector('[data-testid=stVegaLiteChart] svg .mark-rect path')")
+    rows = page.js(
+        "return [...document.querySelectorAll('.cv-table')[1].querySelectorAll('tbody tr')]"
+        ".map((row) => [...row.children].map((cell) => cell.textContent))"
+    )
+    listed = sorted(str(len(shown.library.listing(d))) for d in shown.library.datasets)
+    assert sorted(row[4] for row in rows) == listed
+    assert all(row[0].endswith(" UTC") and row[2] == "complete" and row[3].endswith(" s") for row in rows)
+    # every word and every number is explained below
+    text = page.text()
+    assert all(f"{word}\t" in text for word in (*OUTCOMES, *(title for _, title, _ in NUMBERS)))
 
 
 def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
@@ -283,7 +314,7 @@ def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
     page.until("document.querySelector('.cv-card')")
     assert SCRIPT in page.js("return document.querySelector('.cv-card .cv-caption').textContent")
     # every choice of the fields, and every chart with what appears when one points at it
-    for number in range(5):
+    for number in range(8):
         field(page, number).click()
         page.until("document.querySelector('[role=option]')")
         page.driver.find_element("css selector", "body").send_keys(Keys.ESCAPE)
@@ -295,15 +326,154 @@ def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
     addresses = page.js(
         "return [...document.querySelectorAll('.cv-media [src], .cv-media [href]')].map((e) => e.src || e.href)"
     )
-    assert addresses == [], "addresses that are not http"
+    # the ways to the gallery and to the media items beside this one, and nothing of the warehouse
+    assert all(address.startswith(f"{shown.url}/") for address in addresses), "addresses that are not http"
+    assert len(addresses) == page.js("return document.querySelectorAll('.cv-ways a[href]').length")
     page = shown.open("/charts")
-    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 5")
+    page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 2")
+    page.until("document.querySelectorAll('.cv-bars').length === 4")
+    assert page.js("return document.querySelector('[data-testid=stApp]').innerHTML").count("&lt;script&gt;") > 4
     for chart in page.driver.find_elements("css selector", "[data-testid=stVegaLiteChart]"):
-        bar = chart.find_element("css selector", ".mark-rect path")
+        bar = chart.find_element("css selector", ".mark-rect path, .mark-area path")
         ActionChains(page.driver, duration=0).scroll_to_element(bar).move_to_element(bar).perform()
     page.until("document.querySelector('#vg-tooltip-element')?.textContent")
-    shown.open("/runs")
+    shown.open("/runs").until("document.querySelector('.cv-table')")
     assert page.js("return window.hacked") is None
+
+
+def test_every_page_has_a_title_and_names_the_warehouse_and_how_fresh_it_is(shown: Shown) -> None:
+    item = shown.media()[1]
+    for path, title in (
+        ("/", "Gallery"),
+        ("/?q=red", "“red” · Gallery"),
+        ("/charts", "Charts"),
+        ("/runs", "Runs"),
+        (f"/media?in={item['datasetId']}&media={item['id']}", names([item])[0]),
+    ):
+        page = shown.open(path)
+        page.until(f"document.title === '{title} · CoreViz'")
+        line = str(page.until("document.querySelector('.cv-state')?.textContent"))
+        assert re.fullmatch(r"coreviz_demo\.duckdb · coreviz · last run \d{4}-\d\d-\d\d \d\d:\d\d UTC \(.+ ago\)", line)
+    page = shown.open("/?type=video")
+    page.driver.find_element("css selector", "body").send_keys(Keys.TAB)
+    focused = page.js("return document.activeElement.getAttribute('aria-label')")
+    assert focused == "Search", "the first stop of the tab key is something else"
+
+
+def test_a_media_item_leads_back_and_to_those_beside_it(shown: Shown) -> None:
+    videos = [i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile]
+    expected = names(sorted(videos, key=lambda i: (i["createdAt"], i["id"])))
+    page = shown.open("/?type=video&sort=oldest")
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(videos) + 1}")
+    assert cards(page)[:-1] == expected
+    page.js("document.querySelectorAll('.cv-card')[1].click()")
+
+    def shows(place: int) -> None:
+        page.until(f"document.querySelector('.cv-media h2')?.innerText === '{expected[place]}'")
+        page.until(f"document.title === '{expected[place]} · CoreViz'")
+
+    shows(1)
+    page.driver.find_element("partial link text", "Next").click()
+    shows(2)
+    # the address alone is enough, as in a tab of its own
+    page.driver.refresh()
+    shows(2)
+    page.settled()
+    for place in (1, 0):
+        page.driver.find_element("partial link text", "Previous").click()
+        shows(place)
+    page.settled()
+    assert page.js("return document.querySelectorAll('.cv-ways a[aria-disabled]').length") == 1
+    page.driver.find_element("css selector", ".cv-ways a").click()
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(videos) + 1}")
+    assert cards(page)[:-1] == expected
+    page.until("new URLSearchParams(location.search).get('sort') === 'oldest'")
+
+
+def test_a_video_plays_from_the_frame_that_is_shown(shown: Shown) -> None:
+    videos = [i for i in shown.media() if i["type"] == "video" and i["id"] != shown.hostile and len(i["frames"]) > 2]
+    item = next(i for i in videos if i["frames"][1]["captions"])
+    frame = item["frames"][1]
+    page = shown.open(f"/media?in={item['datasetId']}&media={item['id']}&frame={frame['id']}")
+    page.until("document.querySelector('.cv-stage img')?.naturalWidth > 0")
+    assert page.js("return document.querySelector('.cv-stage img').alt") == frame["captions"][0]["text"]
+    page.driver.find_element("css selector", ".cv-play").click()
+    page.until(f"document.querySelector('.cv-stage video')?.currentTime > {float(frame['timestamp']) + 0.2}")
+    playing = "const v = document.querySelector('.cv-stage video'); "
+    assert page.js(playing + "return [v.error, v.paused, v.videoWidth]") == [None, False, 320]
+    assert page.js(playing + "return v.duration") == pytest.approx(item["duration"], abs=0.01)
+    # the captions beside it follow the moment
+    page.js(playing + "v.currentTime = arguments[0]", float(item["frames"][2]["timestamp"]) + 0.1)
+    said = [caption["text"] for caption in item["frames"][2]["captions"]]
+    page.until(
+        lambda: page.js("return [...document.querySelectorAll('blockquote p')].map((p) => p.textContent)") == said
+    )
+
+
+def test_a_bar_leads_to_the_media_behind_it(shown: Shown) -> None:
+    rest = [i for i in shown.media() if i["id"] != shown.hostile]
+    page = shown.open("/charts")
+    page.until("document.querySelectorAll('.cv-bars').length === 4")
+    # without a caption, by dataset
+    page.driver.find_elements("css selector", ".cv-bars")[2].find_element("css selector", ".cv-bar").click()
+    most, waiting = Counter(i["datasetId"] for i in rest if not captions(i)).most_common(1)[0]
+    expected = names([i for i in rest if i["datasetId"] == most and not captions(i)])
+    page.until(f"document.querySelectorAll('.cv-card').length === {waiting}")
+    assert cards(page) == expected
+    page.until("new URLSearchParams(location.search).get('caption') === 'none'")
+    # the first rectangle of the growth: a dataset and a week
+    page = shown.open("/charts")
+    page.until("document.querySelector('[data-testid=stVegaLiteChart] .mark-rect path')")
+    bar = page.driver.find_elements("css selector", "[data-testid=stVegaLiteChart] .mark-rect path")[0]
+    ActionChains(page.driver, duration=0).scroll_to_element(bar).move_to_element(bar).click().perform()
+    page.until("new URLSearchParams(location.search).get('from')")
+    chosen = page.js("return Object.fromEntries(new URLSearchParams(location.search))")
+    expected = names(
+        [
+            i
+            for i in rest
+            if i["datasetId"] == chosen["dataset"] and chosen["from"] <= i["createdAt"][:10] <= chosen["to"]
+        ]
+    )
+    page.until(f"document.querySelectorAll('.cv-card').length === {len(expected)}")
+    assert cards(page) == expected != []
+
+
+def test_the_file_holds_what_is_shown(shown: Shown, tmp_path: Path) -> None:
+    page = shown.open("/?type=video&sort=name")
+    page.until("document.querySelector('.cv-card')")
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.driver.find_element("css selector", "[data-testid=stDownloadButton] button").click()
+    file = tmp_path / "coreviz-media.csv"
+    page.until(file.exists)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["name"].rpartition("/")[2] for row in rows] == cards(page)
+    by_id = {item["id"]: item for item in shown.media()}
+    for row in rows:
+        item = by_id[row["media_id"]]
+        if row["media_id"] != shown.hostile:
+            assert row["caption"] == next((c["text"] for c in captions(item)), "")
+            assert datetime.fromisoformat(row["created_at"]) == datetime.fromisoformat(
+                item["createdAt"].replace("Z", "+00:00")
+            )
+
+
+def test_streamlit_advertises_nothing_on_a_machine_with_a_coding_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit import config
+    from streamlit.web import skills
+
+    monkeypatch.setattr(skills, "agent_harness_present", lambda: True)
+    monkeypatch.setattr(skills, "detect_installed_skills", lambda *_: [])
+    before = {name: config.get_option(name) for name in ("server.headless", "logger.hideWelcomeMessage")}
+    try:
+        config.set_option("server.headless", False)
+        assert skills.nudge_suppression_reason(str(Path(__file__).parent)) == ""
+        config.set_option("logger.hideWelcomeMessage", OPTIONS["logger.hideWelcomeMessage"])
+        assert skills.nudge_suppression_reason(str(Path(__file__).parent)) == "welcome_hidden"
+    finally:
+        for name, value in before.items():
+            config.set_option(name, value)
 
 
 def test_page_is_on_loopback_and_refuses_other_sites(shown: Shown) -> None:
@@ -328,12 +498,22 @@ def test_page_follows_the_system_and_fits_a_narrow_screen(shown: Shown) -> None:
     page = shown.page
     page.size(400, 800)
     try:
-        for path, scheme in (("/", "light"), ("/charts", "dark")):
+        for path, scheme in (("/", "light"), ("/charts", "dark"), ("/runs", "light")):
             page.scheme(scheme)
             shown.open(path)
             assert page.js("return document.documentElement.scrollWidth <= innerWidth"), path
+            # a finger reaches the other pages, and the filters
+            for title in ("Gallery", "Runs", "Charts"):
+                page.driver.find_element("link text", title).click()
+                page.until(f"document.title.startsWith('{title} ·')")
             colour = page.js("return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
             assert (int(colour.partition("(")[2].partition(",")[0]) > 128) == (scheme == "light")
+        page.driver.find_element("link text", "Gallery").click()
+        page.until("document.querySelector('[data-testid=stExpandSidebarButton]')")
+        page.driver.find_element("css selector", "[data-testid=stExpandSidebarButton]").click()
+        page.until("document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().x >= 0")
     finally:
+        # Streamlit remembers that the filters were opened
+        page.js("localStorage.clear()")
         page.size(1400, 1000)
         page.scheme("light")

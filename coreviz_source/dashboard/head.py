@@ -26,7 +26,7 @@ def links(pages: Sequence[st.Page]) -> None:
 
 
 def state() -> None:
-    """Draws the line that names the warehouse and tells how fresh it is."""
+    """Draws the line that names the warehouse and shows how fresh it is."""
     parts = []
     # the page itself shows an error with its remedy
     with suppress(CorevizError):

@@ -78,21 +78,21 @@ const show = (view, data, number) => {
     stage.append(play);
   }
   view.querySelector(".cv-stage").replaceWith(stage);
-  tell(view, data, number, seen);
+  describe(view, data, number, seen);
 };
 
-// the video in place of the frame; what is told beside it follows what it shows
+// the video in place of the frame; the captions and objects beside it follow the moment
 const player = (view, data, frame) => {
   const video = make("video");
   video.controls = video.autoplay = video.playsInline = true;
   video.onloadedmetadata = () => { video.currentTime = frame.second ?? 0; };
   video.onerror = () => video.replaceWith(make("span", "cv-gap", "Video not reachable, or of a kind that this browser does not play"));
-  let told = -1;
+  let described = -1;
   video.ontimeupdate = () => {
     const number = data.frames.findLastIndex((one) => one.second != null && one.second <= video.currentTime + 0.05);
-    if (number < 0 || number === told) return;
-    told = number;
-    tell(view, data, number, make("ul", "cv-seen", ...data.frames[number].objects.map((thing) =>
+    if (number < 0 || number === described) return;
+    described = number;
+    describe(view, data, number, make("ul", "cv-seen", ...data.frames[number].objects.map((thing) =>
       make("li", "cv-unplaced", thing.label ?? "unnamed"))));
   };
   video.src = data.video;
@@ -100,7 +100,7 @@ const player = (view, data, frame) => {
 };
 
 // what is known of a frame, beside it
-const tell = (view, data, number, seen) => {
+const describe = (view, data, number, seen) => {
   const frame = data.frames[number];
   view.querySelector(".cv-said").replaceChildren(
     section(
@@ -145,7 +145,33 @@ const timeline = (view, data) => {
   return make("div", "cv-time", strip);
 };
 
-export default function ({ data, parentElement }) {
+// a link that Streamlit follows without loading the page again, and that can be opened in a tab of its own
+const way = (text, title, href, follow) => {
+  const link = make("a", "", text);
+  if (!href) {
+    link.ariaDisabled = "true";
+    return link;
+  }
+  link.href = href;
+  if (title) link.title = title;
+  link.onclick = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    follow();
+  };
+  return link;
+};
+
+const ways = ({ gallery, previous, next }, trigger) => {
+  const beside = (text, item) => way(
+    text, item?.title, item && `media?${new URLSearchParams(item.names)}`, () => trigger("opened", item.names));
+  return make("nav", "cv-ways",
+    way("← Gallery", "", `./?${new URLSearchParams(gallery)}`, () => trigger("left", true)),
+    beside("‹ Previous", previous),
+    beside("Next ›", next));
+};
+
+export default function ({ data, parentElement, setTriggerValue }) {
   const head = make("header", "", make("h2", "", data.title), make("p", "cv-mute", data.collection));
   if (data.file) {
     const file = make("a", "cv-file", "Open the file");
@@ -162,7 +188,7 @@ export default function ({ data, parentElement }) {
   if (data.exif.length) facts.append(section("Exif", pairs(data.exif)));
   for (const [name, text] of data.json)
     facts.append(make("details", "", make("summary", "", name), make("pre", "", text)));
-  const view = make("div", "cv-media", head, make("div", "cv-stage"), make("div", "cv-said"));
+  const view = make("div", "cv-media", ways(data.ways, setTriggerValue), head, make("div", "cv-stage"), make("div", "cv-said"));
   if (data.frames.length > 1) view.querySelector(".cv-stage").after(timeline(view, data));
   view.append(facts);
   const old = parentElement.querySelector(":scope > .cv-media");

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from coreviz_source.dashboard.answers import answer, name_of, note, page, picture, titled
-from coreviz_source.dashboard.filters import FIELDS, filters_of
+from coreviz_source.dashboard.filters import FIELDS, choose, filters_of
 from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.head import moment
 from coreviz_source.dashboard.outlines import outline
@@ -29,15 +29,28 @@ def media() -> None:
     """Draws the page of the media item that the address names."""
     dataset_id, media_id = st.query_params.get("in", ""), st.query_params.get("media", "")
     address = {field: text for field in FIELDS if (text := st.query_params.get(field))}
-    _ways(answer("neighbours", filters_of(address), dataset_id, media_id), address)
     found = answer("media", dataset_id, media_id)
     if found is None:
         note("This media item is not in the warehouse.", "It may have been deleted. The gallery shows the stored ones.")
         return
+    from coreviz_source.dashboard import gallery
+
     titled(title(found))
     wanted = st.query_params.get("frame")
     first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
-    _viewer(data={**_shown(found), "first": first}, key=f"media-{media_id}")
+    ways = _ways(answer("neighbours", filters_of(address), dataset_id, media_id), address)
+    clicked = _viewer(
+        data={**_shown(found), "first": first, "ways": ways},
+        key=f"media-{media_id}",
+        on_opened_change=lambda: None,
+        on_left_change=lambda: None,
+    )
+    if clicked.opened:
+        st.query_params.from_dict(clicked.opened)
+        st.rerun()
+    if clicked.left:
+        choose(address)
+        st.switch_page(gallery.here(), query_params=address)
 
 
 def here() -> st.Page:
@@ -45,24 +58,13 @@ def here() -> st.Page:
     return st.Page(media, title="Media", url_path="media", visibility="hidden")
 
 
-def _ways(neighbours: dict[str, Row | None], address: dict[str, str]) -> None:
-    """Draws links back to the gallery, as it was, and to the media items beside this one in it."""
-    from coreviz_source.dashboard import gallery
-
-    with st.container(horizontal=True, key="ways", gap="small"):
-        st.page_link(gallery.here(), label="Gallery", icon=":material/arrow_back:", query_params=address)
-        for name, icon in (("previous", ":material/chevron_left:"), ("next", ":material/chevron_right:")):
-            row = neighbours[name]
-            where = names(row["dataset_id"], row["id"], None) if row else {}
-            st.page_link(
-                here(),
-                label=name.capitalize(),
-                icon=icon,
-                icon_position="right" if name == "next" else "left",
-                help=title(row) if row else None,
-                disabled=row is None,
-                query_params={**where, **address},
-            )
+def _ways(neighbours: dict[str, Row | None], address: dict[str, str]) -> dict[str, Any]:
+    """Where links lead: to the gallery as it was, and to the media items beside this one in it."""
+    beside = {
+        name: {"title": title(row), "names": {**names(row["dataset_id"], row["id"], None), **address}} if row else None
+        for name, row in neighbours.items()
+    }
+    return {"gallery": address, **beside}
 
 
 def names(dataset_id: str, media_id: str, frame_id: str | None) -> dict[str, str]:
