@@ -21,8 +21,7 @@ import duckdb
 
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.queries import Filters, Place
-from coreviz_source.dashboard.warehouse import Reader, Warehouse
-from coreviz_source.tables import TABLES
+from coreviz_source.dashboard.warehouse import READ, Reader, Warehouse
 
 TYPES = {"id": "VARCHAR", "text": "VARCHAR", "bigint": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "json": "JSON"}
 
@@ -48,9 +47,9 @@ def make(path: Path, media: int) -> None:
     frames = f"(SELECT n, k FROM range({media}) t(n), range(5) f(k) WHERE k = 0 OR n % 3 = 1)"
     with duckdb.connect(str(path)) as database:
         database.execute("CREATE SCHEMA coreviz")
-        for table in TABLES:
+        for table in READ.values():
             columns = ", ".join(f'"{c.name}" {TYPES.get(c.kind, "TIMESTAMPTZ")}' for c in table.columns)
-            database.execute(f"CREATE TABLE coreviz.{table.name} ({columns})")
+            database.execute(f"CREATE TABLE coreviz.{table.name} ({columns}, _dlt_load_id VARCHAR)")
         _fill(database, "datasets", "range(12) t(n)", dataset_id=dataset, id=dataset, name="'Dataset ' || n")
         of_media = {"dataset_id": dataset, "media_id": _id("media", "n")}
         _fill(
@@ -118,14 +117,23 @@ def make(path: Path, media: int) -> None:
             dataset_id=dataset,
             started_at="TIMESTAMPTZ '2026-11-01 00:00:00Z' - INTERVAL 1 HOUR * (n // 12)",
             outcome="CASE WHEN n // 12 % 24 = 0 THEN 'complete' ELSE 'window' END",
+            _dlt_load_id="CAST(n // 12 AS VARCHAR)",
             **{name: "n % 50" for name in ("listed", "new", "changed", "gone", "unchanged", "requests", "retries")},
+        )
+        _fill(
+            database,
+            "_dlt_loads",
+            "range(3400) t(n)",
+            load_id="CAST(n AS VARCHAR)",
+            status="0",
+            inserted_at="TIMESTAMPTZ '2026-11-01 00:01:00Z' - INTERVAL 1 HOUR * n",
         )
 
 
 def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
     """What is timed, by name."""
     first = queries.gallery(reader, Filters())
-    middle = reader.rows("SELECT m.created_at, m.id FROM media m ORDER BY m.created_at LIMIT 1 OFFSET 100000")
+    middle = reader.rows("SELECT m.created_at AS place, m.id FROM media m ORDER BY m.created_at LIMIT 1 OFFSET 100000")
     some = middle[0] if middle else first[-1]
     video = next(row for row in first if row["type"] == "video")
     red = Filters(words=("red", "dog"))
@@ -135,7 +143,7 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
     )
     return {
         "gallery: first page": lambda r: queries.gallery(r, Filters()),
-        "gallery: a page in the middle": lambda r: queries.gallery(r, Filters(), Place(some["created_at"], some["id"])),
+        "gallery: a page in the middle": lambda r: queries.gallery(r, Filters(), Place.of(some)),
         "gallery: how many": lambda r: queries.count(r, Filters()),
         "search `red dog`": lambda r: queries.gallery(r, red),
         "search `red dog`: how many": lambda r: queries.count(r, red),
@@ -144,10 +152,16 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
         "search that finds nothing": lambda r: queries.gallery(r, Filters(words=("zebra",))),
         "filter by tag": lambda r: queries.gallery(r, Filters(tag=("Season", "value 3"))),
         "filter by label": lambda r: queries.gallery(r, Filters(label="red dog")),
+        "filter by model": lambda r: queries.gallery(r, Filters(model="caption-large-2")),
+        "filter by time until the caption": lambda r: queries.gallery(r, Filters(waited=3)),
+        "sorted by name": lambda r: queries.gallery(r, Filters(sort="name")),
         "filter by moderation": lambda r: queries.gallery(r, Filters(moderation="flagged")),
         "five filters at once": lambda r: queries.gallery(r, narrow),
         "choices of the filters": queries.choices,
         "one media": lambda r: queries.media(r, video["dataset_id"], video["id"]),
+        "media beside one": lambda r: queries.neighbours(r, Filters(), video["dataset_id"], video["id"]),
+        "media beside one, searched": lambda r: queries.neighbours(r, red, video["dataset_id"], video["id"]),
+        "CSV of `red dog`": lambda r: queries.exported(r, red),
         "totals": queries.totals,
         "chart: growth": queries.growth,
         "chart: labels": queries.top_labels,
