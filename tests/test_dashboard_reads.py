@@ -23,8 +23,10 @@ from coreviz_source import coreviz, sync
 from coreviz_source.cli import main
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.folders import folder_tree
+from coreviz_source.dashboard.head import fresh
 from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import LATENCIES, SORTS, Filters, Place
+from coreviz_source.dashboard.runs import duration
 from coreviz_source.dashboard.warehouse import READ, BusyError, NothingLoadedError, Reader, Warehouse, rendered
 from coreviz_source.local_studio import Library, Studio
 from tests.bigquery import BigQuery
@@ -376,6 +378,30 @@ def test_nothing_loaded_and_a_load_that_writes_are_told_apart(tmp_path: Path) ->
         writer.communicate()
     with pytest.raises(NothingLoadedError), warehouse.opened():
         pass
+
+
+def test_the_head_of_a_page_names_failures_and_datasets_that_are_behind() -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
+
+    def row(name: str, age: timedelta, outcome: str) -> queries.Row:
+        return {"dataset_id": name, "dataset_name": name, "last_run": now - age, "outcome": outcome}
+
+    good = [row("<b>", timedelta(minutes=5), "complete"), row("two", timedelta(minutes=6), "window")]
+    assert fresh(good, now) == "last run 2026-03-10 11:55 UTC (5 min ago)"
+    assert fresh([], now) == "no run yet"
+    old = row("<old>", timedelta(days=3), "complete")
+    assert fresh([*good, old], now) == "last run 2026-03-10 11:55 UTC (5 min ago), of &lt;old&gt; 3 d ago"
+    bad = row("bad", timedelta(minutes=5), "interrupted")
+    assert fresh([*good, bad], now).endswith('<span class="cv-bad">bad: last run interrupted</span>')
+    failed = row("worse", timedelta(minutes=5), "failed")
+    assert fresh([*good, bad, failed], now).endswith(">2 of 4 datasets: last runs not complete</span>")
+    # a database without zones stores UTC
+    assert (
+        fresh([{**good[0], "last_run": datetime(2026, 3, 10, 11)}], now) == "last run 2026-03-10 11:00 UTC (60 min ago)"
+    )
+    assert duration(now, now + timedelta(seconds=3700)) == "1 h 1 min"
+    assert duration(now, now + timedelta(seconds=61)) == "1 min 1 s"
+    assert duration(now, None) == duration(now, now - timedelta(seconds=1)) == ""
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -608,3 +608,19 @@ def test_the_search_looks_at_names_and_captions(generation):
         if generation == 2026:
             (scored,) = listed(studio, dataset, q="zebra")
             assert (scored["id"], scored["_score"]) == (label(top), 1.0)
+
+
+def test_a_video_is_a_file_that_players_can_jump_in():
+    library = Library.generate(30, datasets=1)
+    (dataset,) = library.datasets
+    item = next(i for i in library.listing(dataset) if i["type"] == "video" and i["frames"])
+    with Studio(library) as studio:
+        address = f"{studio.url}/blob/{item['id']}"
+        whole = requests.get(address, timeout=10)
+        part = requests.get(address, headers={"Range": "bytes=4-99"}, timeout=10)
+        rest = requests.get(address, headers={"Range": "bytes=100-"}, timeout=10)
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
+    assert whole.content[4:8] == b"ftyp"
+    assert (part.status_code, part.content) == (206, whole.content[4:100])
+    assert part.headers["content-range"] == f"bytes 4-99/{len(whole.content)}"
+    assert (rest.status_code, rest.content) == (206, whole.content[100:])

@@ -162,7 +162,11 @@ def _growth_charts(rows: list[Row]) -> None:
 
 def _rate(rows: list[Row], shown: list[str]) -> alt.Chart:
     sums: dict[tuple[datetime, str], int] = {}
-    ids = {name_of(row): row["dataset_id"] for row in rows}
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(name_of(row), set()).add(row["dataset_id"])
+    # two datasets of one name are one colour, which leads to no dataset alone
+    ids = {name: next(iter(of)) for name, of in found.items() if len(of) == 1}
     for row in rows:
         key = (row["start"], _series(row, shown))
         sums[key] = sums.get(key, 0) + row["media"]
