@@ -153,7 +153,7 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
 @dg.asset_check(asset=_key(RUNS.name), description=f"Every dataset was listed completely in the last {MAX_AGE}.")
 def fresh(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """Queries the warehouse itself, so that it also fails if nothing runs any more."""
-    memory = StoredState(Connection(warehouse.pipeline("freshness")))
+    memory = StoredState(Connection(warehouse.pipeline("freshness"), read_only=True))
     last = memory.last_runs()
     memory.close()
     began = {

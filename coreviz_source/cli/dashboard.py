@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coreviz_source.cli.options import warehouse
+from coreviz_source.cli.options import read_only_warehouse
 
 if TYPE_CHECKING:
     import dlt
@@ -23,7 +23,7 @@ Examples:
 @click.option("--demo", is_flag=True, help="Show what the command demo loaded, with its pictures.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1. Default: 8501, or the next free one.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
-@warehouse
+@read_only_warehouse
 def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
     """Open a page on the warehouse: pictures with captions, charts, runs. Read-only, and only on this machine."""
     import dlt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coreviz_source.cli.options import settings, warehouse
+from coreviz_source.cli.options import read_only_warehouse, settings
 
 if TYPE_CHECKING:
     import dlt
@@ -26,7 +26,7 @@ Examples:
 
 @click.command("status", epilog=EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-@warehouse
+@read_only_warehouse
 @settings("dataset_ids", "api_key", "token", "base_url", "lookback", "reconcile_every")
 def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     """Print how fresh the warehouse is, what is pending, and what the next run will do.

@@ -104,7 +104,7 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         DestinationError: The warehouse could not be read.
     """
     settings = resolve(arguments, pipeline_name=pipeline.pipeline_name, keyless=True)
-    memory = StoredState(Connection(pipeline), create=False)
+    memory = StoredState(Connection(pipeline, read_only=True))
     try:
         found = _stored(memory)
         last = memory.last_runs()
