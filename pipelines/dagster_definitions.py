@@ -46,7 +46,9 @@ class Warehouse(dg.ConfigurableResource):
 
     def pipeline(self, name: str) -> dlt.Pipeline:
         """A pipeline with a working directory of its own: no two partitions share load packages."""
-        to: Any = dlt.destinations.duckdb(self.duckdb_file) if self.destination == "duckdb" else self.destination
+        # a whole path: dlt remembers for each pipeline the folder in which it first ran
+        file = os.path.abspath(self.duckdb_file)
+        to: Any = dlt.destinations.duckdb(file) if self.destination == "duckdb" else self.destination
         return dlt.pipeline(
             re.sub(r"[^A-Za-z0-9]", "_", f"coreviz_{name}"), destination=to, dataset_name=self.dataset_name
         )

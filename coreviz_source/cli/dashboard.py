@@ -35,9 +35,8 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
         from coreviz_source.dashboard import serve
 
         if demo:
-            # an absolute path: dlt remembers where it last saw the file of a pipeline
-            file = dlt.destinations.duckdb(str(DATABASE.absolute()))
-            pipeline = dlt.pipeline("coreviz_demo", destination=file, dataset_name="coreviz")
+            pipeline.destination = dlt.destinations.duckdb(str(DATABASE.absolute()))
+            pipeline.dataset_name = "coreviz"
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
         extras = ("dashboard", "demo") if demo else ("dashboard",)

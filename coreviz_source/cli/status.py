@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,6 +42,10 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
         click.echo(status.to_json())
         return
     click.echo(f"{status.destination}, schema {status.schema}")
+    directory = Path(status.working_directory)
+    if directory.is_dir():
+        folder = shlex.quote(str(directory.parent))
+        click.echo(f"dlt's own commands: dlt pipeline --pipelines-dir {folder} {directory.name} info")
     for dataset in status.datasets:
         _print(dataset)
     if not status.datasets:

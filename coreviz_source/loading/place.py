@@ -51,12 +51,14 @@ class Place:
         destination: The destination, as dlt takes it.
         pipelines_dir: The folder of the working directory.
         earlier: The working directory in which an earlier release left packages for the same DuckDB file.
+        folder: The folder of the DuckDB file, if it is made with the first load: that of dlt's `:pipeline:`.
     """
 
     values: Mapping[str, str]
     destination: Any
     pipelines_dir: Path
     earlier: Path | None = None
+    folder: Path | None = None
 
     @property
     def working_dir(self) -> Path:
@@ -71,26 +73,24 @@ class Place:
         """
         try:
             self._take_over()
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
             return self._pipeline_in(self.pipelines_dir)
         except OSError as error:
             raise unwritable(self.working_dir, error) from error
 
-    def reading_pipeline(self) -> dlt.Pipeline:
-        """A pipeline that only reads. What dlt writes for it goes into a temporary folder.
+    def reading_pipeline(self, folder: str) -> dlt.Pipeline:
+        """A pipeline that only reads.
 
         Its `working_dir` is nevertheless the one in which runs leave packages, so that these can be counted.
 
+        Args:
+            folder: A temporary folder, for what dlt writes whenever a pipeline is made.
+
         Raises:
-            ConfigurationError: The warehouse cannot be used, or there is no folder for temporary files.
+            ConfigurationError: The warehouse cannot be used.
         """
-        try:
-            folder = tempfile.mkdtemp(prefix="coreviz-")
-        except OSError as error:
-            raise ConfigurationError(
-                f"No temporary folder can be made: {error}", remedy="Name one in the variable TMPDIR."
-            ) from error
         pipeline = self._pipeline_in(Path(folder))
-        weakref.finalize(pipeline, shutil.rmtree, folder, ignore_errors=True)
         used = self.earlier if self.earlier and not self.working_dir.exists() else self.working_dir
         pipeline.working_dir, pipeline.pipelines_dir = str(used), str(used.parent)
         return pipeline
@@ -142,13 +142,17 @@ def resolve_place(**given: str | None) -> Place:
             usual = Path(configured.pipelines_dir or get_dlt_pipelines_dir()).absolute()
             if not DESTINATIONS[values["destination"]].is_file:
                 return Place(values, values["destination"], usual)
-            destination = _destination(values, _local_dir(), usual / name)
+            own = usual / name
+            destination = _destination(values, _local_dir(), own)
             file = _file_of(destination, values)
             root = usual if configured.pipelines_dir else usual.with_name(FOLDER)
-            earlier = usual / name
-            if not packages_in(earlier) or _remembered_file(earlier, values) != file:
-                return Place(values, destination, root / f"{text_hash(str(file)):016x}")
-            return Place(values, destination, root / f"{text_hash(str(file)):016x}", earlier)
+            return Place(
+                values,
+                destination,
+                root / f"{text_hash(str(file)):016x}",
+                earlier=own if packages_in(own) and _remembered_file(own, values) == file else None,
+                folder=own if file.parent == own.resolve() else None,
+            )
 
 
 def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipeline:
@@ -164,7 +168,12 @@ def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipel
     """
     place = resolve_place(**given)
     with sectioned_variables():
-        return place.reading_pipeline() if reading else place.pipeline()
+        if not reading:
+            return place.pipeline()
+        folder = _temporary_folder()
+        pipeline = place.reading_pipeline(folder)
+        weakref.finalize(pipeline, shutil.rmtree, folder, ignore_errors=True)
+        return pipeline
 
 
 @contextmanager
@@ -181,7 +190,11 @@ def command_line_pipeline(*, reading: bool, **given: str | None) -> Iterator[dlt
     with sectioned_variables():
         place = resolve_place(**given)
         if reading:
-            yield place.reading_pipeline()
+            folder = _temporary_folder()
+            try:
+                yield place.reading_pipeline(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
             return
         made = [folder for folder in place.working_dir.parents if not folder.exists()]
         pipeline = place.pipeline()
@@ -189,6 +202,15 @@ def command_line_pipeline(*, reading: bool, **given: str | None) -> Iterator[dlt
             yield pipeline
         finally:
             _discard_unused(pipeline, made)
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.mkdtemp(prefix="coreviz-")
+    except OSError as error:
+        raise ConfigurationError(
+            f"No temporary folder can be made: {error}", remedy="Name one in the variable TMPDIR."
+        ) from error
 
 
 def _discard_unused(pipeline: dlt.Pipeline, made: list[Path]) -> None:
@@ -245,8 +267,10 @@ def _destination(values: Mapping[str, str], local_dir: str, working_dir: Path) -
 
 def _file_of(destination: Any, values: Mapping[str, str]) -> Path:
     """The DuckDB file of a destination, with symbolic links followed."""
+    config = destination.spec()
+    config.dataset_name = values["dataset_name"]
     try:
-        config = destination.configuration(destination.spec()._bind_dataset_name(values["dataset_name"]))
+        config = destination.configuration(config)
     except Exception as error:
         raise configuration_error(error) or ConfigurationError(
             f"`destination.{values['destination']}.credentials` cannot be used: {error}",
