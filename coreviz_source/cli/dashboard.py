@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,7 +35,8 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
         from coreviz_source.dashboard import serve
 
         if demo:
-            pipeline.destination = dlt.destinations.duckdb(str(DATABASE.absolute()))
+            file: Any = dlt.destinations.duckdb(str(DATABASE.absolute()))
+            pipeline.destination = file
             pipeline.dataset_name = "coreviz"
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:

@@ -8,6 +8,7 @@ one. Each DuckDB file has a working directory of its own, found by the file's pa
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -35,6 +36,8 @@ from coreviz_source.values import text_hash
 from coreviz_source.warehouse.destination import DESTINATIONS
 from coreviz_source.warehouse.lock_file import LockFile
 from coreviz_source.warehouse.locks import Locks, unwritable
+
+_log = logging.getLogger(__name__)
 
 #: Folder in dlt's data directory that has the working directories of DuckDB files.
 FOLDER = "coreviz"
@@ -146,11 +149,19 @@ def resolve_place(**given: str | None) -> Place:
             destination = _destination(values, _local_dir(), own)
             file = _file_of(destination, values)
             root = usual if configured.pipelines_dir else usual.with_name(FOLDER)
+            remembered = _remembered_file(own, values)
+            if remembered is not None and remembered != file and remembered.exists() and not file.exists():
+                _log.warning(
+                    "There is no %s yet. An earlier release, or a pipeline in Python, loaded into %s. To continue with "
+                    "that file, run the command in its folder, or name it in `destination.duckdb.credentials`.",
+                    file,
+                    remembered,
+                )
             return Place(
                 values,
                 destination,
                 root / f"{text_hash(str(file)):016x}",
-                earlier=own if packages_in(own) and _remembered_file(own, values) == file else None,
+                earlier=own if remembered == file and packages_in(own) else None,
                 folder=own if file.parent == own.resolve() else None,
             )
 
