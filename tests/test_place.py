@@ -305,3 +305,10 @@ def test_a_data_directory_that_cannot_be_written_is_named_with_the_variable_and_
     if line == "sync":
         assert "DLT_DATA_DIR" in done.stderr and str(tmp_path / "a file") in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_working_directory_that_another_command_removes_before_the_run_has_it_is_made_again(tmp_path, pipeline):
+    with Studio(frozen(12)) as studio:
+        shutil.rmtree(pipeline.working_dir)
+        assert sync(pipeline, **arguments(studio, {})).exit_code == 0
+        assert_equal_to(pipeline, studio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -146,7 +147,7 @@ def _audit(resolved: Settings, as_json: bool, sample: int | None, given: dict[st
     from coreviz_source.commands.audit import SAMPLE, audit
     from coreviz_source.loading.place import command_line_pipeline
 
-    with command_line_pipeline(reading=True, **given) as pipeline:
+    with command_line_pipeline(partial(click.echo, err=True), reading=True, **given) as pipeline:
         found = audit(pipeline, resolved, SAMPLE if sample is None else sample)
     if as_json:
         click.echo(found.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import click
@@ -54,7 +54,8 @@ def _with_pipeline(command: Callable[..., Any], *, reading: bool) -> Callable[..
         from coreviz_source.loading.place import command_line_pipeline
 
         given = {setting.name: arguments.pop(setting.name) for setting in WAREHOUSE}
-        with command_line_pipeline(reading=reading or arguments.get("dry_run", False), **given) as pipeline:
+        reads = reading or arguments.get("dry_run", False)
+        with command_line_pipeline(partial(click.echo, err=True), reading=reads, **given) as pipeline:
             return command(pipeline, **arguments)
 
     for setting in reversed(WAREHOUSE):

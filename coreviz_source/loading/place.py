@@ -8,12 +8,11 @@ one. Each DuckDB file has a working directory of its own, found by the file's pa
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +36,6 @@ from coreviz_source.warehouse.destination import DESTINATIONS
 from coreviz_source.warehouse.lock_file import LockFile
 from coreviz_source.warehouse.locks import Locks, unwritable
 
-_log = logging.getLogger(__name__)
-
 #: Folder in dlt's data directory that has the working directories of DuckDB files.
 FOLDER = "coreviz"
 #: Where dlt keeps packages that wait to be normalized or loaded.
@@ -55,6 +52,7 @@ class Place:
         pipelines_dir: The folder of the working directory.
         earlier: The working directory in which an earlier release left packages for the same DuckDB file.
         folder: The folder of the DuckDB file, if it is made with the first load: that of dlt's `:pipeline:`.
+        notice: What people should know before the command does anything.
     """
 
     values: Mapping[str, str]
@@ -62,6 +60,7 @@ class Place:
     pipelines_dir: Path
     earlier: Path | None = None
     folder: Path | None = None
+    notice: str = ""
 
     @property
     def working_dir(self) -> Path:
@@ -78,7 +77,11 @@ class Place:
             self._take_over()
             if self.folder is not None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            return self._pipeline_in(self.pipelines_dir)
+            try:
+                return self._pipeline_in(self.pipelines_dir)
+            except (FileExistsError, FileNotFoundError):
+                # another command makes it, or removes it, at the same moment
+                return self._pipeline_in(self.pipelines_dir)
         except OSError as error:
             raise unwritable(self.working_dir, error) from error
 
@@ -150,19 +153,13 @@ def resolve_place(**given: str | None) -> Place:
             file = _file_of(destination, values)
             root = usual if configured.pipelines_dir else usual.with_name(FOLDER)
             remembered = _remembered_file(own, values)
-            if remembered is not None and remembered != file and remembered.exists() and not file.exists():
-                _log.warning(
-                    "There is no %s yet. An earlier release, or a pipeline in Python, loaded into %s. To continue with "
-                    "that file, run the command in its folder, or name it in `destination.duckdb.credentials`.",
-                    file,
-                    remembered,
-                )
             return Place(
                 values,
                 destination,
                 root / f"{text_hash(str(file)):016x}",
                 earlier=own if remembered == file and packages_in(own) else None,
                 folder=own if file.parent == own.resolve() else None,
+                notice=_notice(file, remembered),
             )
 
 
@@ -188,10 +185,11 @@ def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipel
 
 
 @contextmanager
-def command_line_pipeline(*, reading: bool, **given: str | None) -> Iterator[dlt.Pipeline]:
+def command_line_pipeline(say: Callable[[str], None], *, reading: bool, **given: str | None) -> Iterator[dlt.Pipeline]:
     """The pipeline of one command. A working directory into which the command loaded nothing is removed at its end.
 
     Args:
+        say: Receives a notice for people, if there is one.
         reading: Whether the command loads nothing.
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
@@ -200,6 +198,8 @@ def command_line_pipeline(*, reading: bool, **given: str | None) -> Iterator[dlt
     """
     with sectioned_variables():
         place = resolve_place(**given)
+        if place.notice:
+            say(place.notice)
         if reading:
             folder = _temporary_folder()
             try:
@@ -297,6 +297,16 @@ def _remembered_file(directory: Path, values: Mapping[str, str]) -> Path | None:
     except (OSError, ValueError, KeyError):
         return None
     return _file_of(_destination(values, local_dir, directory), values)
+
+
+def _notice(file: Path, remembered: Path | None) -> str:
+    """A sentence for those who had their tables where dlt remembers them, and now run the command elsewhere."""
+    if remembered is None or remembered == file or file.exists() or not remembered.exists():
+        return ""
+    return (
+        f"There is no {file} yet. An earlier release, or a pipeline in Python, loaded into {remembered}. To continue "
+        "with that file, run the command in its folder, or name it in `destination.duckdb.credentials`."
+    )
 
 
 def _configuration_of(name: str) -> PipelineConfiguration:

@@ -106,8 +106,8 @@ class Locks:
             self._directory.parent.mkdir(parents=True, exist_ok=True)
             owner = self._directory_lock.attempt(self._resources)
             if owner is None:
-                # a run that loaded nothing has removed it meanwhile
-                self._directory.mkdir(exist_ok=True)
+                # a command that loaded nothing has removed it meanwhile
+                (self._directory / "schemas").mkdir(parents=True, exist_ok=True)
             return owner
 
         try:
