@@ -294,14 +294,15 @@ def _remembered_file(directory: Path, values: Mapping[str, str]) -> Path | None:
     """The DuckDB file to which a working directory of an earlier release belongs; None if that is not known."""
     try:
         local_dir = json.loads((directory / "state.json").read_text())["_local"]["initial_cwd"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return _file_of(_destination(values, local_dir, directory), values)
 
 
 def _notice(file: Path, remembered: Path | None) -> str:
     """A sentence for those who had their tables where dlt remembers them, and now run the command elsewhere."""
-    if remembered is None or remembered == file or file.exists() or not remembered.exists():
+    # `os.path` takes what may not be looked at as missing
+    if remembered is None or remembered == file or os.path.exists(file) or not os.path.exists(remembered):
         return ""
     return (
         f"There is no {file} yet. An earlier release, or a pipeline in Python, loaded into {remembered}. To continue "
