@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import dlt
@@ -55,8 +54,8 @@ def sync(
     It does the same as `pipeline.run(coreviz(...))`, in this order:
 
     1. Resolve the settings, and refuse those that cannot be honoured.
-    2. Lock the working directory and the datasets. If another run uses them, wait half a minute, then give up with exit
-       code 7.
+    2. Lock the working directory, the DuckDB file and the datasets. If another run uses them, wait half a minute, then
+       give up with exit code 7.
     3. Load the packages that an interrupted run left.
     4. Read what is stored in the warehouse, and create missing tables and columns.
     5. For each dataset: list it, compare it with what is stored, and load the difference. A dataset that fails does not
@@ -148,7 +147,7 @@ def _drained(pipeline: dlt.Pipeline, locks: Locks, settings: Settings, dry_run: 
 
 
 def _read_stored(pipeline: dlt.Pipeline, locks: Locks, dry_run: bool) -> StoredState:
-    stored = StoredState(Connection(pipeline), create=not dry_run)
+    stored = StoredState(Connection(pipeline, read_only=dry_run))
     if not dry_run:
         ensure_schema(stored, frozenset(BY_NAME), locks.load)
     return stored
@@ -160,9 +159,18 @@ def _loader(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, dry_run: 
     if dry_run:
         yield _count
         return
-    tuning = Tuning(stored.connection)
-    with tuning.loading(appending=stored.fresh):
-        yield partial(load, pipeline, locks, stored, tuning)
+    tuning = Tuning(stored.connection, appending=stored.fresh)
+
+    def load_package(batches: Iterable[Batch]) -> None:
+        # only now: it creates a DuckDB file that does not exist
+        locks.connect()
+        tuning.begin()
+        load(pipeline, locks, stored, tuning, batches)
+
+    try:
+        yield load_package
+    finally:
+        tuning.end()
 
 
 def _mirror(run: Run, datasets: Iterable[Dataset], packages: Packages) -> None:

@@ -46,7 +46,9 @@ class Warehouse(dg.ConfigurableResource):
 
     def pipeline(self, name: str) -> dlt.Pipeline:
         """A pipeline with a working directory of its own: no two partitions share load packages."""
-        to: Any = dlt.destinations.duckdb(self.duckdb_file) if self.destination == "duckdb" else self.destination
+        # a whole path: dlt remembers for each pipeline the folder in which it first ran
+        file = os.path.abspath(self.duckdb_file)
+        to: Any = dlt.destinations.duckdb(file) if self.destination == "duckdb" else self.destination
         return dlt.pipeline(
             re.sub(r"[^A-Za-z0-9]", "_", f"coreviz_{name}"), destination=to, dataset_name=self.dataset_name
         )
@@ -153,7 +155,7 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
 @dg.asset_check(asset=_key(RUNS.name), description=f"Every dataset was listed completely in the last {MAX_AGE}.")
 def fresh(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """Queries the warehouse itself, so that it also fails if nothing runs any more."""
-    memory = StoredState(Connection(warehouse.pipeline("freshness")))
+    memory = StoredState(Connection(warehouse.pipeline("freshness"), read_only=True))
     last = memory.last_runs()
     memory.close()
     began = {

@@ -45,9 +45,7 @@ def command(monkeypatch):
     monkeypatch.setattr(logger, "propagate", logger.propagate)
 
     def run(studio: Studio, *arguments: str, **more: str) -> Result:
-        # dlt remembers the directory in which this process was when it first asked
-        database = {"DESTINATION__DUCKDB__CREDENTIALS": str(Path("coreviz_library.duckdb").absolute())}
-        result = CliRunner().invoke(main, arguments, env=environment(studio, **database, **more))
+        result = CliRunner().invoke(main, arguments, env=environment(studio, **more))
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
 
@@ -158,15 +156,15 @@ def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monke
 @pytest.mark.parametrize("line", ["sync", "forget --media-ids ID --yes"])
 def test_a_command_that_waits_for_another_run_reports_it_and_exits_with_code_7(command, monkeypatch, line):
     monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
-    lock = Path("dlt/pipelines/coreviz_library.lock")
-    lock.parent.mkdir(parents=True)
-    with FileLock(lock), Studio(frozen(12)) as studio:
-        lock.with_suffix(".owner").write_text("process 7 on another.example")
-        done = command(studio, *line.split())
+    with Studio(frozen(12)) as studio:
+        assert command(studio, "sync").exit_code == 0
+        with FileLock("coreviz_library.duckdb.lock"):
+            Path("coreviz_library.duckdb.owner").write_text("process 7 on another.example")
+            done = command(studio, *line.split())
     assert done.exit_code == 7
     assert "in use by process 7 on another.example; waited 0 s." in done.stderr
     if line == "sync":
-        assert "Waiting for the working directory" in done.stderr.splitlines()[0]
+        assert "Waiting for the DuckDB file" in done.stderr.splitlines()[0]
 
 
 @pytest.mark.parametrize("colors", [True, False])

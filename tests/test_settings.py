@@ -27,9 +27,9 @@ from coreviz_source.loading.configuration import (
     SourceSettings,
     configuration_error,
     resolve,
-    resolve_pipeline,
     sectioned_variables,
 )
+from coreviz_source.loading.place import resolve_pipeline
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE, Settings, WarehouseSettings
 from tests import settings as documents

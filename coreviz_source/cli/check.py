@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -144,10 +145,10 @@ def _contract(resolved: Settings, as_json: bool, show_ids: bool) -> None:
 
 def _audit(resolved: Settings, as_json: bool, sample: int | None, given: dict[str, str | None]) -> None:
     from coreviz_source.commands.audit import SAMPLE, audit
-    from coreviz_source.loading.configuration import resolve_pipeline, sectioned_variables
+    from coreviz_source.loading.place import command_line_pipeline
 
-    with sectioned_variables():
-        found = audit(resolve_pipeline(**given), resolved, SAMPLE if sample is None else sample)
+    with command_line_pipeline(partial(click.echo, err=True), reading=True, **given) as pipeline:
+        found = audit(pipeline, resolved, SAMPLE if sample is None else sample)
     if as_json:
         click.echo(found.to_json())
     else:

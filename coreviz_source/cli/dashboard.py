@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from coreviz_source.cli.options import warehouse
+from coreviz_source.cli.options import read_only_warehouse
 
 if TYPE_CHECKING:
     import dlt
@@ -23,7 +23,7 @@ Examples:
 @click.option("--demo", is_flag=True, help="Show what the command demo loaded, with its pictures.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1. Default: 8501, or the next free one.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
-@warehouse
+@read_only_warehouse
 def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
     """Open a page on the warehouse: pictures with captions, charts, runs. Read-only, and only on this machine."""
     import dlt
@@ -35,9 +35,9 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
         from coreviz_source.dashboard import serve
 
         if demo:
-            # an absolute path: dlt remembers where it last saw the file of a pipeline
-            file = dlt.destinations.duckdb(str(DATABASE.absolute()))
-            pipeline = dlt.pipeline("coreviz_demo", destination=file, dataset_name="coreviz")
+            file: Any = dlt.destinations.duckdb(str(DATABASE.absolute()))
+            pipeline.destination = file
+            pipeline.dataset_name = "coreviz"
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
         extras = ("dashboard", "demo") if demo else ("dashboard",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import click
@@ -39,15 +39,24 @@ def settings(*names: str) -> Callable[[_Command], _Command]:
 
 
 def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that say where the tables are. The command gets a pipeline in their place."""
+    """Adds the options that say where the tables are. The command gets a pipeline in their place, and loads with it."""
+    return _with_pipeline(command, reading=False)
 
+
+def read_only_warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `warehouse`, for a command that only reads: it leaves nothing on disk."""
+    return _with_pipeline(command, reading=True)
+
+
+def _with_pipeline(command: Callable[..., Any], *, reading: bool) -> Callable[..., Any]:
     @wraps(command)
     def with_pipeline(**arguments: Any) -> Any:
-        from coreviz_source.loading.configuration import resolve_pipeline, sectioned_variables
+        from coreviz_source.loading.place import command_line_pipeline
 
         given = {setting.name: arguments.pop(setting.name) for setting in WAREHOUSE}
-        with sectioned_variables():
-            return command(resolve_pipeline(**given), **arguments)
+        reads = reading or arguments.get("dry_run", False)
+        with command_line_pipeline(partial(click.echo, err=True), reading=reads, **given) as pipeline:
+            return command(pipeline, **arguments)
 
     for setting in reversed(WAREHOUSE):
         with_pipeline = _option(setting)(with_pipeline)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coreviz_source.cli.options import warehouse
+from coreviz_source.cli.options import read_only_warehouse
 
 if TYPE_CHECKING:
     import dlt
@@ -23,7 +23,7 @@ Examples:
 @click.argument("text", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many captions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array to stdout.")
-@warehouse
+@read_only_warehouse
 def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Print the captions that match TEXT, newest media first. Reads only the warehouse."""
     from dataclasses import asdict

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coreviz_source.cli.options import settings, warehouse
+from coreviz_source.cli.options import read_only_warehouse, settings
 
 if TYPE_CHECKING:
     import dlt
@@ -26,7 +28,7 @@ Examples:
 
 @click.command("status", epilog=EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-@warehouse
+@read_only_warehouse
 @settings("dataset_ids", "api_key", "token", "base_url", "lookback", "reconcile_every")
 def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
     """Print how fresh the warehouse is, what is pending, and what the next run will do.
@@ -40,6 +42,10 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
         click.echo(status.to_json())
         return
     click.echo(f"{status.destination}, schema {status.schema}")
+    directory = Path(status.working_directory)
+    if directory.is_dir():
+        folder = shlex.quote(str(directory.parent))
+        click.echo(f"dlt's own commands: dlt pipeline --pipelines-dir {folder} {directory.name} info")
     for dataset in status.datasets:
         _print(dataset)
     if not status.datasets:

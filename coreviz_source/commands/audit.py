@@ -116,7 +116,7 @@ def audit(pipeline: dlt.Pipeline, settings: Settings, sample: int = SAMPLE) -> A
         CorevizError: The account could not be asked, or the warehouse could not be read.
     """
     client = CorevizClient(settings)
-    state = StoredState(Connection(pipeline), create=False)
+    state = StoredState(Connection(pipeline, read_only=True))
     threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
     try:
         dataset_ids = settings.dataset_ids or tuple(info["id"] for info in client.account().datasets)

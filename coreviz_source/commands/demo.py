@@ -82,7 +82,7 @@ def run(media: int, generation: int) -> int:
     ):
         pipeline = dlt.pipeline(
             "coreviz_demo",
-            destination=dlt.destinations.duckdb(str(DATABASE)),
+            destination=dlt.destinations.duckdb(str(DATABASE.absolute())),
             dataset_name="coreviz",
             pipelines_dir=directory,
         )

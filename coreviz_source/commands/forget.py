@@ -86,7 +86,7 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
 
 
 def _tables_there(pipeline: dlt.Pipeline) -> bool:
-    memory = StoredState(Connection(pipeline), create=False)
+    memory = StoredState(Connection(pipeline))
     memory.close()
     return bool(memory.tables)
 

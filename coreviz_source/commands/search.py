@@ -68,7 +68,7 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
     """
     if not text.strip() or limit < 1:
         raise ConfigurationError("The query is empty, or the limit is below 1.", remedy="Give at least one word.")
-    with closing(StoredState(Connection(pipeline), create=False)) as memory:
+    with closing(StoredState(Connection(pipeline, read_only=True))) as memory:
         if not memory.tables.issuperset(_TABLES):
             raise no_tables_error(pipeline)
         with memory.connection.sql_client() as client:

@@ -57,6 +57,8 @@ class Status:
     destination: str
     """Address of the tables, without a password."""
     schema: str
+    working_directory: str = ""
+    """Where dlt keeps what belongs to the pipeline on this machine; it may not exist yet."""
     pending_packages: int = 0
     """Packages that an interrupted run left on this machine; the next run loads them first."""
     account: str = ""
@@ -104,13 +106,13 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         DestinationError: The warehouse could not be read.
     """
     settings = resolve(arguments, pipeline_name=pipeline.pipeline_name, keyless=True)
-    memory = StoredState(Connection(pipeline), create=False)
+    memory = StoredState(Connection(pipeline, read_only=True))
     try:
         found = _stored(memory)
         last = memory.last_runs()
     finally:
         memory.close()
-    status = Status(location(pipeline), pipeline.dataset_name, pending_packages(pipeline))
+    status = Status(location(pipeline), pipeline.dataset_name, pipeline.working_dir, pending_packages(pipeline))
     asked = {canonical_id(item) for item in settings.dataset_ids}
     account, status.account = _account(settings)
     listed = {canonical_id(info["id"]): info.get("name") for info in account.datasets} if account else {}

@@ -14,7 +14,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Optional
 
-import dlt
 import tomlkit
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.container import Container
@@ -27,9 +26,7 @@ from dlt.common.configuration.resolve import inject_section
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
-from dlt.common.runtime.collector import NULL_COLLECTOR
 from dlt.common.typing import TSecretStrValue
-from dlt.pipeline.configuration import PipelineConfiguration
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
@@ -270,65 +267,28 @@ def pipeline_name_of(given: str | None = None) -> str:
     return str(setting.checked(found.get("pipeline_name") if given is None else given))
 
 
-def resolve_pipeline(**given: str | None) -> dlt.Pipeline:
-    """The pipeline that the command line uses, from what was given, then dlt's configuration, then the defaults.
+def warehouse_settings(**given: str | None) -> dict[str, str]:
+    """Where the command line's tables are: from what was given, then dlt's configuration, then the defaults.
 
     Args:
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
     Raises:
-        ConfigurationError: There is no such destination, or the pipeline is configured in a way that this source
-            cannot honour.
+        ConfigurationError: There is no such destination, or its driver is not installed.
     """
     explicit: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    with sectioned_variables():
-        explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
-        found = {**_configured(WarehouseConfiguration, explicit, name), **explicit}
-        values = {setting.name: setting.checked(found.get(setting.name)) for setting in WAREHOUSE}
-        destination = DESTINATIONS.get(values["destination"])
-        if destination is None:
-            raise ConfigurationError(
-                f"The destination {values['destination']} under `sources.{SECTION}` is not supported.",
-                remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
-            )
-        if not destination.is_installed:
-            raise missing_extra(f"The destination {values['destination']}", values["destination"])
-        _refuse_resets(name)
-        try:
-            # dlt's own display would go to the stdout of --json
-            pipeline: dlt.Pipeline = dlt.pipeline(**values, progress=NULL_COLLECTOR)
-        except Exception as error:
-            raise configuration_error(error) or ConfigurationError(
-                f"The warehouse under `sources.{SECTION}` cannot be used: {error}"
-            ) from None
-    return pipeline
-
-
-def _refuse_resets(name: str) -> None:
-    """Refuses what would empty the tables behind the comparison, before dlt acts on it.
-
-    Raises:
-        ConfigurationError: `dev_mode` or `refresh` is configured for the pipeline.
-    """
-    try:
-        with inject_section(ConfigSectionContext(pipeline_name=name)):
-            found = resolve_configuration(
-                PipelineConfiguration(), sections=("pipelines", name), explicit_value={"pipeline_name": name}
-            )
-    except Exception as error:
-        raise configuration_error(error) or ConfigurationError(
-            f"The configuration of the pipeline {name} cannot be read: {error}"
-        ) from None
-    if found.dev_mode or found.full_refresh:
+    explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
+    found = {**_configured(WarehouseConfiguration, explicit, name), **explicit}
+    values = {setting.name: setting.checked(found.get(setting.name)) for setting in WAREHOUSE}
+    destination = DESTINATIONS.get(values["destination"])
+    if destination is None:
         raise ConfigurationError(
-            f"`dev_mode` is configured for the pipeline {name}: every run would load into a new schema.",
-            remedy="Remove it from dlt's configuration, and name a schema to try things in by `dataset_name`.",
+            f"The destination {values['destination']} under `sources.{SECTION}` is not supported.",
+            remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
         )
-    if found.refresh:
-        raise ConfigurationError(
-            f"`refresh` is configured for the pipeline {name}: dlt would empty the tables that a run compares with.",
-            remedy="Remove it from dlt's configuration. To load everything again, use `resync`.",
-        )
+    if not destination.is_installed:
+        raise missing_extra(f"The destination {values['destination']}", values["destination"])
+    return values
 
 
 def missing_extra(what: str, *extras: str) -> ConfigurationError:

@@ -134,8 +134,9 @@ class PlainRuns:
         if destination is None:
             return
         destination.prepare(pipeline)
+        run.locks.take_file()
         if destination.is_file:
-            # dlt reads it before it extracts; if the file stays in use, dlt's own error names the process
+            # dlt reads it before it extracts; if another program has it open, dlt's own error names the process
             with suppress(DestinationError):
                 run.locks.connect()
         if pipeline.has_pending_data:

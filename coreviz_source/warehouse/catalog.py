@@ -44,7 +44,10 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
     Raises:
         DestinationError: The warehouse cannot be reached, or has no tables yet.
     """
-    with closing(Connection(pipeline)) as connection, connection.sql_client() as client:
+    connection = Connection(pipeline)
+    if connection.is_missing:
+        raise no_tables_error(pipeline)
+    with closing(connection), connection.sql_client() as client:
         catalog = _Catalog(client, connection.destination, partial(scrub, pipeline=connection.pipeline))
         if not catalog.tables:
             raise no_tables_error(pipeline)

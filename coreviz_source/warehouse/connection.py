@@ -8,7 +8,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -17,7 +16,8 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from coreviz_source.errors import CorevizError, DestinationError
 from coreviz_source.warehouse.destination import prepare
-from coreviz_source.warehouse.failures import CONNECTION_LOST, cause_of, connection_error
+from coreviz_source.warehouse.failures import CONNECTION_LOST, cause_of, connection_error, is_open_here
+from coreviz_source.warehouse.file import DatabaseFile
 
 # BigQuery's responses are read by REST; the storage API, which Google's client recommends, needs one permission more
 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
@@ -35,31 +35,47 @@ class Connection:
 
     Args:
         pipeline: Its destination and dataset are used.
+        read_only: Whether a DuckDB file is opened for reading only: beside others who read it, or from a disk that
+            cannot be written.
 
     Raises:
         ConfigurationError: The destination is not supported.
     """
 
-    def __init__(self, pipeline: dlt.Pipeline) -> None:
+    def __init__(self, pipeline: dlt.Pipeline, read_only: bool = False) -> None:
         self.pipeline = pipeline
+        self._read_only = read_only
         self.destination = prepare(pipeline)
         self._resources = ExitStack()
         self._opened: SqlJobClientBase | None = None
+        #: A client that is not connected yet.
+        self._next: Any = None
         self._used = 0.0
 
     @property
     def is_missing(self) -> bool:
-        """Whether the warehouse is a file that does not exist."""
-        if not self.destination.is_file:
+        """Whether the warehouse is a file that does not exist.
+
+        Raises:
+            DestinationError: There is no folder for it either.
+        """
+        if not self.destination.is_file or self._opened is not None:
             return False
-        credentials: Any = self.pipeline.destination_client().config.credentials
-        return not Path(credentials.database).exists()
+        with self._translated():
+            self._next = self._next or self.pipeline.destination_client()
+            file = DatabaseFile.of(self._next)
+            return file is not None and file.is_missing
 
     @contextmanager
     def client(self) -> Iterator[SqlJobClientBase]:
         """The warehouse's client, connected. It is opened once, because opening costs more than most queries."""
-        try:
+        with self._translated():
             yield self._open()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except CorevizError:
             raise
         except Exception as error:
@@ -75,12 +91,28 @@ class Connection:
             except Exception:
                 self.close()
         if self._opened is None:
-            client: Any = self._resources.enter_context(self.pipeline.destination_client())  # type: ignore[arg-type]
-            self.destination.check(client.sql_client)
-            self._opened = client
+            self._opened = self._enter()
+            self.destination.check(self._opened.sql_client)
         self._used = now
         assert self._opened is not None
         return self._opened
+
+    def _enter(self) -> SqlJobClientBase:
+        # what was resolved to look for the file is opened, because to resolve it again takes a while
+        client: Any = self._next or self.pipeline.destination_client()
+        self._next = None
+        if self._read_only and self.destination.is_file:
+            client.sql_client.credentials.read_only = True
+            try:
+                entered: SqlJobClientBase = self._resources.enter_context(client)
+                return entered
+            except Exception as error:
+                if not is_open_here(error):
+                    raise
+            # this process has it open for writing, and shares that
+            client = self.pipeline.destination_client()
+        entered = self._resources.enter_context(client)
+        return entered
 
     @contextmanager
     def sql_client(self) -> Iterator[SqlClientBase[Any]]:

@@ -95,9 +95,9 @@ def _is_importable(module: str) -> bool:
 
 
 def _check_names(client: SqlClientBase[Any]) -> None:
-    from coreviz_source.warehouse.duckdb import check_names
+    from coreviz_source.warehouse.duckdb import check_catalog
 
-    check_names(client)
+    check_catalog(client)
 
 
 def _use_utf8(pipeline: dlt.Pipeline) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from dlt.destinations.sql_client import SqlClientBase
 
-from coreviz_source.errors import ConfigurationError, DestinationError
+from coreviz_source.errors import DestinationError
 from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.file import check_names
 
 #: The settings of DuckDB for loads. One thread, because a package is too small to share, and a thread that waits for
 #: another keeps a core busy. Rows go into the file at once; dlt has them written into the log first, up to a gigabyte.
@@ -18,18 +19,15 @@ LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
 APPENDING = {"memory_limit": "48MB"}
 
 
-def check_names(client: SqlClientBase[Any]) -> None:
-    """Checks that the file and the schema have different names; with equal ones dlt would fail after the extraction.
+def check_catalog(client: SqlClientBase[Any]) -> None:
+    """Checks that the open file and the schema have different names; dlt would fail after the extraction.
 
     Raises:
         ConfigurationError: Their names are equal.
     """
     catalog = client.execute_sql("SELECT current_database()")
-    if catalog and catalog[0][0] == client.dataset_name:
-        raise ConfigurationError(
-            f"The DuckDB file and the dataset in it are both named {catalog[0][0]}, which DuckDB finds ambiguous.",
-            remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
-        )
+    if catalog:
+        check_names(str(catalog[0][0]), client.dataset_name)
 
 
 class Tuning:
@@ -37,36 +35,32 @@ class Tuning:
 
     Args:
         connection: The warehouse; if it is not DuckDB, every method does nothing.
+        appending: Whether the loads only append: the first ones.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, appending: bool) -> None:
         self._connection = connection
-        self._active = connection.destination.is_file
+        self._settings = dict(LOADING, **APPENDING if appending else {}) if connection.destination.is_file else {}
         #: The user's settings, where they differ while DuckDB loads.
         self._usual: dict[str, Any] = {}
+        self._began = False
 
-    @contextmanager
-    def loading(self, appending: bool) -> Iterator[None]:
-        """Applies the settings while a block runs.
-
-        Args:
-            appending: Whether the loads only append: the first ones.
-        """
-        if not self._active:
-            yield
+    def begin(self) -> None:
+        """Applies the settings before the first load, and not earlier, because that opens the file."""
+        if self._began or not self._settings:
             return
         with self._connection.client() as client:
             credentials: Any = client.config.credentials
-            settings = dict(LOADING, **APPENDING if appending else {})
-            ours = [name for name in settings if name not in (credentials.global_config or {})]
+            ours = [name for name in self._settings if name not in (credentials.global_config or {})]
             self._usual = {name: self._current(name) for name in ours}
-        try:
-            self._set({name: settings[name] for name in ours})
-            yield
-        finally:
-            # a database that a failure has closed has no settings either, and that failure is the one to report
-            with suppress(DestinationError):
-                self._set(self._usual)
+        self._began = True
+        self._set({name: self._settings[name] for name in ours})
+
+    def end(self) -> None:
+        """Gives the user's settings back."""
+        # a database that a failure has closed has no settings either, and that failure is the one to report
+        with suppress(DestinationError):
+            self._set(self._usual)
 
     def lift_limit(self) -> bool:
         """Gives DuckDB as much memory as it takes by itself; returns whether it had less."""
@@ -77,7 +71,7 @@ class Tuning:
 
     def checkpoint(self) -> None:
         """Makes DuckDB write into its file what a load left in memory, which it does otherwise when the run ends."""
-        if self._active:
+        if self._settings:
             self._connection.execute("CHECKPOINT")
 
     def _current(self, name: str) -> Any:

@@ -146,7 +146,7 @@ def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -
     holder = HOLDER.search(str(error))
     if holder is not None:
         return BusyError(f"The DuckDB file {holder['file']} is open in process {holder['pid']}.", **where)
-    if "different configuration" in str(error):
+    if is_open_here(error):
         return DestinationError(
             "The DuckDB file is open in this process already, with other settings.",
             remedy=(
@@ -174,6 +174,11 @@ def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -
         )
     said = scrub(f"{type(error).__name__}: {error}", pipeline)
     return DestinationError(f"The warehouse could not be {doing}: {said}", remedy=remedy_for(error, pipeline), **where)
+
+
+def is_open_here(error: BaseException) -> bool:
+    """Whether a DuckDB file could not be opened because this process has it open with other settings."""
+    return "different configuration" in str(error)
 
 
 def _fields(traces: Any) -> Iterator[str]:

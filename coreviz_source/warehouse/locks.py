@@ -3,7 +3,9 @@
 What a run locks, and against whom:
 
 * dlt's **working directory**, by a file beside it: two processes would load each other's packages.
-* A **DuckDB file**, by keeping it open: DuckDB lets one process open it.
+* A **DuckDB file**, by a file beside it, so that all runs over it exclude each other, whatever their pipelines are
+  called and wherever their working directories are. A file that exists is also kept open, because DuckDB lets one
+  process open it, and other programs know only that lock.
 * In Postgres its **datasets**, by advisory locks: exclusively, unless the run is a slice. Slices of one dataset run
   side by side, because none deletes anything outside its range.
 * In Postgres the **load**, while it creates tables or loads: dlt's staging tables are shared, and every load empties
@@ -15,8 +17,6 @@ All locks end with the process or its connection. BigQuery has no locks: there, 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,13 @@ from types import TracebackType
 from typing import Any
 
 import dlt
-from filelock import FileLock, Timeout
 
 from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
 from coreviz_source.warehouse.destination import Destination, prepare
 from coreviz_source.warehouse.failures import HOLDER, cause_of, connection_error
+from coreviz_source.warehouse.file import DatabaseFile
+from coreviz_source.warehouse.lock_file import LockFile, myself
 
 #: Seconds that a run waits to begin while another one has a lock that it needs.
 PATIENCE = 30.0
@@ -59,10 +60,10 @@ class Locks:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
-        self._file = FileLock(f"{pipeline.working_dir}.lock", is_singleton=True)
-        #: Who has the lock. It is a second file, because Windows lets nobody read or write a file that is locked.
-        self._owner = Path(f"{pipeline.working_dir}.owner")
+        self._directory = Path(pipeline.working_dir)
+        self._directory_lock = LockFile(self._directory)
         self._resources = ExitStack()
+        self._has_file = False
         self._client: Any = None
         self._using = threading.Lock()
         self._ended = threading.Event()
@@ -88,7 +89,7 @@ class Locks:
     @property
     def has_working_directory(self) -> bool:
         """Whether this thread has locked the working directory, through whatever object."""
-        return self._file.is_locked
+        return self._directory_lock.is_locked
 
     def take_working_directory(self, patience: float | None = None) -> None:
         """Waits until no other run uses the working directory.
@@ -102,27 +103,20 @@ class Locks:
         """
 
         def attempt() -> str | None:
-            try:
-                self._resources.enter_context(self._file.acquire(blocking=False))
-            except Timeout:
-                with suppress(FileNotFoundError):
-                    return self._owner.read_text() or "another process"
-                return "another process"
-            self._owner.write_text(_myself())
-            return None
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            owner = self._directory_lock.attempt(self._resources)
+            if owner is None:
+                # a command that loaded nothing has removed it meanwhile
+                (self._directory / "schemas").mkdir(parents=True, exist_ok=True)
+            return owner
 
-        directory = self._pipeline.working_dir
         try:
-            self._owner.parent.mkdir(parents=True, exist_ok=True)
-            _wait(attempt, f"the working directory {directory}", PATIENCE if patience is None else patience)
+            _wait(attempt, f"the working directory {self._directory}", patience)
         except OSError as error:
-            raise ConfigurationError(
-                f"The working directory {directory} cannot be written: {error}",
-                remedy="Give the pipeline another one (`pipelines_dir`, or the variable DLT_DATA_DIR), or room in it.",
-            ) from error
+            raise unwritable(self._directory, error) from error
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
-        """Waits until no other run writes the datasets of this one.
+        """Waits until no other run writes the datasets of this one. A missing DuckDB file is locked, and not created.
 
         Args:
             dataset_ids: The datasets, in either form. None: every dataset of the account, whatever they are.
@@ -132,7 +126,7 @@ class Locks:
             BusyError: Another run still writes one of them, or has the DuckDB file open.
             DestinationError: The warehouse cannot be reached.
         """
-        self.connect()
+        self.connect(create=False)
         self._take_advisory("datasets", shared=bool(dataset_ids))
         for dataset_id in sorted(map(canonical_id, dataset_ids)):
             self._take_advisory(f"dataset {dataset_id}", shared)
@@ -172,11 +166,34 @@ class Locks:
         finally:
             self.release_load()
 
-    def connect(self) -> None:
-        """Opens a connection of its own and keeps it: in Postgres it has the locks, in DuckDB the file.
+    def take_file(self) -> None:
+        """Waits until no other run uses the DuckDB file; does nothing for other warehouses.
 
         Raises:
-            BusyError: Another process still has the DuckDB file open.
+            BusyError: Another run still uses it.
+            ConfigurationError: The file and the dataset in it have the same name.
+            DestinationError: The folder of the file does not exist, or cannot be written.
+        """
+        with self._translated():
+            self._take_file(self._pipeline.destination_client())
+
+    def _take_file(self, client: Any) -> DatabaseFile | None:
+        file = DatabaseFile.of(client) if self._destination.is_file else None
+        if file is not None and not self._has_file:
+            file.check()
+            lock = LockFile(file.path)
+            _wait(lambda: lock.attempt(self._resources), f"the DuckDB file {file.path}")
+            self._has_file = True
+        return file
+
+    def connect(self, create: bool = True) -> None:
+        """Opens a connection of its own and keeps it: in Postgres it has the locks, in DuckDB the file.
+
+        Args:
+            create: Whether to open a DuckDB file that does not exist, which creates it.
+
+        Raises:
+            BusyError: Another process still uses the DuckDB file.
             DestinationError: The warehouse cannot be opened.
         """
         if self._client is not None:
@@ -184,7 +201,7 @@ class Locks:
 
         def attempt() -> str | None:
             try:
-                self._client = self._resources.enter_context(self._pipeline.destination_client())  # type: ignore[arg-type]
+                self._client = self._resources.enter_context(opened)
             except Exception as error:
                 holder = HOLDER.search(str(error))
                 if holder is None:
@@ -193,13 +210,17 @@ class Locks:
             return None
 
         with self._translated():
+            opened: Any = self._pipeline.destination_client()
+            file = self._take_file(opened)
+            if file is not None and not create and file.is_missing:
+                return
             _wait(attempt, "the warehouse")
             self._destination.check(self._sql_client)
         if self._destination.has_advisory_locks:
             # the server notices within a minute that this machine lost power, not after the system's two hours
             for name, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
                 self._sql(f"SET tcp_keepalives_{name} = {seconds}")
-            self._sql("SELECT set_config('application_name', %s, false)", f"coreviz-source, {_myself()}"[:63])
+            self._sql("SELECT set_config('application_name', %s, false)", f"coreviz-source, {myself()}"[:63])
             self._sql(_NO_IDLE_TIMEOUT)
             threading.Thread(target=self._keep_alive, name="coreviz-locks", daemon=True).start()
 
@@ -312,8 +333,15 @@ class Locks:
             raise failure from cause_of(error, self._pipeline)
 
 
-def _myself() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
+def unwritable(directory: Path, error: OSError) -> ConfigurationError:
+    """The error of a working directory that cannot be written."""
+    return ConfigurationError(
+        f"dlt's working directory {directory} cannot be written: {error.strerror or error}.",
+        remedy=(
+            "Name a folder that this user may write in the variable DLT_DATA_DIR (systemd: StateDirectory=), or free "
+            "some space. Nothing was requested yet."
+        ),
+    )
 
 
 def _wait(attempt: Callable[[], str | None], what: str, patience: float | None = None) -> None:

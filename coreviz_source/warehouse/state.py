@@ -94,18 +94,16 @@ class StoredState:
     not exist counts as empty.
 
     Args:
-        connection: The warehouse.
-        create: Whether a DuckDB file that does not exist may be created, which opening it does. If not, it counts as
-            empty.
+        connection: The warehouse. A DuckDB file that does not exist counts as empty, and is not created.
     """
 
-    def __init__(self, connection: Connection, create: bool = True) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         #: Columns of the tables that existed when the run began, by table.
         self.stored_columns: dict[str, TTableSchemaColumns] = {}
         #: Whether something was missing in the warehouse when the run began, so that everything has to be listed.
         self.repaired = False
-        if create or not connection.is_missing:
+        if not connection.is_missing:
             with connection.client() as client:
                 names = [table.name for table in TABLES] + ["_dlt_loads"]
                 # BigQuery cannot be asked for the tables of a dataset that does not exist
