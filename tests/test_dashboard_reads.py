@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ from coreviz_source.dashboard.queries import Filters, Place
 from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError, Reader, Warehouse, rendered
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.tables import BY_NAME
+from coreviz_source.warehouse.search import parse
 from tests.bigquery import BigQuery
 from tests.postgres import Postgres
 
@@ -128,14 +130,15 @@ def test_search_and_filters_find_what_the_library_holds(reader: Reader, library:
     def expected(keep: Any) -> list[str]:
         return ids([item for item in media(library) if keep(item)])[: queries.PAGE]
 
-    def speaks(item: Item, *words: str) -> bool:
+    def mentions(item: Item, *words: str) -> bool:
         texts = [c["text"] for c in captions(item)] + [f.get("text") or "" for f in item["frames"]] + [item["name"]]
-        return any(all(word in text.lower() for word in words) for text in texts)
+        return any(all(re.search(rf"(?i)(?<!\w){re.escape(w)}(?!\w)", text) for w in words) for text in texts)
 
-    assert found(words=("The", "RED")) == expected(lambda i: speaks(i, "the", "red")) != []
-    assert found(words=("100%_sure", "it's", "\\")) == expected(lambda i: speaks(i, "100%_sure")) != []
-    assert found(words=("%",)) == expected(lambda i: speaks(i, "%"))
-    assert found(words=("page 2",)) == expected(lambda i: speaks(i, "page 2")) != []
+    assert found(terms=parse("The RED")) == expected(lambda i: mentions(i, "the", "red")) != []
+    assert found(terms=parse("100%_sure it's \\")) == expected(lambda i: mentions(i, "100%_sure")) != []
+    assert found(terms=parse('"page 2"')) == expected(lambda i: mentions(i, "page 2")) != []
+    red = expected(lambda i: mentions(i, "the") and not mentions(i, "red"))
+    assert found(terms=parse("the -red")) == red != []
     dataset = list(library.datasets)[1]
     assert found(dataset=dataset, kind="video") == expected(
         lambda i: i["datasetId"] == dataset and i["type"] == "video"
@@ -261,7 +264,7 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
             values = dict.fromkeys(("n", "media"), 1) | dict.fromkeys(("newest", "oldest"), datetime.now(timezone.utc))
             return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
 
-    everything = Filters(("a",), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"))
+    everything = Filters(parse("a -b"), "b", "c", "d", ("e", "f"), "g", date.today(), date.today(), "h", ("i", "j"))
     arguments = {"filters": everything, "dataset": "x", "dataset_id": "x", "media_id": "y"}
     for name, question in inspect.getmembers(queries, inspect.isfunction):
         if question.__module__ == queries.__name__ and not name.startswith("_"):
@@ -289,7 +292,7 @@ def test_tables_that_are_not_there_count_as_empty(tmp_path: Path) -> None:
         pipeline.run(source.with_resources("media"))
     with Warehouse(pipeline).opened() as reader:
         assert len(queries.gallery(reader, Filters())) == 9
-        assert queries.gallery(reader, Filters(label="x", tag=("a", "b"), words=("shoe",))) == []
+        assert queries.gallery(reader, Filters(label="x", tag=("a", "b"), terms=parse("shoe"))) == []
         assert queries.choices(reader)["tag"] == queries.latency(reader) == []
         assert sum(row["waiting"] for row in queries.backlog(reader)) == 9
 

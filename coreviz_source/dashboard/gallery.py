@@ -14,6 +14,7 @@ from coreviz_source.dashboard import media
 from coreviz_source.dashboard.answers import answer, dataset_names, note, page, picture
 from coreviz_source.dashboard.folders import Folder, folder_tree
 from coreviz_source.dashboard.queries import Filters, Place, Row
+from coreviz_source.warehouse.search import MOST_TERMS, parse
 
 #: The fields' names, also in the page's address.
 FIELDS = ("q", "dataset", "folder", "type", "tag", "label", "moderation", "from", "to")
@@ -42,7 +43,7 @@ def gallery() -> None:
             note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
         return
     st.caption(f"{matches:,} media items" + (f", the newest {len(shown):,} shown" if len(shown) < matches else ""))
-    words = list(filters.words)
+    words = [term.text for term in filters.terms if not term.excluded]
     clicked = _cards(
         data={"cards": [_card(row, names) for row in shown], "words": words},
         key="cards",
@@ -89,7 +90,7 @@ def _chosen() -> Filters:
     if st.query_params.to_dict() != chosen:
         st.query_params.from_dict(chosen)
     return Filters(
-        words=tuple((text or "").split()[:8]),
+        terms=parse(text or "")[:MOST_TERMS],
         dataset=dataset,
         folder_dataset=folders[folder].dataset_id if folder else None,
         folders=folders[folder].ids if folder else (),

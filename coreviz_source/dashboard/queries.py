@@ -6,12 +6,14 @@ the service deleted inside a media item stays in the tables with that status, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from coreviz_source.dashboard.warehouse import Reader
+from coreviz_source.warehouse import search
+from coreviz_source.warehouse.search import Term
 
 Row = dict[str, Any]
 
@@ -32,7 +34,8 @@ class Filters:
     """What the gallery shows. None and empty mean that it does not matter.
 
     Attributes:
-        words: Each must occur in the same caption, page text or file name, in any case.
+        terms: The query, as `warehouse.search` parses it. What must occur has to be in the same caption, page text or
+            name, what must not in none of them.
         dataset: Id of a dataset.
         kind: image, video or pdf.
         moderation: A moderation status.
@@ -44,7 +47,7 @@ class Filters:
         folders: Ids of folders. A media item has to be in one of them.
     """
 
-    words: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ()
     dataset: str | None = None
     kind: str | None = None
     moderation: str | None = None
@@ -60,7 +63,7 @@ class Filters:
         """The values that the conditions name."""
         group, tag = self.tag or (None, None)
         return {
-            **{f"word{i}": word.lower() for i, word in enumerate(self.words)},
+            **search.values(self.terms),
             "dataset": self.dataset,
             "folder_dataset": self.folder_dataset,
             **{f"folder{i}": folder for i, folder in enumerate(self.folders)},
@@ -73,18 +76,20 @@ class Filters:
             "until": _midnight(self.until),
         }
 
-    def _speaks(self, column: str) -> str:
-        return " AND ".join(f"STRPOS(LOWER({column}), @word{i}) > 0" for i in range(len(self.words)))
+    def _mentioned(self, has: Callable[..., str]) -> str:
+        # by id alone: no query plan of the three databases is faster, and an id is a UUID
+        return f"""({has("m.name", self.terms)}
+            OR m.id IN (SELECT c.media_id FROM captions c WHERE {has("c.text", self.terms, "c.id")} AND {_kept("c")})
+            OR m.id IN (SELECT f.media_id FROM frames f WHERE {has("f.text", self.terms)} AND {_kept("f")}))"""
 
     @property
     def sql(self) -> str:
         """`FROM` and `WHERE` of the media that are shown."""
         conditions = ["m.deleted_at IS NULL"]
-        if self.words:
-            # by id alone: no query plan of the three databases is faster, and an id is a UUID
-            conditions.append(f"""({self._speaks("m.name")}
-                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")} AND {_kept("c")})
-                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")} AND {_kept("f")}))""")
+        if not all(term.excluded for term in self.terms):
+            conditions.append(self._mentioned(search.has_required))
+        if any(term.excluded for term in self.terms):
+            conditions.append(f"NOT {self._mentioned(search.has_excluded)}")
         if self.dataset:
             conditions.append("m.dataset_id = @dataset")
         if self.folders:
@@ -139,7 +144,7 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
     if not media:
         return []
     listed, ids = _listed([row["id"] for row in media])
-    suits = filters._speaks("c.text") or "FALSE"
+    suits = search.has_required("c.text", filters.terms, "c.id")
     captions = reader.rows(
         f"""SELECT k.dataset_id, k.media_id, k.text, k.frame_id, k.said, k.captions FROM (
             SELECT c.dataset_id, c.media_id, c.text, c.frame_id, COALESCE(f.thumbnail_blob, f.blob) AS said,
