@@ -232,7 +232,7 @@ DATASETS = Table(
         _field("icon", "text", "Icon."),
         _field("type", "text", "Type."),
         _field("organization_id", "id", "Id of the organization that owns it.", references="organizations"),
-        _made("media_total", "bigint", "Number of items in it by the API's count."),
+        _made("media_total", "bigint", "Number of items in it by the API's count: media items and folders."),
         _HASH,
         _GONE,
     ),
@@ -270,7 +270,8 @@ MEDIA = Table(
     (
         _DATASET,
         _id("media item"),
-        _field("name", "text", "File name; may contain slashes."),
+        _field("name", "text", "Name as sent; may be a path with slashes."),
+        _made("file_name", "text", "File name: the last part of name.", made_from="name"),
         _field("description", "text", "Description, from metadata.", "metadata.description"),
         _field("prompt", "text", "Prompt that it was generated from, from metadata.", "metadata.prompt"),
         _field("type", "text", "Kind of media item: image, video or pdf."),

@@ -131,12 +131,14 @@ def test_search_and_filters_find_what_the_library_holds(reader: Reader, library:
         return ids([item for item in media(library) if keep(item)])[: queries.PAGE]
 
     def mentions(item: Item, *words: str) -> bool:
-        texts = [c["text"] for c in captions(item)] + [f.get("text") or "" for f in item["frames"]] + [item["name"]]
+        texts = [c["text"] for c in captions(item)] + [f.get("text") or "" for f in item["frames"]]
+        texts.append(item["name"].rpartition("/")[2])
         return any(all(re.search(rf"(?i)(?<!\w){re.escape(w)}(?!\w)", text) for w in words) for text in texts)
 
     assert found(terms=parse("The RED")) == expected(lambda i: mentions(i, "the", "red")) != []
     assert found(terms=parse("100%_sure it's \\")) == expected(lambda i: mentions(i, "100%_sure")) != []
     assert found(terms=parse('"page 2"')) == expected(lambda i: mentions(i, "page 2")) != []
+    assert found(terms=parse("entities")) == []
     red = expected(lambda i: mentions(i, "the") and not mentions(i, "red"))
     assert found(terms=parse("the -red")) == red != []
     dataset = list(library.datasets)[1]

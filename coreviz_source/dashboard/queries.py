@@ -35,7 +35,7 @@ class Filters:
 
     Attributes:
         terms: The query, as `warehouse.search` parses it. What must occur has to be in the same caption, page text or
-            name, what must not in none of them.
+            file name, what must not in none of them.
         dataset: Id of a dataset.
         kind: image, video or pdf.
         moderation: A moderation status.
@@ -78,7 +78,7 @@ class Filters:
 
     def _mentioned(self, has: Callable[..., str]) -> str:
         # by id alone: no query plan of the three databases is faster, and an id is a UUID
-        return f"""({has("m.name", self.terms)}
+        return f"""({has("m.file_name", self.terms)}
             OR m.id IN (SELECT c.media_id FROM captions c WHERE {has("c.text", self.terms, "c.id")} AND {_kept("c")})
             OR m.id IN (SELECT f.media_id FROM frames f WHERE {has("f.text", self.terms)} AND {_kept("f")}))"""
 
