@@ -28,6 +28,8 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "json": pa.string(),
 }
 
+#: dlt's `hard_delete` needs this column in the table as well as in staging. dlt 1.31 could delete by conditions
+#: instead (`destination_scope`, `source_filter`). They replace the keys, and are SQL of one warehouse each.
 GONE = "_coreviz_gone"
 LOAD_ID = "_dlt_load_id"
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 README, QUESTIONS, BIGQUERY = ROOT / "README.md", ROOT / "docs" / "sql.md", ROOT / "docs" / "sql_bigquery.sql"
 #: Each of their questions has a query for DuckDB, one for Postgres and one for BigQuery, in this order.
 BY_WAREHOUSE = (ROOT / "docs" / "time-zones.md", ROOT / "docs" / "json.md")
+TOOLS = ROOT / "docs" / "bi-tools.md"
 SQL = re.compile(r"```sql\n((?:(?!```).)*)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 
 
@@ -69,6 +70,6 @@ def bigquery_page() -> str:
 
 if __name__ == "__main__":
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
-        for page in (README, QUESTIONS, *BY_WAREHOUSE):
+        for page in (README, QUESTIONS, TOOLS, *BY_WAREHOUSE):
             page.write_text(filled(page.read_text(), connection))
     BIGQUERY.write_text(bigquery_page())
