@@ -22,6 +22,7 @@ import duckdb
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.queries import Filters, Place
 from coreviz_source.dashboard.warehouse import READ, Reader, Warehouse
+from coreviz_source.warehouse.search import parse
 
 TYPES = {"id": "VARCHAR", "text": "VARCHAR", "bigint": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "json": "JSON"}
 
@@ -136,8 +137,8 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
     middle = reader.rows("SELECT m.created_at AS place, m.id FROM media m ORDER BY m.created_at LIMIT 1 OFFSET 100000")
     some = middle[0] if middle else first[-1]
     video = next(row for row in first if row["type"] == "video")
-    red = Filters(words=("red", "dog"))
-    everything = Filters(words=("a",))
+    red = Filters(terms=parse("red dog"))
+    everything = Filters(terms=parse("a"))
     narrow = Filters(
         dataset=first[0]["dataset_id"], kind="image", tag=("Season", "value 3"), since=date(2025, 1, 1), label="red dog"
     )
@@ -149,7 +150,7 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
         "search `red dog`: how many": lambda r: queries.count(r, red),
         "search `a` (matches all)": lambda r: queries.gallery(r, everything),
         "search `a`: how many": lambda r: queries.count(r, everything),
-        "search that finds nothing": lambda r: queries.gallery(r, Filters(words=("zebra",))),
+        "search that finds nothing": lambda r: queries.gallery(r, Filters(terms=parse("zebra"))),
         "filter by tag": lambda r: queries.gallery(r, Filters(tag=("Season", "value 3"))),
         "filter by label": lambda r: queries.gallery(r, Filters(label="red dog")),
         "filter by model": lambda r: queries.gallery(r, Filters(model="caption-large-2")),

@@ -17,6 +17,7 @@ from typing import Any
 
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.form import Form
+from coreviz_source.local_studio.generate import AT_ONCE, Delays
 from coreviz_source.local_studio.vocabulary import COLOURS, THEMES, caption
 
 GENERATION = 2025
@@ -96,11 +97,20 @@ class FullLibrary(Library):
             "GPSAltitude": round(random.uniform(0, 900), 1),
         }
 
-    def _frame(self, item: Item, theme: str, number: int, count: int, moment: datetime, processing: bool) -> Item:
+    def _frame(
+        self,
+        item: Item,
+        theme: str,
+        number: int,
+        count: int,
+        moment: datetime,
+        delays: Delays = AT_ONCE,
+        thing: str = "shoe",
+    ) -> Item:
         random = self.random
         if number == 0:
             item["blob"] = self._address(item["id"], item["name"].rpartition(".")[2])
-        frame = super()._frame(item, theme, number, count, moment, processing)
+        frame = super()._frame(item, theme, number, count, moment, delays, thing)
         frame["blob"] = self._address(item["id"], "jpg")
         for thing in random.sample(THEMES[theme]["things"], random.choice((0, 0, 1, 1, 2))):
             frame["objects"].append(

@@ -28,6 +28,8 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "json": pa.string(),
 }
 
+#: dlt's `hard_delete` needs this column in the table as well as in staging. dlt 1.31 could delete by conditions
+#: instead (`destination_scope`, `source_filter`). They replace the keys, and are SQL of one warehouse each.
 GONE = "_coreviz_gone"
 LOAD_ID = "_dlt_load_id"
 
@@ -232,7 +234,7 @@ DATASETS = Table(
         _field("icon", "text", "Icon."),
         _field("type", "text", "Type."),
         _field("organization_id", "id", "Id of the organization that owns it.", references="organizations"),
-        _made("media_total", "bigint", "Number of items in it by the API's count."),
+        _made("media_total", "bigint", "Number of items in it by the API's count: media items and folders."),
         _HASH,
         _GONE,
     ),
@@ -270,7 +272,8 @@ MEDIA = Table(
     (
         _DATASET,
         _id("media item"),
-        _field("name", "text", "File name; may contain slashes."),
+        _field("name", "text", "Name as sent; may be a path with slashes."),
+        _made("file_name", "text", "File name: the last part of name.", made_from="name"),
         _field("description", "text", "Description, from metadata.", "metadata.description"),
         _field("prompt", "text", "Prompt that it was generated from, from metadata.", "metadata.prompt"),
         _field("type", "text", "Kind of media item: image, video or pdf."),

@@ -2,7 +2,7 @@
 
 -- Which captions mention a red shoe?
 SELECT
-  REGEXP_REPLACE(media_name, '.*/', '') AS file,
+  file_name AS file,
   dataset_name,
   caption
 FROM coreviz.caption_search
@@ -37,7 +37,7 @@ LIMIT 5;
 
 -- Which captions came late?
 SELECT
-  REGEXP_REPLACE(media_name, '.*/', '') AS file,
+  file_name AS file,
   media_created_at,
   caption
 FROM coreviz.caption_search
@@ -52,8 +52,8 @@ LIMIT 5;
 SELECT
   dataset_name,
   COUNT(caption_latency_seconds) AS media,
-  APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(50)] AS median,
-  APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(95)] AS p95
+  ROUND(CAST(APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(50)] AS NUMERIC), 1) AS median,
+  ROUND(CAST(APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(95)] AS NUMERIC), 1) AS p95
 FROM coreviz.media_overview
 GROUP BY
   dataset_name
@@ -223,7 +223,7 @@ LIMIT 4;
 
 -- Which media carry two tags at once?
 SELECT
-  REGEXP_REPLACE(media_name, '.*/', '') AS file,
+  file_name AS file,
   media_type,
   first_caption
 FROM coreviz.media_overview
@@ -267,7 +267,7 @@ SELECT
   type,
   size_bytes,
   COUNT(*) AS files,
-  MIN(REGEXP_REPLACE(name, '.*/', '')) AS one_of_them
+  MIN(file_name) AS one_of_them
 FROM coreviz.media
 WHERE
   deleted_at IS NULL AND size_bytes > 0

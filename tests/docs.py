@@ -18,7 +18,10 @@ from coreviz_source.warehouse.views import render
 
 ROOT = Path(__file__).parents[1]
 README, QUESTIONS, BIGQUERY = ROOT / "README.md", ROOT / "docs" / "sql.md", ROOT / "docs" / "sql_bigquery.sql"
-SQL = re.compile(r"```sql\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
+#: Each of their questions has a query for DuckDB, one for Postgres and one for BigQuery, in this order.
+BY_WAREHOUSE = (ROOT / "docs" / "time-zones.md", ROOT / "docs" / "json.md")
+TOOLS = ROOT / "docs" / "bi-tools.md"
+SQL = re.compile(r"```sql\n((?:(?!```).)*)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -67,6 +70,6 @@ def bigquery_page() -> str:
 
 if __name__ == "__main__":
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
-        for page in (README, QUESTIONS):
+        for page in (README, QUESTIONS, TOOLS, *BY_WAREHOUSE):
             page.write_text(filled(page.read_text(), connection))
     BIGQUERY.write_text(bigquery_page())

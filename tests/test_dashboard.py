@@ -50,7 +50,9 @@ class Shown:
     def media(self, words: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         """The library's media, newest first, those whose captions hold the words."""
         listed = [i for d in self.library.datasets for i in self.library.listing(d) if i["type"] != "folder"]
-        found = [i for i in listed if any(all(w in c["text"].lower() for w in words) for c in captions(i))]
+        found = [
+            i for i in listed if any(all(re.search(rf"(?i)\b{w}\b", c["text"]) for w in words) for c in captions(i))
+        ]
         return sorted(found if words else listed, key=lambda i: (i["createdAt"], i["id"]), reverse=True)
 
 

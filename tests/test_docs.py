@@ -19,7 +19,7 @@ from coreviz_source.commands.schema import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import TABLES
 from coreviz_source.warehouse.views import views
-from tests.docs import QUESTIONS, ROOT, blocks, filled
+from tests.docs import BY_WAREHOUSE, QUESTIONS, ROOT, TOOLS, blocks, filled
 from tests.scenario import frozen
 
 README = (ROOT / "README.md").read_text()
@@ -79,9 +79,9 @@ def test_the_readmes_own_question_is_answered_by_the_demo(demo):
 
 def test_the_questions_of_the_sql_page_have_the_answers_of_the_demo(demo):
     directory, _ = demo
-    page = QUESTIONS.read_text()
     with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:
-        assert filled(page, database) == page
+        for page in (QUESTIONS, TOOLS, *BY_WAREHOUSE):
+            assert filled(page.read_text(), database) == page.read_text()
 
 
 def test_the_readmes_commands_work_against_a_studio():

@@ -10,7 +10,9 @@ import pytest
 
 from coreviz_source import sync
 from coreviz_source.local_studio import Studio
+from coreviz_source.tables import TABLES
 from tests.docs import ROOT
+from tests.postgres import NEWER, Postgres
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
@@ -190,3 +192,36 @@ def test_the_postgres_script_loads_when_it_is_run(server):
         )
     assert done.returncode == 0, done.stderr
     assert "complete, 16 new" in done.stdout
+
+
+def test_postgres_18_has_foreign_keys_that_refuse_no_row_and_older_ones_have_none(postgres, tmp_path):
+    keys = "SELECT conname, conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+    library = frozen(40, datasets=2)
+    with Postgres(NEWER) as newer, Studio(library) as studio:
+        warehouse = dlt.pipeline(
+            "coreviz_newer",
+            destination=dlt.destinations.postgres(newer.url),
+            dataset_name="coreviz",
+            pipelines_dir=str(tmp_path / "newer"),
+        )
+        report = run_sync(warehouse, studio)
+        assert (report.exit_code, report.warnings) == (0, [])
+        found = query(warehouse, keys)
+        expected = {
+            (t.name, c.references) for t in TABLES for c in t.columns if c.references in ("datasets", "organizations")
+        }
+        assert {(table.rpartition(".")[2], other.rpartition(".")[2]) for _, table, other in found} == expected
+        # what is not there can be referenced, and loads replace rows as before
+        newer.execute("INSERT INTO coreviz.media_tags (dataset_id, media_id) VALUES ('nowhere', 'nothing')")
+        newer.execute("DELETE FROM coreviz.media_tags WHERE dataset_id = 'nowhere'")
+        for item in media_of(library)[:3]:
+            library.delete(item["id"])
+        library.add_media(next(iter(library.datasets)))
+        for resync in (False, True):
+            report = run_sync(warehouse, studio, reconcile_every="0", resync=resync)
+            assert (report.exit_code, report.warnings) == (0, [])
+        assert_equal_to(warehouse, studio)
+        assert query(warehouse, keys) == found
+        run_sync(postgres, studio)
+    schema = f"AND connamespace = '{postgres.dataset_name}'::regnamespace"
+    assert query(postgres, f"{keys} {schema}") == []

@@ -7,9 +7,11 @@ from typing import Any
 
 import dlt
 import psycopg2
+import sqlglot
 
 from coreviz_source.local_studio import Studio
-from tests.docs import ROOT, blocks
+from coreviz_source.warehouse.views import NAMES as VIEWS
+from tests.docs import ROOT, TOOLS, blocks
 from tests.postgres import Postgres
 from tests.scenario import assert_equal_to, frozen, run_sync
 from tests.warehouse import query
@@ -59,6 +61,14 @@ def test_roles_json_and_indexes_are_as_the_page_says(tmp_path):
         for number, index in enumerate(("media_camera", "media_exif")):
             asked = questions.split(";\n")[number]
             assert index in str(said(analyst, f"EXPLAIN {asked};\n"))
+        grants_on_views, joined, twice, keys = blocks(TOOLS, "sql")
+        said(server.url, grants_on_views)
+        viewer = server.url.replace("loader:secret", "viewer:change-me-as-well")
+        shown = "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema LIKE 'coreviz%'"
+        assert {name for (name,) in said(viewer, shown)[0]} == set(VIEWS)
+        assert said(viewer, "SELECT COUNT(*) FROM coreviz.caption_search")[0] > [(0,)]
+        assert said(analyst, joined)[0] and said(analyst, twice)[0] == []
+        assert [type(each).__name__ for each in sqlglot.parse(keys, read="bigquery") if each] == ["Alter", "Alter"]
         assert run_sync(pipeline, studio, resync=True).exit_code == 0
         assert_equal_to(pipeline, studio)
         assert len(query(pipeline, "SELECT 1 FROM pg_indexes WHERE indexname IN ('media_camera', 'media_exif')")) == 2

@@ -13,7 +13,8 @@ from coreviz_source.local_studio import Library, Studio
 from coreviz_source.tables import BY_NAME
 from coreviz_source.warehouse.destination import SEARCH_VECTOR
 from coreviz_source.warehouse.views import views
-from tests.docs import BIGQUERY, QUESTIONS, bigquery_page, blocks, for_bigquery, questions
+from tests.bigquery import BigQuery
+from tests.docs import BIGQUERY, BY_WAREHOUSE, QUESTIONS, bigquery_page, blocks, for_bigquery, questions
 from tests.postgres import Postgres
 from tests.scenario import media_of, run_sync, truth_of
 from tests.test_views import plain
@@ -146,3 +147,36 @@ def test_the_recipes_name_what_is_there():
     made, asked = bigquery.split(";\n")[:2]
     assert "ON coreviz.captions (text)" in made
     assert list(sqlglot.parse_one(asked, read="bigquery").find_all(exp.Where))
+
+
+def test_the_pages_with_a_query_per_warehouse_get_one_answer_from_all(tmp_path, monkeypatch):
+    library = Library.generate(60)
+    answers: list[list[list[tuple[Any, ...]]]] = []
+    with Postgres() as server, BigQuery() as service, Studio(library) as studio:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", service.url)
+        monkeypatch.setenv("NO_GCE_CHECK", "true")
+        monkeypatch.setenv("LOAD__TRUNCATE_STAGING_DATASET", "true")
+        for number, destination in enumerate(
+            (
+                dlt.destinations.duckdb(str(tmp_path / "library.duckdb")),
+                dlt.destinations.postgres(server.url),
+                dlt.destinations.bigquery(credentials=service.credentials()),
+            )
+        ):
+            name = destination.destination_name
+            warehouse = dlt.pipeline(f"coreviz_{name}", destination=destination, dataset_name="coreviz")
+            assert run_sync(warehouse, studio).exit_code == 0
+            queries = [sql for page in BY_WAREHOUSE for sql in blocks(page, "sql")[number::3]]
+            with warehouse.sql_client() as client:
+                if name == "bigquery":
+                    queries = [sql.replace("coreviz.", f"{client.fully_qualified_dataset_name()}.") for sql in queries]
+                else:
+                    client.execute_sql("SET TimeZone = 'America/New_York'")
+                answers.append([[tuple(map(plain, row)) for row in client.execute_sql(sql) or ()] for sql in queries])
+                if name != "bigquery":
+                    # the zone of the session, where a query names none
+                    ((there,),) = client.execute_sql("SELECT MIN(CAST(created_at AS DATE)) FROM coreviz.media") or ()
+                    assert str(there) < min(item["createdAt"] for d in library.datasets for item in studio.snapshot(d))
+        assert service.unknown == []
+    assert answers[0] == answers[1] == answers[2]
+    assert all(answers[0]) and len(answers[0]) == 4

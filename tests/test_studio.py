@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from coreviz_source import local_studio
 from coreviz_source.cli import studio as cli_studio
 from coreviz_source.local_studio import Library, Request, Studio
 from coreviz_source.local_studio.faults import Faults
+from coreviz_source.local_studio.vocabulary import PRODUCTS
 
 Item = dict[str, Any]
 
@@ -624,3 +627,22 @@ def test_a_video_is_a_file_that_players_can_jump_in():
     assert (part.status_code, part.content) == (206, whole.content[4:100])
     assert part.headers["content-range"] == f"bytes 4-99/{len(whole.content)}"
     assert (rest.status_code, rest.content) == (206, whole.content[100:])
+
+
+def test_a_generated_library_does_not_contradict_itself():
+    library = Library.generate(240)
+    assert not [d.info["name"] for d in library.datasets.values() if re.search(r"\d{4}", d.info["name"])]
+    for dataset in library.datasets:
+        listed = library.listing(dataset)
+        inside = Counter(item["path"].rpartition(".")[0] for item in listed)
+        for folder in (item for item in library.snapshot(dataset) if item["type"] == "folder"):
+            assert folder["folderItemCount"] == inside[library.media(folder["id"])["path"]]
+        for item in (item for item in listed if item["type"] != "folder"):
+            thing = item["name"].rpartition("/")[2].partition("-")[0]
+            labels = [found["label"] for frame in item["frames"] for found in frame["objects"]]
+            captions = [caption for frame in item["frames"] for caption in frame["captions"]]
+            assert all(thing in caption["text"] or "empty view" in caption["text"] for caption in captions)
+            assert not labels or any(label.endswith(f" {thing}") for label in labels)
+            assert not any(re.search(r"\ba [aeiou]", caption["text"]) for caption in captions)
+            assert all(caption["createdAt"] > item["createdAt"] for caption in captions)
+            assert thing in PRODUCTS or "Product" not in item["metadata"]["tags"]

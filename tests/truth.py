@@ -270,6 +270,8 @@ def media(tables: dict[str, list[Row]], dataset_id: str, item_id: str, item: Row
     row |= {"dataset_id": dataset_id, "id": item_id, "deleted_at": None}
     row |= {key: fit(within(item, "metadata", key), TEXT) for key in ("description", "prompt")}
     row["folder_id"] = holder(item, item_id, dataset_id)
+    parts = [part for part in (row["name"] or "").split("/") if part]
+    row["file_name"] = None if row["name"] is None else (parts or [""])[-1]
     check_parent(row, item, "datasetId", dataset_id)
     ids = {"dataset_id": dataset_id, "media_id": item_id}
     for category in moderated(row, item):

@@ -56,6 +56,7 @@ class Expected:
             "dataset_name": self.names[media["dataset_id"]],
             "media_id": media["id"],
             "media_name": media["name"],
+            "file_name": media["file_name"],
             "media_type": media["type"],
         }
         if folder:
@@ -157,6 +158,8 @@ class Expected:
                 {
                     **self.about(media, folder=True),
                     "blob": media["blob"],
+                    "width": media["width"],
+                    "height": media["height"],
                     "duration": media["duration"],
                     "size_bytes": media["size_bytes"],
                     "created_at": media["created_at"],
@@ -170,6 +173,10 @@ class Expected:
                     "caption_latency_seconds": seconds(media["created_at"], first_at),
                     "moderation_status": media["moderation_status"],
                     "moderation_categories": listed(c["category"] for c in self.of("moderation_categories", media)),
+                    "moderated_frames": sum(f["moderation_status"] is not None for f in frames.values()),
+                    "frames_not_approved": sum(
+                        f["moderation_status"] not in (None, "approved") for f in frames.values()
+                    ),
                 }
             )
         return rows

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  coreviz-source search "red shoe"
+  coreviz-source search red shoe
+  coreviz-source search '"red shoe" -box'
   coreviz-source search "red shoe" --limit 5 --json | jq -r '.[].blob'
 """
 
@@ -25,7 +26,12 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array to stdout.")
 @read_only_warehouse
 def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Print the captions that match TEXT, newest media first. Reads only the warehouse."""
+    """Print the captions that match TEXT, newest media first. Reads only the warehouse.
+
+    Every word must occur, as a whole word, in any order, in upper or lower case. In quotes, "red shoe" is a phrase. A
+    word or phrase with a hyphen before it, -red, must not occur. Postgres also finds words with the same English stem:
+    "shoe" finds "shoes". Chinese, Japanese, Korean and Thai words are found inside of longer text.
+    """
     from dataclasses import asdict
 
     from coreviz_source.commands.search import search

@@ -22,7 +22,7 @@ DATABASE = Path("coreviz_demo.duckdb")
 QUESTIONS = (
     (
         "Which captions mention a red shoe?",
-        "SELECT parse_filename(m.name) AS name, c.text FROM coreviz.captions c\n"
+        "SELECT m.file_name, c.text FROM coreviz.captions c\n"
         "JOIN coreviz.media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id\n"
         "WHERE c.text ILIKE '%red shoe%' ORDER BY m.created_at DESC, c.id LIMIT 3",
     ),

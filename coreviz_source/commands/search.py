@@ -1,4 +1,4 @@
-"""Captions that match a query, from any warehouse: by the index of Postgres if it is there, else by substring."""
+"""Captions that match a query, from any warehouse."""
 
 from __future__ import annotations
 
@@ -8,28 +8,22 @@ from dataclasses import dataclass
 import dlt
 
 from coreviz_source.errors import ConfigurationError
-from coreviz_source.warehouse.catalog import SEARCH_INDEX, no_tables_error
+from coreviz_source.warehouse.catalog import no_tables_error
 from coreviz_source.warehouse.connection import Connection
-from coreviz_source.warehouse.destination import SEARCH_VECTOR
+from coreviz_source.warehouse.search import MOST_TERMS, matches, parse, statement, values
 from coreviz_source.warehouse.state import StoredState
 
 _SQL = """
 SELECT c.dataset_id, d.name, c.media_id, m.name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
-FROM {captions} c
-JOIN {media} m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
-LEFT JOIN {frames} f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
-LEFT JOIN {datasets} d ON d.id = c.dataset_id
-WHERE {matches}
+FROM captions c
+JOIN media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
+LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
+LEFT JOIN datasets d ON d.id = c.dataset_id
+WHERE {matches} AND COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
 ORDER BY m.created_at IS NULL, m.created_at DESC, c.media_id, f.timestamp_seconds, f.page_number, c.id
 LIMIT {limit}
 """
 _TABLES = ("captions", "media", "frames", "datasets")
-_SUBSTRING = "STRPOS(LOWER(c.text), LOWER(%s)) > 0"
-# a query of stop words only, such as "the", finds nothing in an index
-_BY_INDEX = (
-    f"({SEARCH_VECTOR.format(text='c.text')} @@ websearch_to_tsquery('english', %s) "
-    f"OR numnode(websearch_to_tsquery('english', %s)) = 0 AND {_SUBSTRING})"
-)
 
 
 @dataclass(frozen=True)
@@ -50,9 +44,8 @@ class Match:
 def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
     """Finds captions, newest media first.
 
-    Postgres matches words and their other forms by its index: "red shoe" finds "the shoes are red", and `"red shoe"`
-    in quotes, `or` and `-word` work as in a web search. DuckDB, BigQuery, and a Postgres without the index match the
-    query as a substring, without regard to case.
+    Every word must occur, as a whole word, in any order and in any case. A phrase in quotes must occur as it is, and
+    `-word` must not occur. Postgres also finds other forms of English words: "shoe" finds "shoes".
 
     Args:
         pipeline: The pipeline whose tables are read.
@@ -66,19 +59,19 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
         ConfigurationError: The query is empty, or the limit is below 1.
         DestinationError: The warehouse cannot be read, or has no captions yet.
     """
-    if not text.strip() or limit < 1:
+    terms = parse(text)
+    if not terms or limit < 1:
         raise ConfigurationError("The query is empty, or the limit is below 1.", remedy="Give at least one word.")
+    if len(terms) > MOST_TERMS:
+        raise ConfigurationError(f"The query has more than {MOST_TERMS} words.", remedy="Leave out some of them.")
     with closing(StoredState(Connection(pipeline, read_only=True))) as memory:
         if not memory.tables.issuperset(_TABLES):
             raise no_tables_error(pipeline)
         with memory.connection.sql_client() as client:
-            matches = _SUBSTRING
-            if memory.connection.destination.search_vector and client.execute_sql(
-                "SELECT 1 FROM pg_indexes WHERE schemaname = %s AND indexname = %s",
-                client.fully_qualified_dataset_name(quote=False),
-                SEARCH_INDEX,
-            ):
-                matches = _BY_INDEX
-            names = {table: client.make_qualified_table_name(table) for table in _TABLES}
-            sql = _SQL.format(**names, matches=matches, limit=limit)
-            return [Match(*row) for row in client.execute_sql(sql, *[text] * matches.count("%s")) or ()]
+            sql, parameters = statement(
+                _SQL.format(matches=matches("c.text", terms, "c.id"), limit=limit),
+                memory.connection.destination.dialect,
+                lambda table: client.make_qualified_table_name_path(table, quote=False),
+            )
+            given = values(terms)
+            return [Match(*row) for row in client.execute_sql(sql, *map(given.__getitem__, parameters)) or ()]

@@ -12,6 +12,7 @@ import streamlit as st
 from coreviz_source.dashboard.answers import answer
 from coreviz_source.dashboard.folders import Folder, folder_tree
 from coreviz_source.dashboard.queries import SORTS, Filters, Row
+from coreviz_source.warehouse.search import MOST_TERMS, parse
 
 #: The fields' names, also in the page's address.
 FIELDS = (
@@ -38,7 +39,7 @@ def filters_of(texts: Mapping[str, str]) -> Filters:
     waited = texts.get("caption")
     until = day(texts.get("to"))
     return Filters(
-        words=tuple(texts.get("q", "").split()[:8]),
+        terms=parse(texts.get("q", ""))[:MOST_TERMS],
         dataset=texts.get("dataset"),
         folder_dataset=folder.dataset_id if folder else None,
         folders=folder.ids if folder else (),

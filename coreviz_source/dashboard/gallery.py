@@ -39,14 +39,15 @@ def gallery() -> None:
     if st.query_params.to_dict() != address:
         st.query_params.from_dict(address)
     filters = filters_of(address)
-    if filters.words:
-        titled(f"“{' '.join(filters.words)}” · Gallery")
+    if "q" in address:
+        titled(f"“{address['q']}” · Gallery")
     shown = _shown(filters)
     matches = answer("count", filters)
     if shown:
         _line(filters, len(shown), matches)
+    words = [term.text for term in filters.terms if not term.excluded]
     clicked = _cards(
-        data={"cards": [_card(row, names, address) for row in shown], "words": list(filters.words)},
+        data={"cards": [_card(row, names, address) for row in shown], "words": words},
         key="cards",
         on_opened_change=lambda: None,
     )

@@ -7,12 +7,14 @@ status, and is not shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from coreviz_source.dashboard.warehouse import Reader
+from coreviz_source.warehouse import search
+from coreviz_source.warehouse.search import Term
 
 Row = dict[str, Any]
 
@@ -32,7 +34,7 @@ EXPORTED = 50_000
 SORTS = {
     "newest": ("m.created_at", True),
     "oldest": ("m.created_at", False),
-    "name": ("LOWER(REGEXP_REPLACE(m.name, '^.*/', ''))", False),
+    "name": ("LOWER(m.file_name)", False),
     "largest": ("m.size_bytes", True),
 }
 
@@ -42,7 +44,8 @@ class Filters:
     """What the gallery shows, and in which order. None and empty mean that it does not matter.
 
     Attributes:
-        words: Each must occur in the same caption, page text or file name, in any case.
+        terms: The query, as `warehouse.search` parses it. What must occur has to be in the same caption, page text or
+            file name, what must not in none of them.
         dataset: Id of a dataset.
         kind: image, video or pdf.
         moderation: A moderation status.
@@ -57,7 +60,7 @@ class Filters:
         sort: A key of `SORTS`.
     """
 
-    words: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ()
     dataset: str | None = None
     kind: str | None = None
     moderation: str | None = None
@@ -76,7 +79,7 @@ class Filters:
         """The values that the conditions name."""
         group, tag = self.tag or (None, None)
         return {
-            **{f"word{i}": word.lower() for i, word in enumerate(self.words)},
+            **search.values(self.terms),
             "dataset": self.dataset,
             "folder_dataset": self.folder_dataset,
             **{f"folder{i}": folder for i, folder in enumerate(self.folders)},
@@ -90,18 +93,20 @@ class Filters:
             "until": _midnight(self.until),
         }
 
-    def _speaks(self, column: str) -> str:
-        return " AND ".join(f"STRPOS(LOWER({column}), @word{i}) > 0" for i in range(len(self.words)))
+    def _mentioned(self, has: Callable[..., str]) -> str:
+        # by id alone: no query plan of the three databases is faster, and an id is a UUID
+        return f"""({has("m.file_name", self.terms)}
+            OR m.id IN (SELECT c.media_id FROM captions c WHERE {has("c.text", self.terms, "c.id")} AND {_kept("c")})
+            OR m.id IN (SELECT f.media_id FROM frames f WHERE {has("f.text", self.terms)} AND {_kept("f")}))"""
 
     @property
     def sql(self) -> str:
         """`FROM` and `WHERE` of the media that are shown."""
         conditions = ["m.deleted_at IS NULL"]
-        if self.words:
-            # by id alone: no query plan of the three databases is faster, and an id is a UUID
-            conditions.append(f"""({self._speaks("m.name")}
-                OR m.id IN (SELECT c.media_id FROM captions c WHERE {self._speaks("c.text")} AND {_kept("c")})
-                OR m.id IN (SELECT f.media_id FROM frames f WHERE {self._speaks("f.text")} AND {_kept("f")}))""")
+        if not all(term.excluded for term in self.terms):
+            conditions.append(self._mentioned(search.has_required))
+        if any(term.excluded for term in self.terms):
+            conditions.append(f"NOT {self._mentioned(search.has_excluded)}")
         if self.dataset:
             conditions.append("m.dataset_id = @dataset")
         if self.folders:
@@ -172,7 +177,7 @@ def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> lis
     if not media:
         return []
     listed, ids = _listed([row["id"] for row in media])
-    suits = filters._speaks("c.text") or "FALSE"
+    suits = search.has_required("c.text", filters.terms, "c.id")
     captions = reader.rows(
         f"""SELECT k.dataset_id, k.media_id, k.text, k.frame_id, k.said, k.captions FROM (
             SELECT c.dataset_id, c.media_id, c.text, c.frame_id, COALESCE(f.thumbnail_blob, f.blob) AS said,
@@ -235,6 +240,7 @@ def neighbours(reader: Reader, filters: Filters, dataset_id: str, media_id: str)
 def exported(reader: Reader, filters: Filters) -> list[Row]:
     """The media that the gallery would show in all, at most `EXPORTED`, each with its first caption."""
     chosen = f"SELECT m.dataset_id, m.id {filters.sql} {filters.order} LIMIT {EXPORTED}"
+    suits = search.has_required("c.text", filters.terms, "c.id")
     rows = reader.rows(
         f"""SELECT d.name AS dataset, m.dataset_id, m.id AS media_id, m.name, m.type, m.created_at, m.updated_at,
             m.width, m.height, m.duration, m.size_bytes, m.moderation_status, k.text AS caption, k.model, m.blob,
@@ -243,7 +249,7 @@ def exported(reader: Reader, filters: Filters) -> list[Row]:
         LEFT JOIN datasets d ON d.dataset_id = m.dataset_id
         LEFT JOIN (
             SELECT c.dataset_id, c.media_id, c.text, c.model, ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
-                ORDER BY CASE WHEN {filters._speaks("c.text") or "FALSE"} THEN 0 ELSE 1 END, f.timestamp_seconds,
+                ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds,
                 f.page_number, c.created_at DESC, c.id) AS place
             FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
             WHERE {_kept("c")} AND {_kept("f")}

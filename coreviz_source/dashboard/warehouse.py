@@ -24,9 +24,8 @@ from coreviz_source.errors import CorevizError, DestinationError, find
 from coreviz_source.tables import BY_NAME, MEDIA, Column, Table
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error
+from coreviz_source.warehouse.search import WRITTEN, with_stems
 
-#: The dialect that the queries are written in: the strictest of the three, and the one without a server for the tests.
-WRITTEN = "bigquery"
 #: Seconds that a page waits for a load that has the DuckDB file.
 PATIENCE = 2.0
 #: dlt's own table of completed loads, and the column that leads there from every table of ours.
@@ -216,7 +215,7 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
             return exp.Var(this=f"%({node.name})s")
         return node
 
-    statement = tree.transform(placed).sql(dialect, identify=True)
+    statement = with_stems(tree, dialect).transform(placed).sql(dialect, identify=True)
     return _VALUE.sub("%s", statement), tuple(_VALUE.findall(statement))
 
 

@@ -18,14 +18,17 @@ from coreviz_source.local_studio.vocabulary import (
     COLOURS,
     DESCRIPTIONS,
     MODELS,
+    PRODUCTS,
     PROMPTS,
     TAGS,
     THEMES,
     caption,
 )
 
-#: Seconds after the upload of a media item until a frame and a caption appear.
-FRAME_DELAY, CAPTION_DELAY = 8, 20
+#: Seconds after the upload of a media item until its first frame and that frame's caption appear.
+Delays = tuple[float, float]
+PROCESSING: Delays = (8, 20)
+AT_ONCE: Delays = (0, 0)
 
 
 class Generator:
@@ -71,7 +74,7 @@ class Generator:
             "folderPreviews": None,
         }
 
-    def _media(self, info: Item, number: int, kind: str, created: datetime, above: str, processing: bool) -> Item:
+    def _media(self, info: Item, number: int, kind: str, created: datetime, above: str, delays: Delays) -> Item:
         random = self.random
         media_id, now = self._id(), stamp(created)
         theme = info["name"] if info["name"] in THEMES else next(iter(THEMES))
@@ -93,7 +96,7 @@ class Generator:
             "exif": {"tags": self._exif() if photographed else {}},
             "createdAt": now,
             "updatedAt": now,
-            "metadata": {"tags": self._tags(), "moderation": self._moderation(now), **_written(media_id, thing)},
+            "metadata": {"tags": self._tags(thing), "moderation": self._moderation(now), **_written(media_id, thing)},
             "createdById": self.user["userId"],
             "updatedById": None,
             "status": "active",
@@ -105,8 +108,19 @@ class Generator:
         if random.random() < 0.04:
             count = 0
         for position in range(count):
-            item["frames"].append(self._frame(item, theme, position, count, created, processing))
+            item["frames"].append(self._frame(item, theme, position, count, created, delays, thing))
+        if kind != "pdf" and not any(frame["objects"] for frame in item["frames"]):
+            item["name"] = item["name"].replace(f"/{thing}-", "/view-")
+            item["metadata"] |= _written(media_id, "view")
+            item["metadata"]["tags"].pop("Product", None)
         return item
+
+    def _delays(self, of: str, room: float) -> Delays:
+        """How long the processing of a generated media item took; at most the seconds that there were."""
+        random = Random(of)
+        first = round(random.uniform(3, 10), 3)
+        captioned = first + round(min(random.lognormvariate(2.5, 1.2), 1800), 3)
+        return (first, captioned) if captioned + 15 < room else AT_ONCE
 
     def _exif(self) -> Item:
         make, model = self.random.choice(CAMERAS)
@@ -118,9 +132,12 @@ class Generator:
             "GPSLatitude": round(self.random.uniform(36, 60), 5),
         }
 
-    def _tags(self) -> dict[str, list[str]]:
+    def _tags(self, thing: str = "") -> dict[str, list[str]]:
         groups = self.random.sample(list(TAGS), self.random.randrange(0, 4))
-        return {group: self.random.sample(TAGS[group], self.random.randrange(1, 3)) for group in groups}
+        tags = {group: self.random.sample(TAGS[group], self.random.randrange(1, 3)) for group in groups}
+        if thing and "Product" in tags:
+            tags["Product"] = [PRODUCTS[thing]] if thing in PRODUCTS else []
+        return {group: values for group, values in tags.items() if values}
 
     def _moderation(self, now: str) -> Item:
         chance = self.random.random()
@@ -132,9 +149,19 @@ class Generator:
             }
         return {"status": "pending" if chance < 0.1 else "approved", "categories": [], "moderatedAt": now}
 
-    def _frame(self, item: Item, theme: str, number: int, count: int, moment: datetime, processing: bool) -> Item:
+    def _frame(
+        self,
+        item: Item,
+        theme: str,
+        number: int,
+        count: int,
+        moment: datetime,
+        delays: Delays = AT_ONCE,
+        thing: str = "shoe",
+    ) -> Item:
         random = self.random
-        shown = moment + timedelta(seconds=FRAME_DELAY + number if processing else 0)
+        first, captioned = delays
+        shown = moment + timedelta(seconds=first + number if first else 0)
         frame_id, now = self._id(), stamp(shown)
         second = (item.get("duration") or 0) * number / count
         frame: Item = {
@@ -156,18 +183,21 @@ class Generator:
         if item.get("type") == "pdf":
             frame |= {
                 "pageNumber": number + 1,
-                "text": f"Page {number + 1}. " + caption(random, theme, [("red", "shoe")]),
+                "text": f"Page {number + 1}. " + caption(random, theme, [("red", thing)]),
             }
         if item.get("type") == "video":
             frame["endTimestamp"] = f"{(item.get('duration') or 0) * (number + 1) / count:.2f}"
         things = random.sample(THEMES[theme]["things"], random.randrange(0, 3))
-        seen = [(random.choice(list(COLOURS)), thing) for thing in things]
+        if things and thing in THEMES[theme]["things"]:
+            # the media item is named after what is seen in it
+            things = [thing, *(other for other in things[::-1] if other != thing)][: len(things)]
+        seen = [(random.choice(list(COLOURS)), one) for one in things]
         if random.random() > 0.06:
-            later = shown + timedelta(seconds=CAPTION_DELAY - FRAME_DELAY if processing else 0)
+            later = shown + timedelta(seconds=captioned - first)
             frame["captions"].append(self._caption(frame, caption(random, theme, seen), later))
         for colour, noun in seen:
             object_id = self._id()
-            thing: Item = {
+            found: Item = {
                 "id": object_id,
                 "type": "object",
                 "label": f"{colour} {noun}",
@@ -180,8 +210,8 @@ class Generator:
                     "height": round(random.uniform(0.2, 0.45), 3),
                 },
             }
-            thing["polygon"] = polygon(thing, frame["width"], frame["height"])
-            frame["objects"].append(thing)
+            found["polygon"] = polygon(found, frame["width"], frame["height"])
+            frame["objects"].append(found)
         return frame
 
     def _caption(self, frame: Item, text: str, created: datetime) -> Item:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 
 from coreviz_source.local_studio.form import Item, holder_path
+from coreviz_source.local_studio.generate import AT_ONCE, PROCESSING, Delays
 from coreviz_source.local_studio.ids import canonical_id, label
 from coreviz_source.local_studio.store import Dataset, Store
 from coreviz_source.local_studio.vocabulary import FOLDERS, PROMPTS, THEMES
@@ -69,7 +70,8 @@ class Library(Store):
                 kind = "video" if place % 9 == 4 else "pdf" if place % 60 == 30 else "image"
                 created = newest - timedelta(seconds=every * (share - 1 - place) + random.uniform(0, every / 2))
                 folder = random.choice(folders) if folders and random.random() < 0.5 else None
-                library.add_media(dataset.id, kind, created=created, folder=folder, processing=False)
+                delays = library._delays(f"{dataset.id} {place}", (newest - created).total_seconds())
+                library._add_media(dataset.id, kind, created, folder, delays)
         return library
 
     # -- what happens to it ------------------------------------------------------------------------------------
@@ -114,11 +116,14 @@ class Library(Store):
             processing: Whether its frames appear 8 and its captions 20 seconds later; otherwise at once.
         """
         with self.lock:
-            dataset = self.dataset(dataset_id)
-            above = self._path_of(dataset, folder)
-            number = len(dataset.items) + 1
-            item = self._media(dataset.info, number, kind, created or self.clock(), above, processing)
-            return self.put(dataset.id, item)
+            delays = PROCESSING if processing else AT_ONCE
+            return self._add_media(dataset_id, kind, created or self.clock(), folder, delays)
+
+    def _add_media(self, dataset_id: str, kind: str, created: datetime, folder: str | None, delays: Delays) -> str:
+        dataset = self.dataset(dataset_id)
+        above = self._path_of(dataset, folder)
+        item = self._media(dataset.info, len(dataset.items) + 1, kind, created, above, delays)
+        return self.put(dataset.id, item)
 
     def add_version(self, media_id: str, prompt: str = PROMPTS[0]) -> str:
         """Makes a version of a media item, as an AI edit does, and selects it; returns its id."""
@@ -126,7 +131,7 @@ class Library(Store):
             dataset, source = self._find(media_id)
             number = max(int(version.get("versionNumber") or 1) for version in self.versions(media_id)) + 1
             item = self._media(
-                dataset.info, len(dataset.items) + 1, source["type"], self.clock(), str(holder_path(source)), False
+                dataset.info, len(dataset.items) + 1, source["type"], self.clock(), str(holder_path(source)), AT_ONCE
             )
             item |= {"sourceMediaId": source["id"], "versionNumber": number}
             item["metadata"]["prompt"] = prompt
@@ -229,9 +234,7 @@ class Library(Store):
     def add_frame(self, media_id: str) -> str:
         """Adds a frame with a caption; returns its id."""
         with self.changing(media_id) as item:
-            frame = self._frame(
-                item, next(iter(THEMES)), len(item["frames"]), len(item["frames"]) + 1, self.clock(), False
-            )
+            frame = self._frame(item, next(iter(THEMES)), len(item["frames"]), len(item["frames"]) + 1, self.clock())
             item["frames"].append(frame)
             return str(frame["id"])
 
@@ -285,7 +288,7 @@ class Library(Store):
                     frames[0]["captions"].clear()
                 elif kind == "frames":
                     item["frames"] = (
-                        [] if item.get("frames") else [self._frame(item, next(iter(THEMES)), 0, 1, self.clock(), False)]
+                        [] if item.get("frames") else [self._frame(item, next(iter(THEMES)), 0, 1, self.clock())]
                     )
                 elif kind == "tags":
                     item["metadata"]["tags"] = {} if random.random() < 0.3 else self._tags()

@@ -28,7 +28,7 @@ THEMES: dict[str, dict[str, list[str]]] = {
         "places": ["in a wide aisle", "at the loading dock", "near the gate", "under fluorescent light"],
         "doing": ["moves to the left", "waits", "passes slowly", "is parked at the edge"],
     },
-    "Field Trip 2025": {
+    "Field Trip": {
         "things": ["tree", "dog", "person", "tent", "bicycle", "boat", "bird", "car"],
         "places": ["on a meadow", "by a lake", "at the forest's edge", "in front of distant hills"],
         "doing": ["rests in the sun", "is partly hidden", "crosses the picture", "stands in the foreground"],
@@ -38,9 +38,21 @@ TAGS = {
     "Season": ["spring", "summer", "autumn", "winter"],
     "Product": ["footwear", "outerwear", "accessories", "furniture"],
     "Tags": ["24", "campaign", "draft", "print", "web", "outdoor"],
-    "Quality": ["sharp", "blurred", "backlit"],
+    "Quality": ["sharp", "close-up", "backlit"],
 }
-FOLDERS = ("Originals", "Selected", "2025", "Autumn", "Team", "Archive")
+#: The tags of the group Product that fit a thing. Other things have none.
+PRODUCTS = {
+    "shoe": "footwear",
+    "jacket": "outerwear",
+    "handbag": "accessories",
+    "hat": "accessories",
+    "scarf": "accessories",
+    "watch": "accessories",
+    "chair": "furniture",
+    "lamp": "furniture",
+    "shelf": "furniture",
+}
+FOLDERS = ("Originals", "Selected", "Retouched", "Team", "Shared", "Archive")
 CAMERAS = (("Canon", "EOS R6"), ("NIKON", "Z 6"), ("Apple", "iPhone 15"), ("FUJIFILM", "X-T5"))
 DESCRIPTIONS = (
     "Chosen for the front page.",
@@ -52,14 +64,19 @@ PROMPTS = ("Remove the background.", "Make the {thing} brighter.", "Extend the p
 MODELS = ("caption-large-2", "caption-fast-1")
 
 
+def article(word: str) -> str:
+    """The indefinite article of a word."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
 def caption(random: Random, theme: str, seen: list[tuple[str, str]]) -> str:
     """A caption of a picture that shows these pairs of colour and thing."""
     words = THEMES[theme]
     if not seen:
         return f"An empty view {random.choice(words['places'])}."
     colour, thing = seen[0]
-    first = f"{'An' if colour[0] in 'aeiou' else 'A'} {colour} {thing} {random.choice(words['doing'])}"
-    others = [f"a {c} {t}" for c, t in seen[1:]]
+    first = f"{article(colour).capitalize()} {colour} {thing} {random.choice(words['doing'])}"
+    others = [f"{article(c)} {c} {t}" for c, t in seen[1:]]
     rest = f", together with {' and '.join(others)}" if others else ""
     closing = random.choice((" The light is soft.", " The background is out of focus.", "", ""))
     return f"{first} {random.choice(words['places'])}{rest}.{closing}"

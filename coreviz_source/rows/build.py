@@ -36,7 +36,7 @@ from coreviz_source.tables import (
 from coreviz_source.values import canonical_id, clean_text, decode_json, encode_json, shallow, text_hash
 
 #: Raised whenever the same item becomes other rows than before, so that every item is built again.
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 
 _NONE = type(None)
 _IDS = {str, int, _NONE}
@@ -361,6 +361,8 @@ class TableBuilder:
         if self.table.name in (MEDIA.name, FOLDERS.name):
             column = "folder_id" if "folder_id" in self.table.by_name else "parent_id"
             self._columns[column] = derive.folder_ids(self.fields["path"], self.ids, self._dataset_id)
+            if "file_name" in self.table.by_name:
+                self._columns["file_name"] = derive.file_names(self.fields["name"])
         elif self.table.name == FRAMES.name:
             for key, worked_out in (("timestamp", derive.positions), ("endTimestamp", derive.end_positions)):
                 columns, misfits = worked_out(self.fields[key])

@@ -21,6 +21,11 @@ def folder_ids(paths: Sequence[Any], ids: Sequence[str], dataset_id: str) -> lis
     ]
 
 
+def file_names(names: Sequence[Any]) -> list[str | None]:
+    """The last part of each name, which may be a path; None where it is no string."""
+    return [clean_text(name.rstrip("/").rpartition("/")[2]) if type(name) is str else None for name in names]
+
+
 def positions(given: Sequence[Any]) -> tuple[Columns, dict[int, Any]]:
     """Where in a video each frame begins, as sent and in seconds.
 

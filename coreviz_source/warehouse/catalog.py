@@ -1,4 +1,4 @@
-"""Comments, indexes and views, brought up to date after a load.
+"""Comments, indexes, foreign keys and views, brought up to date after a load.
 
 One or two queries read what the catalog has; only what differs from the declarations is written. The comment of a view
 has the fingerprint of its declaration.
@@ -70,7 +70,7 @@ def ensure_catalog(
     try:
         with lock(), connection.sql_client() as client:
             catalog = _Catalog(client, connection.destination, partial(scrub, pipeline=connection.pipeline))
-            missing = [*catalog.missing_comments(), *catalog.missing_indexes()]
+            missing = [*catalog.missing_comments(), *catalog.missing_indexes(), *catalog.missing_keys()]
             return catalog.write(missing + catalog.missing_views() if with_views and catalog.tables else missing)
     except DestinationError as error:
         problem = f"Comments, indexes and views were left as they are: {error}"
@@ -154,6 +154,34 @@ class _Catalog:
             for name, (table, how) in wanted.items()
             if name not in self._objects
         ]
+
+    def missing_keys(self) -> list[_Change]:
+        """Missing foreign keys, from which tools such as Metabase learn how tables are joined.
+
+        Only Postgres 18 and later has keys that are not enforced, and so can refuse no row. A referenced column needs a
+        unique index, which is enforced. It is created only for tables whose id alone is their key: every load after
+        the first replaces their rows by it. Media items and frames can be in two datasets while they are moved.
+        """
+        if "NOT ENFORCED" not in self._objects:
+            return []
+        changes = []
+        for target in TABLES:
+            statements = [
+                f"ALTER TABLE {self._name(table.name)} ADD CONSTRAINT {name} FOREIGN KEY ({column.name}) "
+                f"REFERENCES {self._name(target.name)} (id) NOT ENFORCED"
+                for table in TABLES
+                for column in table.columns
+                if column.references == target.name
+                and target.key == ("id",)
+                and {table.name, target.name} <= self.tables
+                and (name := f"coreviz_{table.name}_{column.name}_fk") not in self._objects
+            ]
+            if statements:
+                unique = (
+                    f"CREATE UNIQUE INDEX IF NOT EXISTS coreviz_{target.name}_unique ON {self._name(target.name)} (id)"
+                )
+                changes.append(_Change(f"Foreign keys to {target.name}", [unique, *statements]))
+        return changes
 
     def missing_views(self) -> list[_Change | str]:
         """Views that are not as declared; a sentence for each that cannot be created."""

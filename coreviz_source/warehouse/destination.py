@@ -29,7 +29,8 @@ class Destination:
     Args:
         name: The name that dlt has for it.
         dialect: The name that sqlglot has for its SQL.
-        objects_sql: Finds name, kind (table, view, index) and comment of everything in a schema.
+        objects_sql: Finds name, kind (table, view, index, key) and comment of everything in a schema. A row of the kind
+            `feature` names what the server has: `NOT ENFORCED` foreign keys.
         remains_after_forget: Where erased rows may still be found.
         module: The module that has to be importable; the extra of the same name as the destination installs it.
         is_file: Whether it is a file on this machine, which opening it creates and one process at a time can open.
@@ -157,7 +158,11 @@ _POSTGRES = Destination(
     objects_sql=(
         "SELECT c.relname, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'i' THEN 'index' ELSE 'table' END, "
         "obj_description(c.oid, 'pg_class') "
-        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema}"
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema} "
+        "UNION ALL SELECT k.conname, 'key', NULL "
+        "FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace WHERE n.nspname = {schema} "
+        "AND k.contype = 'f' "
+        "UNION ALL SELECT 'NOT ENFORCED', 'feature', NULL WHERE current_setting('server_version_num')::int >= 180000"
     ),
     columns_sql=(
         "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) "

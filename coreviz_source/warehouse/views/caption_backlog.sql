@@ -3,7 +3,8 @@
 -- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
 -- media_id: Id of the media item.
--- media_name: File name of the media item.
+-- media_name: Name of the media item as sent; may be a path with slashes.
+-- file_name: File name of the media item: the last part of its name.
 -- media_type: Kind of media item: image, video or pdf.
 -- frame_id: Id of the frame without a caption; null if the media item has no frame yet.
 -- timestamp_seconds: Position of the frame in the video in seconds.
@@ -17,6 +18,7 @@ SELECT
     d.name AS dataset_name,
     q.media_id,
     q.media_name,
+    q.file_name,
     q.media_type,
     q.frame_id,
     q.timestamp_seconds,
@@ -29,6 +31,7 @@ FROM (
         m.dataset_id,
         m.id AS media_id,
         m.name AS media_name,
+        m.file_name,
         m.type AS media_type,
         f.id AS frame_id,
         f.timestamp_seconds,

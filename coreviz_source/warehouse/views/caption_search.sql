@@ -5,7 +5,8 @@
 -- folder_name: Name of the folder that holds the media item; null at the top of the dataset.
 -- folder_full_name: Names of the folders from the top down to that one, joined by slashes.
 -- media_id: Id of the media item.
--- media_name: File name of the media item.
+-- media_name: Name of the media item as sent; may be a path with slashes.
+-- file_name: File name of the media item: the last part of its name.
 -- media_type: Kind of media item: image, video or pdf.
 -- media_created_at: When the media item was created, UTC.
 -- blob: Public address of the media item's file.
@@ -26,6 +27,7 @@ SELECT
     fo.full_name AS folder_full_name,
     c.media_id,
     m.name AS media_name,
+    m.file_name,
     m.type AS media_type,
     m.created_at AS media_created_at,
     m.blob,

@@ -12,7 +12,7 @@
 -- runs: Number of runs.
 -- failed_runs: Number of runs that failed.
 -- media: Number of media items in the tables.
--- media_total: Number of items in the dataset by the API's count.
+-- media_total: Number of items in the dataset by the API's count: media items and folders.
 
 SELECT
     r.dataset_id,

@@ -5,9 +5,12 @@
 -- folder_name: Name of the folder that holds the media item; null at the top of the dataset.
 -- folder_full_name: Names of the folders from the top down to that one, joined by slashes.
 -- media_id: Id of the media item.
--- media_name: File name of the media item.
+-- media_name: Name of the media item as sent; may be a path with slashes.
+-- file_name: File name of the media item: the last part of its name.
 -- media_type: Kind of media item: image, video or pdf.
 -- blob: Public address of the file.
+-- width: Width in pixels.
+-- height: Height in pixels.
 -- duration: Duration in seconds; null for images.
 -- size_bytes: Size of the file in bytes.
 -- created_at: When the media item was created, UTC.
@@ -21,6 +24,8 @@
 -- caption_latency_seconds: Seconds from the creation of the media item to that of its oldest caption.
 -- moderation_status: Result of moderation of the media item.
 -- moderation_categories: Categories raised on the media item or on a frame of it, each once, sorted.
+-- moderated_frames: Number of frames or pages whose own moderation has a result.
+-- frames_not_approved: Number of those whose result is not approved.
 
 SELECT
     m.dataset_id,
@@ -29,8 +34,11 @@ SELECT
     fo.full_name AS folder_full_name,
     m.id AS media_id,
     m.name AS media_name,
+    m.file_name,
     m.type AS media_type,
     m.blob,
+    m.width,
+    m.height,
     m.duration,
     m.size_bytes,
     m.created_at,
@@ -43,12 +51,19 @@ SELECT
     c.first_caption_at,
     DATE_DIFF('microsecond', m.created_at, c.first_caption_at) / 1e6 AS caption_latency_seconds,
     m.moderation_status,
-    COALESCE(x.categories, CAST([] AS TEXT[])) AS moderation_categories
+    COALESCE(x.categories, CAST([] AS TEXT[])) AS moderation_categories,
+    COALESCE(f.moderated_frames, 0) AS moderated_frames,
+    COALESCE(f.frames_not_approved, 0) AS frames_not_approved
 FROM media AS m
 LEFT JOIN datasets AS d ON d.id = m.dataset_id
 LEFT JOIN folder_tree AS fo ON fo.dataset_id = m.dataset_id AND fo.id = m.folder_id
 LEFT JOIN (
-    SELECT dataset_id, media_id, COUNT(*) AS frames
+    SELECT
+        dataset_id,
+        media_id,
+        COUNT(*) AS frames,
+        COUNT(moderation_status) AS moderated_frames,
+        COUNT(CASE WHEN moderation_status <> 'approved' THEN 1 END) AS frames_not_approved
     FROM frames
     WHERE COALESCE(status, '') <> 'deleted'
     GROUP BY dataset_id, media_id

@@ -3,7 +3,8 @@
 -- dataset_id: Id of the dataset.
 -- dataset_name: Name of the dataset.
 -- media_id: Id of the media item.
--- media_name: File name of the media item.
+-- media_name: Name of the media item as sent; may be a path with slashes.
+-- file_name: File name of the media item: the last part of its name.
 -- media_type: Kind of media item: image, video or pdf.
 -- frame_id: Id of the frame; null if the row is about the media item itself.
 -- timestamp_seconds: Position of the frame in the video in seconds.
@@ -18,6 +19,7 @@ SELECT
     d.name AS dataset_name,
     q.media_id,
     q.media_name,
+    q.file_name,
     q.media_type,
     q.frame_id,
     q.timestamp_seconds,
@@ -31,6 +33,7 @@ FROM (
         dataset_id,
         id AS media_id,
         name AS media_name,
+        file_name,
         type AS media_type,
         CAST(NULL AS TEXT) AS frame_id,
         CAST(NULL AS DOUBLE) AS timestamp_seconds,
@@ -45,6 +48,7 @@ FROM (
         f.dataset_id,
         f.media_id,
         m.name AS media_name,
+        m.file_name,
         m.type AS media_type,
         f.id AS frame_id,
         f.timestamp_seconds,
