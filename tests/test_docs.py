@@ -51,7 +51,7 @@ def demo(tmp_path_factory):
 
 def test_the_demo_loads_and_shows_the_rows_and_the_next_steps(demo):
     _, said = demo
-    for expected in ("Second load: 1 media changed", "captions", "red shoe", "COREVIZ_API_KEY", "stand-in"):
+    for expected in ("Second load: 1 media item changed (", "captions", "red shoe", "COREVIZ_API_KEY", "stand-in"):
         assert expected in said
 
 

@@ -15,7 +15,7 @@ MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path i
 #: Each group imports only from its own and from those above it.
 ORDER = (
     ("errors", "values"),
-    ("tables", "settings"),
+    ("tables", "settings", "extras"),
     ("selection", "report"),
     ("api",),
     ("listing",),

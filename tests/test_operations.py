@@ -108,7 +108,7 @@ def test_the_line_for_cron_runs_and_leaves_plain_lines_with_little_memory_too():
     with Studio(frozen(12)) as studio:
         assert shell(todo.replace("/srv/coreviz", str(Path.cwd())), studio).returncode == 0
     log = Path("sync.log").read_text()
-    assert ": begins\n" in log and " complete: 18 listed" in log and "\x1b" not in log
+    assert ": begins\n" in log and " complete (the whole dataset): 18 items listed" in log and "\x1b" not in log
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

@@ -33,6 +33,7 @@ from dlt.pipeline.configuration import PipelineConfiguration
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
+from coreviz_source.extras import missing_extra
 from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
@@ -329,15 +330,6 @@ def _refuse_resets(name: str) -> None:
             f"`refresh` is configured for the pipeline {name}: dlt would empty the tables that a run compares with.",
             remedy="Remove it from dlt's configuration. To load everything again, use `resync`.",
         )
-
-
-def missing_extra(what: str, *extras: str) -> ConfigurationError:
-    """The error of something that needs an extra of this package."""
-    names = ",".join(extras)
-    return ConfigurationError(
-        f"{what} needs an extra.",
-        remedy=f"Run pip install 'coreviz-source[{names}]', or in a clone pip install '.[{names}]'.",
-    )
 
 
 def configuration_error(error: BaseException) -> ConfigurationError | None:

@@ -30,7 +30,7 @@ ROWS = (
     ("listing",),
     ("api",),
     ("report", "selection"),
-    ("tables", "settings", "local_studio"),
+    ("tables", "settings", "extras", "local_studio"),
     ("errors", "values"),
 )
 WIDTH, ROW, BOX, HEIGHT = 760, 58, 150, 30
