@@ -17,6 +17,7 @@ ORDER = (
     ("errors", "values"),
     ("tables", "settings", "extras"),
     ("selection", "report"),
+    ("notebook",),
     ("api",),
     ("listing",),
     ("rows",),

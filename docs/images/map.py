@@ -29,6 +29,7 @@ ROWS = (
     ("rows",),
     ("listing",),
     ("api",),
+    ("notebook",),
     ("report", "selection"),
     ("tables", "settings", "extras", "local_studio"),
     ("errors", "values"),
