@@ -87,6 +87,17 @@ def private_names(tree: ast.AST) -> set[str]:
     return names
 
 
+def test_rich_takes_no_brackets_and_no_colons_in_names_for_markup():
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "rich":
+                # `rich.print` interprets what it prints
+                assert "print" not in [name.name for name in node.names], module
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Console") and node.keywords:
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert (given.get("markup"), given.get("emoji")) == ("False", "False"), module
+
+
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - REACH_INTO_DLT))
 def test_no_object_reaches_into_the_private_members_of_another(module):
     tree = ast.parse(MODULES[module].read_text())

@@ -67,7 +67,8 @@ class Lines(logging.Handler):
                 self.above(text, color)
             else:
                 width = shutil.get_terminal_size().columns
-                click.secho(textwrap.fill(text, width, subsequent_indent="  "), file=stream, fg=color)
+                text = textwrap.fill(text, width, subsequent_indent="  ")
+                click.echo(click.style(text, fg=color) if color else text, file=stream)
 
     def _texts(self, record: logging.LogRecord) -> list[str]:
         """The message, and the lines of a traceback."""

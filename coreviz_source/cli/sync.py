@@ -63,7 +63,7 @@ def command(pipeline: dlt.Pipeline, lines: Lines, dry_run: bool, views: bool, as
         signal.signal(signal.SIGTERM, usual)
     lines.above = None
     _say_end(report, is_result=not as_json)
-    if isinstance(display, Screen):
+    if isinstance(display, Screen) and report.datasets:
         say(f"The tables are in {_address(pipeline)}.", is_result=not as_json)
     if as_json:
         with unless_nobody_reads():
