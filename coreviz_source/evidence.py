@@ -47,8 +47,8 @@ def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], ex
                 return f"The listing was not complete: the API still has the media item {media_id} in this dataset."
     except CorevizError as error:
         return (
-            f"There is no evidence that the {counted(len(missing), 'media item')} missing from the listing were "
-            f"deleted, because the API could not be asked: {error.message}"
+            f"There is no evidence that the {counted(len(missing), 'media item')} missing from the listing "
+            f"{'was' if len(missing) == 1 else 'were'} deleted, because the API could not be asked: {error.message}"
         )
     return ""
 

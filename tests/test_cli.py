@@ -181,6 +181,20 @@ def test_a_quiet_run_prints_what_is_wrong_and_nothing_else(command):
     assert lines[0].partition("ERROR ")[2].startswith(f"{dataset} (Spring Catalogue) failed (see the message): 0 items")
 
 
+def test_a_traceback_of_an_unexpected_error_is_printed_only_if_wanted_each_line_with_its_time(command, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("coreviz_source.mirror.media_rows", broken)
+    with Studio(frozen(12)) as studio:
+        plain, verbose = command(studio, "sync"), command(studio, "sync", "-v")
+    assert (plain.exit_code, verbose.exit_code) == (1, 1)
+    assert "RuntimeError: a bug of ours" in plain.stderr and "Traceback" not in plain.output
+    lines = verbose.stderr.splitlines()
+    assert sum("Z ERROR Traceback (most recent call last):" in line for line in lines) == 1
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR)( |$)", line) for line in lines)
+
+
 def test_a_name_with_line_breaks_and_control_characters_is_one_line_of_a_log(command):
     library = frozen(12)
     (dataset,) = library.datasets

@@ -93,7 +93,7 @@ def test_rich_takes_no_brackets_and_no_colons_in_names_for_markup():
             if isinstance(node, ast.ImportFrom) and node.module == "rich":
                 # `rich.print` interprets what it prints
                 assert "print" not in [name.name for name in node.names], module
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Console") and node.keywords:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Console":
                 given = {word.arg: ast.unparse(word.value) for word in node.keywords}
                 assert (given.get("markup"), given.get("emoji")) == ("False", "False"), module
 
