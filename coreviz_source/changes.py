@@ -17,11 +17,12 @@ from typing import Any, Literal, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from coreviz_source.errors import SafetyError
+from coreviz_source.errors import SafetyError, TooManyDeletesError
 from coreviz_source.evidence import find_replaced
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
+from coreviz_source.report import counted
 from coreviz_source.rows.build import ROWS_VERSION
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
@@ -306,13 +307,13 @@ class Changes:
         media = self._stored.missing_ids(self.media, MEDIA.name, self._dataset_id, self._window.contains)
         replaced = self._replaced(media)
         # a version that another one replaced is no deletion
-        self._brake("media", len(media) - len(replaced), self._stored.count(self._dataset_id), max_deletes)
+        self._brake("media item", len(media) - len(replaced), self._stored.count(self._dataset_id), max_deletes)
         orphans, folders = list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
             orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
             folders = self._stored.missing_ids(self.folders, FOLDERS.name, self._dataset_id, lambda _: True)
-            self._brake("folders", len(folders), len(self.folders), max_deletes)
+            self._brake("folder", len(folders), len(self.folders), max_deletes)
         shown = set(self._shown_deleted)
         unexplained = [i for i in (*media, *orphans) if text_hash(i) not in shown and i not in replaced]
         return Deletions(media, orphans, folders, unexplained)
@@ -330,16 +331,13 @@ class Changes:
             was_listed=self.media.was_listed,
         )
 
-    def _brake(self, what: str, missing: int, stored: int, max_deletes: float) -> None:
+    def _brake(self, noun: str, missing: int, stored: int, max_deletes: float) -> None:
         allowed = _allowed(stored, max_deletes)
         if missing > allowed:
-            raise SafetyError(
-                f"{missing} of {stored} {what} are missing from the API; more than {allowed} are not removed in one "
-                "run.",
-                remedy=(
-                    "Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
-                    "(1 removes any number)."
-                ),
+            raise TooManyDeletesError(
+                missing,
+                f"{missing:,} of {counted(stored, noun)} {'is' if missing == 1 else 'are'} missing from the API. "
+                f"One run removes at most {allowed:,}.",
                 dataset=self._dataset_id,
             )
 

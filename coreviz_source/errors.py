@@ -95,6 +95,24 @@ class SafetyError(CorevizError):
     remedy = "Nothing was removed."
 
 
+class TooManyDeletesError(SafetyError):
+    """More is missing from the API than `max_deletes` allows to remove.
+
+    Args:
+        missing: How many media items, or folders, are missing.
+        message: What happened.
+        context: Where it happened.
+    """
+
+    remedy = (
+        "Nothing was removed. If they were really deleted, run once with a larger `max_deletes` (1 removes any number)."
+    )
+
+    def __init__(self, missing: int, message: str, **context: Any) -> None:
+        self.missing = missing
+        super().__init__(message, **context)
+
+
 class DestinationError(CorevizError):
     """The warehouse could not be read or written."""
 

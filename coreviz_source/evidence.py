@@ -15,6 +15,7 @@ from typing import Any
 from coreviz_source.api.http import Calls
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import CorevizError
+from coreviz_source.report import counted
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.state import StoredState
 
@@ -45,10 +46,9 @@ def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], ex
             if media is not None and _is_in(dataset_id, media):
                 return f"The listing was not complete: the API still has the media item {media_id} in this dataset."
     except CorevizError as error:
-        many = "item" if len(missing) == 1 else "items"
         return (
-            f"There is no evidence that the {len(missing)} media {many} missing from the listing were deleted, because "
-            f"the API could not be asked: {error.message}"
+            f"There is no evidence that the {counted(len(missing), 'media item')} missing from the listing "
+            f"{'was' if len(missing) == 1 else 'were'} deleted, because the API could not be asked: {error.message}"
         )
     return ""
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, Literal
@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from coreviz_source.api.http import Calls
 from coreviz_source.changes import Changed, Changes, Deletions, plan
-from coreviz_source.errors import CorevizError
+from coreviz_source.errors import CorevizError, TooManyDeletesError
 from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.report import DatasetReport, Phase, Progress
+from coreviz_source.report import DatasetReport, Phase, Progress, counted
 from coreviz_source.rows.build import Rows, as_table, folder_rows, media_rows, replace_nul, tombstones
 from coreviz_source.run import Batch, Dataset, Run
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
@@ -96,6 +96,8 @@ class Mirror:
         # what checkpoints loaded stays, but is not counted
         self._rows = {}
         report = self._report(self._dataset.name, phase, "failed", str(error), error.exit_code)
+        if isinstance(error, TooManyDeletesError):
+            report = replace(report, refused_deletes=error.missing)
         _log.warning("Dataset %s: %s", self._dataset.id, report.message)
         return Batch({RUNS.name: self._row_of(report)}, progress=self._progress("failed", report))
 
@@ -224,9 +226,9 @@ class Mirror:
         if not fields:
             return ""
         return (
-            f"{changes.changed_media} of {changes.known_media} known media changed although no updatedAt moved; what "
-            f"differs is {', '.join(fields)}. If that changes at every request, as signed addresses do, leave it out "
-            f'of the comparison: ignored_fields = "{",".join([*ignored, *fields])}". '
+            f"{changes.changed_media:,} of {changes.known_media:,} known media items changed although no updatedAt "
+            f"moved; what differs is {', '.join(fields)}. If that changes at every request, as signed addresses do, "
+            f'leave it out of the comparison: ignored_fields = "{",".join([*ignored, *fields])}". '
         )
 
     def _replace_nul(self, items: list[RawItem]) -> None:
@@ -234,7 +236,9 @@ class Mirror:
             self._replaced += replace_nul(items)
 
     def _nul_note(self) -> str:
-        return f"{self._replaced} media had NUL characters, replaced by U+FFFD. " if self._replaced else ""
+        if not self._replaced:
+            return ""
+        return f"{counted(self._replaced, 'media item')} had NUL characters, replaced by U+FFFD. "
 
     def _batch(self, rows: Rows, media: int = 0) -> Batch:
         """A batch of the selected tables that have rows, which are counted for the report."""

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from html import escape
 from typing import Any, Literal
 
-from coreviz_source.errors import CorevizError, worst_exit_code
+from coreviz_source.errors import EXIT_CODES, CorevizError, worst_exit_code
 from coreviz_source.values import canonical_id
 
 #: `listing`: its pages are requested. `listed`: its rows wait to be loaded with those of others. `loading`, `done`.
 Phase = Literal["listing", "listed", "loading", "done"]
+
+#: The outcomes of a run for one dataset, and what was listed of it.
+OUTCOMES = {
+    "complete": "the whole dataset",
+    "window": "the newest media items",
+    "slice": "a range of dates",
+    "sample": "the first media items",
+    "unproven": "not proven complete, nothing deleted",
+    "failed": "see the message",
+}
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 row", "12,345 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,23 @@ class DatasetReport:
     """The tables that were loaded, separated by spaces; None: all of them."""
     rows: dict[str, int] = field(default_factory=dict)
     unknown_fields: list[str] = field(default_factory=list)
+    refused_deletes: int = 0
+    """How many media items, or folders, are missing, where `max_deletes` kept the run from removing them."""
+
+    @property
+    def title(self) -> str:
+        """Its name, or its id if the API sent no name."""
+        return self.name or self.dataset_id
+
+    @property
+    def result(self) -> str:
+        """The outcome, with what was listed."""
+        return f"{self.outcome} ({OUTCOMES[self.outcome]})"
+
+    @property
+    def written(self) -> int:
+        """The number of rows in all tables that were written, or in a dry run would be."""
+        return sum(self.rows.values())
 
     @property
     def complete(self) -> bool:
@@ -151,6 +184,41 @@ class Report:
         """0 if everything succeeded, otherwise the code of the worst failure."""
         return worst_exit_code([d.exit_code for d in self.datasets.values()] + [e.exit_code for e in self.errors])
 
+    @property
+    def summary(self) -> str:
+        """What the run did with all datasets, and how it ended, in one line."""
+        failed = sum(dataset.exit_code != 0 for dataset in self.datasets.values())
+        rows = counted(sum(dataset.written for dataset in self.datasets.values()), "row")
+        parts = [
+            f"{counted(len(self.datasets), 'dataset')}{f', {failed:,} with problems' if failed else ''}",
+            f"{rows} {'would be ' if self.dry_run else ''}written in {self.seconds:.1f} s",
+            f"exit code {self.exit_code} ({EXIT_CODES.get(self.exit_code, 'done')})",
+        ]
+        return "; ".join(parts)
+
+    @property
+    def unknown_fields(self) -> list[str]:
+        """Fields without a column. Their values are in `extra`."""
+        return sorted({name for dataset in self.datasets.values() for name in dataset.unknown_fields})
+
+    def __str__(self) -> str:
+        """A table with one line per dataset, the messages, and the summary."""
+        rows = [_COLUMNS, *map(_cells, self.datasets.values())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows] if self.datasets else []
+        return "\n".join([*lines, *self._messages(), self.summary])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = "".join(_html_row("td", _cells(dataset)) for dataset in self.datasets.values())
+        table = f"<table>{_html_row('th', _COLUMNS)}{rows}</table>" if rows else ""
+        return table + "".join(f"<div>{escape(line)}</div>" for line in (*self._messages(), self.summary))
+
+    def _messages(self) -> list[str]:
+        messages = [f"{d.title}: {d.message.strip()}" for d in self.datasets.values() if d.message]
+        fields = [f"Fields without a column, kept in `extra`: {', '.join(self.unknown_fields)}"]
+        return [*messages, *map(str, self.errors), *self.warnings, *(fields if self.unknown_fields else [])]
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""
         datasets = {}
@@ -171,3 +239,27 @@ class Report:
     def to_json(self) -> str:
         """The report as one JSON object."""
         return json.dumps(self.to_dict())
+
+
+_COLUMNS = ("dataset", "outcome", "listed", "new", "changed", "deleted", "rows", "seconds")
+_FIRST_NUMBER = _COLUMNS.index("listed")
+
+
+def _cells(dataset: DatasetReport) -> tuple[str, ...]:
+    """The cells of a dataset's line."""
+    numbers = (dataset.listed, dataset.new, dataset.changed, dataset.gone, dataset.written)
+    return dataset.title, dataset.result, *(f"{number:,}" for number in numbers), f"{dataset.seconds:.1f}"
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.rjust(width) if place >= _FIRST_NUMBER else cell.ljust(width)
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    sides = ("left", "right")
+    parts = (
+        f'<{tag} style="text-align: {sides[place >= _FIRST_NUMBER]}">{escape(cell)}</{tag}>'
+        for place, cell in enumerate(cells)
+    )
+    return f"<tr>{''.join(parts)}</tr>"

@@ -22,6 +22,7 @@ from coreviz_source.loading.load import drain, load
 from coreviz_source.loading.packages import Packages
 from coreviz_source.loading.switches import check_refresh
 from coreviz_source.mirror import Mirror
+from coreviz_source.notebook import notebook_progress
 from coreviz_source.report import DatasetReports, Progress, Report
 from coreviz_source.run import Batch, Dataset, Run
 from coreviz_source.selection import Selection
@@ -68,12 +69,13 @@ def sync(
         pipeline: Where to load.
         dry_run: Whether to find out only what would be written. The run then writes nothing.
         views: Whether to create the views (see `create_views`).
-        progress: Receives an event per page, and one whenever the phase of a dataset changes.
+        progress: Receives an event per page, and one whenever the phase of a dataset changes. Default: in a notebook, a
+            line that shows the latest event; elsewhere nothing.
         **arguments: The arguments of `coreviz()`.
 
     Returns:
         What was done with each dataset, and the exit code. Errors of this package are in the report; they are not
-        raised.
+        raised. `print(report)` and a notebook show it as a table.
 
     Raises:
         KeyboardInterrupt: A signal arrived. What was loaded before stays, and the next run continues from there.
@@ -95,7 +97,7 @@ def sync(
             settings = _drained(pipeline, locks, settings, dry_run)
             stored = _read_stored(pipeline, locks, dry_run)
             with Run(run_id, settings, stored, Selection()) as run, _loader(pipeline, locks, stored, dry_run) as loader:
-                packages = Packages(loader, progress or (lambda _: None))
+                packages = Packages(loader, progress or notebook_progress() or (lambda _: None))
                 datasets = run.datasets()
                 warnings += run.warnings
                 try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,11 +38,8 @@ def environment(studio: Studio, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(monkeypatch):
+def command():
     """Runs a command in this process, which is quicker than one of its own: exit code, stdout, stderr."""
-    # the command keeps the log of this package to itself
-    logger = logging.getLogger("coreviz_source")
-    monkeypatch.setattr(logger, "propagate", logger.propagate)
 
     def run(studio: Studio, *arguments: str, **more: str) -> Result:
         result = CliRunner().invoke(main, arguments, env=environment(studio, **more))
@@ -134,12 +131,97 @@ def test_sync_says_one_json_object_on_stdout_and_everything_else_on_stderr(comma
     assert told["datasets"][bad]["outcome"] == "failed"
     lines = done.stderr.splitlines()
     assert sum(line.endswith(": begins") for line in lines) == 2
-    assert sum(" complete: " in line or " failed: " in line for line in lines) == 2
+    assert (
+        sum(" complete (the whole dataset): " in line or " failed (see the message): " in line for line in lines) == 2
+    )
     # without --json the results are the output, and the log is not
-    assert {line.split(" ")[0] for line in plain.stdout.splitlines()[:2]} == set(library.datasets)
-    assert "2 datasets, 1 with problems; " in plain.stdout
-    assert sum(line.startswith("Fields without a column, kept in `extra`: ") for line in lines) == 1
+    assert {line.split(" ")[3] for line in plain.stdout.splitlines()[:2]} == set(library.datasets)
+    assert "2 datasets, 1 with problems; " in plain.stdout and plain.stdout.endswith(
+        "exit code 4 (dataset not found)\n"
+    )
+    assert sum(line[25:].startswith(" Fields without a column, kept in `extra`: ") for line in lines) == 1
     assert ESCAPE not in done.stdout + done.stderr + plain.stdout + plain.stderr
+
+
+def test_each_line_of_a_log_is_json_if_wanted_those_of_dlt_and_errors_before_the_run_included(command):
+    library = frozen(12)
+    (dataset,) = library.datasets
+    with Studio(library, before=hostile.failing("none", hostile.status(404))) as studio:
+        done = command(studio, "sync", "-v", "--log-format", "json")
+        as_dlt = command(studio, "sync", "--lookback", "soon", RUNTIME__LOG_FORMAT="JSON")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    start, *_ = (one for one in lines if one["logger"] == "coreviz_source.cli")
+    address = str(Path("coreviz_library.duckdb").absolute())
+    assert start["warehouse"] == f"duckdb:///{address}" and start["version"] in start["message"]
+    assert (start["schema"], start["pipeline"]) == ("coreviz", "coreviz_library")
+    # phases, requests, and what dlt reports
+    assert {"listing", "loading"} <= {one.get("phase") for one in lines}
+    assert any("/media?" in one["message"] for one in lines if one["logger"] == "urllib3.connectionpool")
+    assert {one["level"] for one in lines if one["logger"] == "dlt"} >= {"INFO"}
+    result, end = (json.loads(line) for line in done.stdout.splitlines())
+    assert (result["dataset_id"], result["outcome"], result["listed"], result["new"]) == (dataset, "complete", 18, 18)
+    assert (end["level"], end["exit_code"]) == ("INFO", 0)
+    assert [json.loads(line).get("exit_code") for line in as_dlt.stderr.splitlines()] == [None, 2]
+    assert as_dlt.exit_code == 2
+    assert studio.key not in done.output
+
+
+def test_a_quiet_run_prints_what_is_wrong_and_nothing_else(command):
+    library = frozen(12)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        assert command(studio, "sync", "--quiet").output == ""
+        studio.before = hostile.failing(dataset.replace("-", ""), hostile.status(404))
+        failed = command(studio, "sync", "-q")
+    assert (failed.exit_code, command(studio, "sync", "-q", "-v").exit_code) == (4, 2)
+    lines = failed.output.splitlines()
+    assert len(lines) == 3 and all("Z ERROR " in line for line in lines)
+    assert lines[0].partition("ERROR ")[2].startswith(f"{dataset} (Spring Catalogue) failed (see the message): 0 items")
+
+
+def test_a_traceback_of_an_unexpected_error_is_printed_only_if_wanted_each_line_with_its_time(command, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("coreviz_source.mirror.media_rows", broken)
+    with Studio(frozen(12)) as studio:
+        plain, verbose = command(studio, "sync"), command(studio, "sync", "-v")
+    assert (plain.exit_code, verbose.exit_code) == (1, 1)
+    assert "RuntimeError: a bug of ours" in plain.stderr and "Traceback" not in plain.output
+    lines = verbose.stderr.splitlines()
+    assert sum("Z ERROR Traceback (most recent call last):" in line for line in lines) == 1
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR)( |$)", line) for line in lines)
+
+
+def test_a_name_with_line_breaks_and_control_characters_is_one_line_of_a_log(command):
+    library = frozen(12)
+    (dataset,) = library.datasets
+    library.datasets[dataset].info["name"] = "[red]a[/]\n2026-01-01 00:00:00Z ERROR forged\x1b[2J :dog:"
+    with Studio(library) as studio:
+        done = command(studio, "sync")
+    assert "([red]a[/] 2026-01-01 00:00:00Z ERROR forged [2J :dog:)" in done.stdout
+    assert not [line for line in done.output.splitlines() if line.startswith("2026-01-01")]
+    assert ESCAPE not in done.output
+
+
+def test_the_delete_brake_prints_the_command_that_removes_what_is_missing(command):
+    library = frozen(30)
+    (dataset,) = library.datasets
+    given = ("--dataset-name", "its own", "--page-size", "20", "--reconcile-every", "0", "--resync")
+    with Studio(library) as studio:
+        command(studio, "sync", *given)
+        for item in media_of(library)[:12]:
+            library.delete(item["id"])
+        braked = command(studio, "sync", *given, "--max-deletes", "0.1", "--json", "--api-key", studio.key)
+        assert (braked.exit_code, json.loads(braked.stdout)["datasets"][dataset]["refused_deletes"]) == (6, 12)
+        assert "12 of 30 media items are missing from the API. One run removes at most 10." in braked.stderr
+        (line,) = (line for line in braked.stderr.splitlines() if "To remove them, run once: " in line)
+        program, *words = shlex.split(line.partition("run once: ")[2])
+        assert (program, "--api-key" in words, words.count("--max-deletes")) == ("coreviz-source", False, 1)
+        done = command(studio, *words)
+    assert done.exit_code == 0 and " 12 deleted " in done.stdout
+    with duckdb.connect("coreviz_library.duckdb", read_only=True) as database:
+        assert database.execute('SELECT count(*) FROM "its_own".media').fetchall() == [(18,)]
 
 
 def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monkeypatch):
@@ -148,9 +230,10 @@ def test_a_log_gets_a_line_now_and_then_while_a_dataset_is_listed(command, monke
         done = command(studio, "sync", "--dry-run", "--page-size", "20", "--parallel-requests", "1")
     between = [line for line in done.stderr.splitlines() if "listing, " in line]
     assert any(
-        re.search(r"Z [-0-9a-f]{36} \(Spring Catalogue\): listing, \d+ of 66 listed; ", line) for line in between
+        re.search(r"Z INFO [-0-9a-f]{36} \(Spring Catalogue\): listing, \d+ of 66 listed; ", line) for line in between
     )
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in done.stderr.splitlines())
+    lines = done.stdout.splitlines() + done.stderr.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ INFO ", line) for line in lines)
 
 
 @pytest.mark.parametrize("line", ["sync", "forget --media-ids ID --yes"])
@@ -164,7 +247,7 @@ def test_a_command_that_waits_for_another_run_reports_it_and_exits_with_code_7(c
     assert done.exit_code == 7
     assert "in use by process 7 on another.example; waited 0 s." in done.stderr
     if line == "sync":
-        assert "Waiting for the DuckDB file" in done.stderr.splitlines()[0]
+        assert "WARNING Waiting for the DuckDB file" in done.stderr.splitlines()[1]
 
 
 @pytest.mark.parametrize("colors", [True, False])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coreviz_source.changes import Changes, Fingerprint, Mode, plan
-from coreviz_source.errors import SafetyError
+from coreviz_source.errors import SafetyError, TooManyDeletesError
 from coreviz_source.listing.listing import Proof
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
@@ -304,10 +304,12 @@ def test_the_brake_holds_from_the_first_media_too_many(held, gone, max_deletes, 
     if gone <= allowed:
         assert changes.deletions(max_deletes).media == [f"m{n:03d}" for n in range(gone)]
         return
-    with pytest.raises(SafetyError) as failure:
+    with pytest.raises(TooManyDeletesError) as failure:
         changes.deletions(max_deletes)
+    assert failure.value.missing == gone
     assert str(failure.value) == (
-        f"{gone} of {held} media are missing from the API; more than {allowed} are not removed in one run. "
+        f"{gone} of {held} media items {'is' if gone == 1 else 'are'} missing from the API. "
+        f"One run removes at most {allowed}. "
         "[dataset: dataset] Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
         "(1 removes any number)."
     )
@@ -326,10 +328,11 @@ def test_folders_have_a_brake_of_their_own(stored, missing, max_deletes, allowed
     if missing <= allowed:
         assert changes.deletions(max_deletes).folders == [f"f{n:03d}" for n in range(missing)]
         return
-    with pytest.raises(SafetyError) as failure:
+    with pytest.raises(TooManyDeletesError) as failure:
         changes.deletions(max_deletes)
     assert str(failure.value) == (
-        f"{missing} of {stored} folders are missing from the API; more than {allowed} are not removed in one run. "
+        f"{missing} of {stored} folders {'is' if missing == 1 else 'are'} missing from the API. "
+        f"One run removes at most {allowed}. "
         "[dataset: dataset] Nothing was removed. If they were really deleted, run once with a larger `max_deletes` "
         "(1 removes any number)."
     )
@@ -556,7 +559,7 @@ def test_versions_that_replace_each_other_do_not_pull_the_brake(made_from):
     if made_from:
         assert len(changes.deletions(0.2).media) == 40
     else:
-        with pytest.raises(SafetyError, match="40 of 60 media are missing"):
+        with pytest.raises(SafetyError, match="40 of 60 media items are missing"):
             changes.deletions(0.2)
 
 

@@ -91,7 +91,7 @@ def test_any_other_response_is_no_evidence(failing, error):
     api = Api({uuid(1): here(), uuid(failing): error})
     said = objected(api, [uuid(2)], uuid(1).replace("-", ""))
     assert said == (
-        "There is no evidence that the 1 media item missing from the listing were deleted, because the API could not "
+        "There is no evidence that the 1 media item missing from the listing was deleted, because the API could not "
         f"be asked: {error.message}"
     )
 
@@ -384,7 +384,7 @@ def test_as_many_deletions_as_a_swap_has_still_pull_the_brake_and_so_do_deletion
             library.delete(item["id"])
         report = run_sync(pipeline, studio, reconcile_every="0")
         assert report.exit_code == 6
-        assert "20 of 60 media are missing" in report.to_json()
+        assert "20 of 60 media items are missing" in report.to_json()
         assert load_ids(pipeline) == before
         assert asked_of(studio) == []
         assert run_sync(pipeline, studio, reconcile_every="0", max_deletes=0.5).exit_code == 0

@@ -15,8 +15,9 @@ MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path i
 #: Each group imports only from its own and from those above it.
 ORDER = (
     ("errors", "values"),
-    ("tables", "settings"),
+    ("tables", "settings", "extras"),
     ("selection", "report"),
+    ("notebook",),
     ("api",),
     ("listing",),
     ("rows",),
@@ -84,6 +85,17 @@ def private_names(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr)
     return names
+
+
+def test_rich_takes_no_brackets_and_no_colons_in_names_for_markup():
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "rich":
+                # `rich.print` interprets what it prints
+                assert "print" not in [name.name for name in node.names], module
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Console":
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert (given.get("markup"), given.get("emoji")) == ("False", "False"), module
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - REACH_INTO_DLT))

@@ -20,6 +20,7 @@ import yaml
 from coreviz_source.cli import EPILOG
 from coreviz_source.errors import EXIT_CODES
 from coreviz_source.local_studio import Studio
+from coreviz_source.report import OUTCOMES
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 from tests.docs import ROOT, blocks
 from tests.scenario import frozen, media_of
@@ -100,7 +101,7 @@ def test_the_line_for_cron_runs_and_leaves_plain_lines_with_little_memory_too():
     (bounds,) = blocks(PAGE, "toml")
     Path(".dlt").mkdir()
     Path(".dlt/secrets.toml").write_text(bounds)
-    (line,) = blocks(PAGE, "text")
+    line, example = blocks(PAGE, "text")
     *times, todo = line.strip().split(" ", 5)
     assert all(re.fullmatch(r"\*(/\d+)?|\d+", field) for field in times)
     Path(".venv").mkdir()
@@ -108,7 +109,25 @@ def test_the_line_for_cron_runs_and_leaves_plain_lines_with_little_memory_too():
     with Studio(frozen(12)) as studio:
         assert shell(todo.replace("/srv/coreviz", str(Path.cwd())), studio).returncode == 0
     log = Path("sync.log").read_text()
-    assert ": begins\n" in log and " complete: 18 listed" in log and "\x1b" not in log
+    assert ": begins\n" in log and " complete (the whole dataset): 18 items listed" in log and "\x1b" not in log
+    # the lines of the page are of the form that they have
+    start, begins, *ends = example.splitlines()
+    shown = log.splitlines()
+    assert _form(start, "/srv/coreviz") == _form(shown[0], str(Path.cwd()))
+    assert {_form(line) for line in (begins, *ends)} == {_form(line) for line in shown[2:]}
+
+
+def _form(line: str, place: str = "…") -> str:
+    """A line of a log without what differs from run to run."""
+    line = re.sub(r"(working directory) .*", r"\1 …", line.replace(place, "…"))
+    return re.sub(r"[0-9a-f]{8}-[-0-9a-f…]+|\d+", "…", line)
+
+
+def test_the_page_explains_each_outcome_in_the_words_of_the_log():
+    explained = dict(re.findall(r"^\| (\w+) \| ([^|]+) \| [^|]+ \|$", TEXT, re.MULTILINE))
+    assert set(OUTCOMES) <= set(explained)
+    for outcome in ("complete", "window", "slice", "sample"):
+        assert explained[outcome].startswith(OUTCOMES[outcome])
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

@@ -301,11 +301,11 @@ def test_check_shows_the_datasets_per_organization(studio):
 def test_sync_shows_the_organizations_with_their_datasets(studio):
     done = CliRunner().invoke(main, ["sync", "--base-url", studio.url, "--api-key", studio.key])
     assert done.exit_code == 0, done.output
-    # without the time
-    lines = [line[21:] for line in done.output.splitlines()]
+    # without time and level
+    lines = [line.split(" ", 3)[3] for line in done.output.splitlines()]
     one, two, three = (lines.index(f"{d} (Dataset {d[:3]}): begins") for d in studio.library.datasets)
-    assert lines.count("Name of a") == lines.count("Name of b") == 1
-    assert lines.index("Name of a") < one < two < lines.index("Name of b") < three
+    assert lines.count("Organization Name of a") == lines.count("Organization Name of b") == 1
+    assert lines.index("Organization Name of a") < one < two < lines.index("Organization Name of b") < three
 
 
 def test_the_table_on_a_terminal_names_each_organization_once():

@@ -478,14 +478,6 @@ def test_brackets_and_colons_in_a_library_are_printed_as_they_are(capsys):
     assert capsys.readouterr().out.count(text) >= 3
 
 
-def test_the_hint_of_a_missing_extra_names_it_in_brackets(monkeypatch):
-    code = "import sys; sys.modules['starlette'] = None; from coreviz_source.cli import main; main([*sys.argv[1:]])"
-    for line, extra in (("demo", "demo"), ("studio", "demo")):
-        done = subprocess.run([sys.executable, "-c", code, line], capture_output=True, text=True)
-        assert done.returncode == 2
-        assert f"pip install 'coreviz-source[{extra}]'" in done.stderr, done.stderr
-
-
 def test_settings_are_declared_without_dlt():
     code = "import sys, coreviz_source.settings; print('dlt' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from coreviz_source.cli import check, dashboard, demo, forget, schema, search, status, studio, sync
-from coreviz_source.cli.output import close_stdout
+from coreviz_source.cli.output import close_stdout, print_error
 
 #: Exit code of a program whose reader went away, as a shell reports the signal SIGPIPE.
 BROKEN_PIPE = 141
@@ -41,7 +41,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
+        print_error("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
         close_stdout()
@@ -58,7 +58,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
             if translated is None:
                 raise
             error = translated
-        click.echo(str(error), err=True)
+        print_error(str(error))
         sys.exit(error.exit_code)
 
 

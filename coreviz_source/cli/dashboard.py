@@ -28,7 +28,7 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
     """Open a page on the warehouse: pictures with captions, charts, runs. Read-only, and only on this machine."""
     import dlt
 
-    from coreviz_source.loading.configuration import missing_extra
+    from coreviz_source.extras import missing_extra
 
     try:
         from coreviz_source.commands.demo import DATABASE
@@ -41,4 +41,4 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
         extras = ("dashboard", "demo") if demo else ("dashboard",)
-        raise missing_extra(f"{error}: the dashboard", *extras) from error
+        raise missing_extra("The dashboard", *extras) from error

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+from coreviz_source.cli.output import say
+from coreviz_source.report import counted
 
 if TYPE_CHECKING:
     from coreviz_source.report import DatasetReport, Progress
@@ -62,10 +64,12 @@ class Screen:
 
     Args:
         console: The terminal.
+        end: Receives the reports of the datasets when the run is over.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, end: Callable[[DatasetReport], None] = lambda _: None) -> None:
         self._console = console
+        self._end = end
         self._clock = Clock()
         self._spinner = Spinner("dots")
         self._over = False
@@ -83,14 +87,17 @@ class Screen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over = True
         self._live.stop()
+        for event in self.events.values():
+            if kind is None and event.report is not None:
+                self._end(event.report)
 
     def __call__(self, event: Progress) -> None:
         """Takes an event, which is drawn soon."""
         self._clock.note(event)
 
-    def print(self, text: str) -> None:
+    def print(self, text: str, color: str | None) -> None:
         """Prints a message above the table."""
-        self._console.print(text, style="yellow", markup=False, emoji=False, highlight=False)
+        self._console.print(text, style=color, markup=False, emoji=False, highlight=False)
 
     def _table(self) -> Table | Text:
         events = list(self.events.values())
@@ -169,18 +176,17 @@ class Log:
 
     def __call__(self, event: Progress) -> None:
         """Takes an event."""
-        if event.dataset_id not in self.events:
+        before = self.events.get(event.dataset_id)
+        if before is None:
             if event.organization and event.organization != self._organization:
                 self._organization = event.organization
-                _print_line(event.organization)
-            _print_line(f"{_name_of(event)}: begins")
+                say(f"Organization {event.organization}", organization=event.organization)
+            say(f"{_name_of(event)}: begins", dataset_id=event.dataset_id, name=event.name, phase=event.phase)
+        elif before.phase != event.phase and not event.has_ended:
+            self._say_progress(event, logging.DEBUG)
         self._clock.note(event)
         if event.has_ended and event.report is not None:
             self._end(event.report)
-
-    def print(self, text: str) -> None:
-        """Prints a message on a line of its own."""
-        _print_line(text)
 
     def _tick(self) -> None:
         while not self._stopped.wait(EVERY):
@@ -188,25 +194,22 @@ class Log:
             waiting = [event for event in unfinished if event.phase == "listed"]
             for event in unfinished:
                 if event.phase != "listed":
-                    _print_line(f"{_name_of(event)}: {self._progress(event)}")
+                    self._say_progress(event, logging.INFO)
             if waiting:
-                _print_line(f"{len(waiting)} more datasets are listed and wait to be loaded")
+                say(f"{counted(len(waiting), 'dataset')} listed, waiting to be loaded", waiting=len(waiting))
 
-    def _progress(self, event: Progress) -> str:
+    def _say_progress(self, event: Progress, level: int) -> None:
         total, left, rate = goal(event), self._clock.left(event), self._clock.rate(event)
         parts = [
             f"{event.phase}, {event.listed:,}{f' of {total:,}' if total else ''} listed",
             f"{event.new:,} new, {event.changed:,} changed",
-            f"{event.rows:,} rows",
+            counted(event.rows, "row"),
         ]
         parts += [f"{rate:,.0f} per second"] if rate else []
         parts += [f"{left:,.0f} s left"] if left is not None else []
-        return "; ".join(parts)
+        counts = {name: getattr(event, name) for name in ("phase", "listed", "total", "new", "changed", "rows")}
+        say(f"{_name_of(event)}: {'; '.join(parts)}", level, dataset_id=event.dataset_id, name=event.name, **counts)
 
 
 def _name_of(event: Progress) -> str:
     return f"{event.dataset_id} ({event.name})" if event.name else event.dataset_id
-
-
-def _print_line(text: str) -> None:
-    click.echo(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%SZ} {text}", err=True)

@@ -7,6 +7,8 @@ import time
 
 import click
 
+from coreviz_source.report import counted
+
 EXAMPLES = """\b
 Examples:
   coreviz-source studio                          240 media in 3 datasets
@@ -46,7 +48,7 @@ def command(
     try:
         from coreviz_source.local_studio import Library, Studio
     except ImportError:
-        from coreviz_source.loading.configuration import missing_extra
+        from coreviz_source.extras import missing_extra
 
         raise missing_extra("The local Studio", "demo") from None
     library = Library.generate(media, datasets, seed, organizations=organizations)
@@ -65,8 +67,8 @@ def command(
     with server as running, changing:
         click.echo(f"{running.url} {running.key} {' '.join(library.datasets)}")
         click.echo(
-            f"Serving {media} media items in {datasets} datasets until Ctrl-C. In another shell:\n"
-            f"  export COREVIZ_API_KEY={running.key} SOURCES__COREVIZ__BASE_URL={running.url}\n"
+            f"Serving {counted(media, 'media item')} in {counted(datasets, 'dataset')} until Ctrl-C. "
+            f"In another shell:\n  export COREVIZ_API_KEY={running.key} SOURCES__COREVIZ__BASE_URL={running.url}\n"
             f"  coreviz-source sync",
             err=True,
         )

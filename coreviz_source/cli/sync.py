@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import shutil
+import shlex
 import signal
 import sys
-import textwrap
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from coreviz_source.cli.options import settings, warehouse
-from coreviz_source.cli.output import unless_nobody_reads
+from coreviz_source.cli.output import Lines, logged, say, unless_nobody_reads
+from coreviz_source.settings import SETTINGS, WAREHOUSE
 
 if TYPE_CHECKING:
     import dlt
 
+    from coreviz_source.cli.progress import Log, Screen
     from coreviz_source.report import DatasetReport, Progress, Report
 
 EXAMPLES = """\b
@@ -28,6 +32,7 @@ Examples:
   coreviz-source sync --max-media 100            a sample
   coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
   coreviz-source sync --json | jq .exit_code     for scripts
+  coreviz-source sync --log-format json          one JSON object per line of the log
 """
 
 
@@ -35,32 +40,19 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Print what a run would change, and write nothing.")
 @click.option("--views/--no-views", default=True, help="Whether to create the views for analysts at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and everything else to stderr.")
+@logged
 @warehouse
 @settings()
-def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
+def command(pipeline: dlt.Pipeline, lines: Lines, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
     """Load what changed since the last run; the first run loads everything.
 
     Run it as often as you like: a run over an unchanged library writes only its own row in _coreviz_runs. A dataset
     that fails does not stop the others. If a run is interrupted or killed, the next run continues it.
     """
-    import logging
-
-    from rich.console import Console
-
-    from coreviz_source.cli.progress import Log, Screen
-    from coreviz_source.commands.status import location
+    from coreviz_source.cli.progress import Screen
     from coreviz_source.synchronize import sync
 
-    # errors are in the report, which is printed
-    logging.getLogger("coreviz_source").addHandler(logging.NullHandler())
-    logging.getLogger("coreviz_source").propagate = False
-    # names of datasets may have brackets or colons, which are not for rich to interpret
-    console = Console(stderr=True, markup=False, emoji=False)
-    live = console.is_terminal and not console.is_dumb_terminal
-    display = Screen(console) if live else Log(lambda report: _print(report, dry_run, to_stderr=as_json))
-    waits = logging.Handler()
-    waits.emit = lambda record: display.print(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("coreviz_source.warehouse.locks").addHandler(waits)
+    display = _display(pipeline, lines, dry_run, as_json)
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         with display:
@@ -69,64 +61,121 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
         _leave(interruption, display.events, as_json)
     finally:
         signal.signal(signal.SIGTERM, usual)
-        logging.getLogger("coreviz_source.warehouse.locks").removeHandler(waits)
-    if live:
-        for dataset in report.datasets.values():
-            # on a terminal the table stays, with everything else
-            if sys.stdout.isatty() or as_json:
-                _print_message(dataset)
-            else:
-                _print(dataset, dry_run, to_stderr=False)
-    for error in report.errors:
-        _complain(str(error), "red")
-    for warning in report.warnings:
-        _complain(warning, "yellow")
-    if report.datasets:
-        _echo(f"{_summary(report)}\nThe tables are in {location(pipeline)}.", err=as_json)
+    lines.above = None
+    _say_end(report, is_result=not as_json)
+    if isinstance(display, Screen) and report.datasets:
+        say(f"The tables are in {_address(pipeline)}.", is_result=not as_json)
     if as_json:
-        _echo(report.to_json())
+        with unless_nobody_reads():
+            click.echo(report.to_json())
     sys.exit(report.exit_code)
 
 
-def _echo(text: str, err: bool = False) -> None:
-    # a run continues when nobody reads its output any more
-    with unless_nobody_reads():
-        click.echo(text, err=err)
+def _display(pipeline: dlt.Pipeline, lines: Lines, dry_run: bool, as_json: bool) -> Screen | Log:
+    """What shows the progress of a run: a table on a terminal, otherwise lines."""
+    from rich.console import Console
+
+    from coreviz_source.cli.progress import Log, Screen
+
+    def end(dataset: DatasetReport) -> None:
+        _say_result(dataset, dry_run, is_result=not as_json)
+
+    lines.follow_dlt(pipeline.run_context.runtime_config.log_format)
+    # names of datasets may have brackets or colons, which are not for rich to interpret
+    console = Console(stderr=True, markup=False, emoji=False)
+    if console.is_terminal and not (console.is_dumb_terminal or lines.quiet or lines.as_json):
+        # the table stays on the terminal, with everything but the messages
+        screen = Screen(console, _say_message if as_json or sys.stdout.isatty() else end)
+        lines.above = screen.print
+        return screen
+    _say_start(pipeline)
+    return Log(end)
 
 
-def _print(dataset: DatasetReport, dry_run: bool, to_stderr: bool) -> None:
-    rows = sum(dataset.rows.values())
-    _echo(
-        f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''}  {dataset.outcome}: "
-        f"{dataset.listed} listed, {dataset.new} new, {dataset.changed} changed, {dataset.gone} deleted; "
-        f"{rows} rows {'would be ' if dry_run else ''}written, {dataset.requests} requests, {dataset.seconds:.1f} s",
-        err=to_stderr,
+def _say_start(pipeline: dlt.Pipeline) -> None:
+    version = metadata.version("coreviz-source")
+    about: dict[str, Any] = {
+        "warehouse": _address(pipeline),
+        "schema": pipeline.dataset_name,
+        "pipeline": pipeline.pipeline_name,
+    }
+    directory = pipeline.working_dir
+    say(
+        f"coreviz-source {version}: into {about['warehouse']}, schema {about['schema']}; pipeline {about['pipeline']}, "
+        f"dlt's working directory {directory}",
+        version=version,
+        working_directory=directory,
+        **about,
     )
-    _print_message(dataset)
 
 
-def _print_message(dataset: DatasetReport) -> None:
-    if dataset.message:
-        text = f"  {dataset.name or dataset.dataset_id}: {dataset.message.strip()}"
-        _complain(text, "red" if dataset.exit_code else "yellow")
+def _address(pipeline: dlt.Pipeline) -> str:
+    """Where the tables are, without a password; the destination alone while its credentials are wrong."""
+    from coreviz_source.commands.status import location
+
+    try:
+        return location(pipeline)
+    except Exception:
+        # the run itself reports what is wrong with them
+        return str(pipeline.destination.destination_name if pipeline.destination else "")
 
 
-def _complain(text: str, color: str) -> None:
-    # a log has one line per message
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
-    click.secho(textwrap.fill(text, width, subsequent_indent="  "), fg=color, err=True)
+def _say_result(dataset: DatasetReport, dry_run: bool, is_result: bool) -> None:
+    """The result of a dataset, and its message on a line of its own."""
+    from coreviz_source.report import counted
+
+    level = logging.ERROR if dataset.exit_code else logging.INFO
+    rows = f"{counted(dataset.written, 'row')} {'would be ' if dry_run else ''}written"
+    numbers = ("listed", "new", "changed", "gone", "unchanged", "requests", "retries", "seconds")
+    say(
+        f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''} {dataset.result}: "
+        f"{counted(dataset.listed, 'item')} listed, {dataset.new:,} new, {dataset.changed:,} changed, "
+        f"{dataset.gone:,} deleted ({rows}); {counted(dataset.requests, 'request')}, {dataset.seconds:.1f} s",
+        level,
+        is_result=is_result,
+        dataset_id=dataset.dataset_id,
+        name=dataset.name,
+        outcome=dataset.outcome,
+        exit_code=dataset.exit_code,
+        rows=dataset.written,
+        **{name: getattr(dataset, name) for name in numbers},
+    )
+    _say_message(dataset)
 
 
-def _summary(report: Report) -> str:
-    done = report.datasets.values()
-    failed = sum(dataset.exit_code != 0 for dataset in done)
-    rows = sum(n for dataset in done for n in dataset.rows.values())
-    fields = sorted({name for dataset in done for name in dataset.unknown_fields})
-    many = f"{len(done)} dataset{'' if len(done) == 1 else 's'}"
-    problems = f", {failed} with problems" if failed else ""
-    unknown = f"\nFields without a column, kept in `extra`: {', '.join(fields)}" if fields else ""
-    written = f"{rows:,} rows {'would be ' if report.dry_run else ''}written in {report.seconds:.1f} s"
-    return f"{many}{problems}; {written}{unknown}"
+def _say_message(dataset: DatasetReport) -> None:
+    if not dataset.message:
+        return
+    level = logging.ERROR if dataset.exit_code else logging.WARNING
+    say(f"{dataset.title}: {dataset.message.strip()}", level, dataset_id=dataset.dataset_id)
+    if dataset.refused_deletes:
+        command = _command_without_brake(dataset.dataset_id)
+        say(f"To remove them, run once: {command}", level, dataset_id=dataset.dataset_id, command=command)
+
+
+def _command_without_brake(dataset_id: str) -> str:
+    """The command that removes what is missing from a dataset: with the options of this one that stay in use."""
+    context = click.get_current_context()
+    replaced = {"dataset_ids", "organization_ids", "max_deletes"}
+    options = [one for one in (*WAREHOUSE, *SETTINGS) if not (one.secret or one.name in replaced)]
+    words = ["coreviz-source", "sync", "--dataset-ids", dataset_id, "--max-deletes", "1"]
+    for one in options:
+        value = context.params.get(one.name)
+        if context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE:
+            words += [one.option] if value is True else [one.option, str(value)]
+    return shlex.join(words)
+
+
+def _say_end(report: Report, is_result: bool) -> None:
+    for error in report.errors:
+        say(str(error), logging.ERROR, exit_code=error.exit_code)
+    for warning in report.warnings:
+        say(warning, logging.WARNING)
+    names = report.unknown_fields
+    if names:
+        say(f"Fields without a column, kept in `extra`: {', '.join(names)}", unknown_fields=names)
+    level = logging.ERROR if report.exit_code else logging.INFO
+    say(report.summary, level, is_result=is_result, run=report.run, exit_code=report.exit_code, seconds=report.seconds)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -140,12 +189,13 @@ def _terminate(number: int, frame: object) -> NoReturn:
 def _leave(interruption: KeyboardInterrupt, events: dict[str, Progress], as_json: bool) -> NoReturn:
     # dlt's own exception has the signal that it caught
     code = 128 + int(getattr(interruption, "signal_code", signal.SIGINT))
-    click.echo("Interrupted. Everything that was loaded stays, and the next run continues from there.", err=True)
+    say("Interrupted. Everything that was loaded stays, and the next run continues from there.", logging.WARNING)
     if as_json:
         from coreviz_source.report import DatasetReports, Report
 
         report = Report("", DatasetReports.of(event.report_so_far() for event in events.values()))
-        _echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
+        with unless_nobody_reads():
+            click.echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
     sys.stderr.flush()
     # to wait for the requests that are under way could take minutes, if the API does not respond
     os._exit(code)

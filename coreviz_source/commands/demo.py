@@ -12,8 +12,9 @@ from rich.progress import Progress as ProgressBars
 from rich.progress import TextColumn
 from rich.table import Table
 
-from coreviz_source.loading.configuration import missing_extra, sectioned_variables
-from coreviz_source.report import Progress, Report
+from coreviz_source.extras import missing_extra
+from coreviz_source.loading.configuration import sectioned_variables
+from coreviz_source.report import Progress, Report, counted
 from coreviz_source.synchronize import sync
 from coreviz_source.tables import TABLES
 
@@ -72,8 +73,8 @@ def run(media: int, generation: int) -> int:
     for path in (DATABASE, DATABASE.with_suffix(".duckdb.wal")):
         path.unlink(missing_ok=True)
     console.print(
-        f"The local Studio, a stand-in for the live service, serves {media} generated media items in "
-        f"{len(library.datasets)} datasets, generation {generation} of the API.\n"
+        f"The local Studio, a stand-in for the live service, serves {counted(media, 'generated media item')} in "
+        f"{counted(len(library.datasets), 'dataset')}, generation {generation} of the API.\n"
     )
     with (
         sectioned_variables(),
@@ -106,21 +107,22 @@ def run(media: int, generation: int) -> int:
 
         first = load()
         if first.exit_code:
-            console.print(first.to_json())
+            console.print(str(first))
             return first.exit_code
-        console.print(f"First load: {_written(first)} rows in {first.seconds:.1f} s.\n")
+        console.print(f"First load: {counted(_written(first), 'row')} in {first.seconds:.1f} s.\n")
         oldest = next(item for d in library.datasets for item in library.listing(d) if item.get("frames"))
         library.add_caption(oldest["id"], "A caption that was written much later.")
         console.print("Now a caption is added to an old media item, whose timestamps stay as they are.\n")
         second = load()
         changed = sum(d.changed for d in second.datasets.values())
-        console.print(f"Second load: {changed} media changed, {_written(second)} rows written.\n")
+        items, rows = counted(changed, "media item"), counted(_written(second), "row")
+        console.print(f"Second load: {items} changed ({rows} rewritten).\n")
     _show(console)
     return max(first.exit_code, second.exit_code)
 
 
 def _written(report: Report) -> int:
-    return sum(n for d in report.datasets.values() for n in d.rows.values())
+    return sum(dataset.written for dataset in report.datasets.values())
 
 
 def _show(console: Console) -> None:
@@ -128,7 +130,7 @@ def _show(console: Console) -> None:
         landed = Table("table", "rows", title=f"Tables in {DATABASE}", title_justify="left")
         for table in TABLES:
             (count,) = database.execute(f"SELECT count(*) FROM coreviz.{table.name}").fetchone() or (0,)
-            landed.add_row(table.name, str(count))
+            landed.add_row(table.name, f"{count:,}")
         console.print(landed)
         for question, sql in QUESTIONS:
             found = database.execute(sql)

@@ -187,7 +187,7 @@ class Listing:
     def _disagreement(self) -> str:
         """Why the listing is not complete although a walk has reached the end of the list."""
         if self._tally.total is not None:
-            return f"{self._tally.seen} items were listed, but the API counts {self._tally.total}"
+            return f"{self._tally.seen:,} items were listed, but the API counts {self._tally.total:,}"
         if not self._tally.seen:
             return "the API sends neither items nor a total, so nothing proves that the dataset is empty"
         return "many items share one createdAt, and without a total nothing proves that all of them were listed"

@@ -195,7 +195,7 @@ class Walk:
         if self._barren > MOST_BARREN:
             return self._finish(
                 GiveUp(
-                    f"the API announces more than {self._chain.position} items, but does not send the others"
+                    f"the API announces more than {self._chain.position:,} items, but does not send the others"
                     if self._claim == "more"
                     else "the API never reports the end of the list"
                 )

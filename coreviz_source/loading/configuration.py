@@ -30,6 +30,7 @@ from dlt.common.typing import TSecretStrValue
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
+from coreviz_source.extras import missing_extra
 from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
@@ -289,15 +290,6 @@ def warehouse_settings(**given: str | None) -> dict[str, str]:
     if not destination.is_installed:
         raise missing_extra(f"The destination {values['destination']}", values["destination"])
     return values
-
-
-def missing_extra(what: str, *extras: str) -> ConfigurationError:
-    """The error of something that needs an extra of this package."""
-    names = ",".join(extras)
-    return ConfigurationError(
-        f"{what} needs an extra.",
-        remedy=f"Run pip install 'coreviz-source[{names}]', or in a clone pip install '.[{names}]'.",
-    )
 
 
 def configuration_error(error: BaseException) -> ConfigurationError | None:

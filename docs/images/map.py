@@ -29,8 +29,9 @@ ROWS = (
     ("rows",),
     ("listing",),
     ("api",),
+    ("notebook",),
     ("report", "selection"),
-    ("tables", "settings", "local_studio"),
+    ("tables", "settings", "extras", "local_studio"),
     ("errors", "values"),
 )
 WIDTH, ROW, BOX, HEIGHT = 760, 58, 150, 30

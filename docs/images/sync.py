@@ -23,7 +23,8 @@ PICTURE = Path(__file__).with_suffix(".svg")
 
 def main() -> None:
     """Writes the picture."""
-    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=100, height=12, _environ={})
+    looks = {"force_terminal": True, "width": 100, "height": 12, "markup": False, "emoji": False}
+    console = Console(file=io.StringIO(), record=True, _environ={}, **looks)
     shown: list[str] = []
 
     def progress(event: Progress) -> None:
