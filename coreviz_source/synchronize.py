@@ -22,6 +22,7 @@ from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.load import drain, load
 from coreviz_source.loading.packages import Packages
 from coreviz_source.loading.switches import check_refresh
+from coreviz_source.loading.telemetry import silent_unless_set
 from coreviz_source.mirror import Mirror
 from coreviz_source.report import DatasetReports, Progress, Report
 from coreviz_source.run import Batch, Dataset, Run
@@ -92,7 +93,7 @@ def sync(
     reports = DatasetReports()
     try:
         settings = _resolve(pipeline, arguments)
-        with _locked(pipeline, settings, dry_run) as locks:
+        with silent_unless_set(), _locked(pipeline, settings, dry_run) as locks:
             settings = _drained(pipeline, locks, settings, dry_run)
             stored = _read_stored(pipeline, locks, dry_run)
             with Run(run_id, settings, stored, Selection()) as run, _loader(pipeline, locks, stored, dry_run) as loader:

@@ -33,6 +33,7 @@ from dlt.pipeline.configuration import PipelineConfiguration
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
+from coreviz_source.loading.telemetry import switch_off_unless_set
 from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
@@ -243,6 +244,8 @@ class _SectionedVariables(EnvironProvider):
 def sectioned_variables() -> Iterator[None]:
     """Makes dlt ignore bare environment variables, for a process whose only pipeline is the command line's.
 
+    It also switches dlt's telemetry off, unless somebody has set it.
+
     dlt looks up `pipelines.coreviz_library.dev_mode`, then `pipelines.dev_mode`, then `dev_mode`, and the last one is
     the variable `DEV_MODE` of whoever set it. Variables with a section, such as
     `DESTINATION__POSTGRES__CREDENTIALS`, are read as always.
@@ -254,6 +257,7 @@ def sectioned_variables() -> Iterator[None]:
         providers = Container()[PluggableRunContext].providers
     except Exception as error:
         raise configuration_error(error) or error from None
+    switch_off_unless_set()
     ours = _SectionedVariables()
     usual = providers[ours.name]
     providers[ours.name] = ours
