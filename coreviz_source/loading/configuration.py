@@ -256,7 +256,10 @@ def sectioned_variables() -> Iterator[None]:
     try:
         providers = Container()[PluggableRunContext].providers
     except Exception as error:
-        raise configuration_error(error) or error from None
+        raise configuration_error(error) or ConfigurationError(
+            f"dlt's configuration cannot be read: {type(error).__name__}: {error}.",
+            remedy="Correct .dlt/config.toml or .dlt/secrets.toml, here or in the home directory.",
+        ) from None
     switch_off_unless_set()
     ours = _SectionedVariables()
     usual = providers[ours.name]
@@ -380,7 +383,7 @@ def _problem_of(path: Path) -> str | None:
         line = raw.count(b"\n", 0, error.start) + 1
         return f"{name}, line {line}: the file is not UTF-8."
     except ParseError as error:
-        return f"{name}, line {error.line}: {str(error).partition(' at line ')[0]}."
+        return f"{name}, line {error.line}: {str(error).partition(' at line ')[0].rstrip('.')}."
     except TOMLKitError as error:
-        return f"{name}: {error}."
+        return f"{name}: {str(error).rstrip('.')}."
     return None
