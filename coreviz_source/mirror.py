@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from coreviz_source.api.http import Calls
 from coreviz_source.changes import Changed, Changes, Deletions, plan
-from coreviz_source.errors import CorevizError
+from coreviz_source.errors import CorevizError, DatasetNotFoundError
 from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
@@ -88,6 +88,8 @@ class Mirror:
     def failure(self, error: CorevizError, phase: Phase) -> Batch:
         """The row of a run that failed. Its event has the report.
 
+        There is no row if the API does not have the dataset and nothing of it is stored: then the id was mistyped.
+
         Args:
             error: Why it failed.
             phase: What was being done.
@@ -97,7 +99,9 @@ class Mirror:
         self._rows = {}
         report = self._report(self._dataset.name, phase, "failed", str(error), error.exit_code)
         _log.warning("Dataset %s: %s", self._dataset.id, report.message)
-        return Batch({RUNS.name: self._row_of(report)}, progress=self._progress("failed", report))
+        mistyped = isinstance(error, DatasetNotFoundError) and not self._run.stores(self._dataset.id)
+        tables = {} if mistyped else {RUNS.name: self._row_of(report)}
+        return Batch(tables, progress=self._progress("failed", report))
 
     def _plan(self) -> Changes:
         """Decides which part of the dataset is listed, and reads what is stored of it."""

@@ -145,3 +145,7 @@ class Run:
     def dataset_hash(self, dataset_id: str) -> int | None:
         """The hash of a dataset's stored row in `datasets`; None if it has none."""
         return self._dataset_hashes.get(dataset_id)
+
+    def stores(self, dataset_id: str) -> bool:
+        """Whether anything of a dataset is stored, apart from rows of its runs."""
+        return dataset_id in self._dataset_hashes or self.stored.has_rows(dataset_id)

@@ -181,7 +181,16 @@ def _base_url(value: Any, name: str) -> str:
     return url
 
 
-def _duration(value: Any, name: str) -> timedelta:
+def check_duration(value: Any, name: str) -> timedelta:
+    """A span of time with its unit, or 0.
+
+    Args:
+        value: As it was given.
+        name: The name of the setting or option, for the error.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
     try:
         duration = parse_duration(value)
     except ValueError as error:
@@ -287,14 +296,14 @@ class Settings:
         "An ordinary run lists the newest media first, and stops at media created this long before the last listing "
         "began. A longer time finds late captions of older media sooner, and costs requests.",
         DURATION,
-        _duration,
+        check_duration,
         default="7d",
     )
     reconcile_every: timedelta = _setting(
         "A run lists the whole dataset if the last complete listing is older than this. Only a complete listing finds "
         "changed and deleted media that are older than `lookback`. `0`: always.",
         DURATION,
-        _duration,
+        check_duration,
         default="1d",
     )
     deletes: Literal["hard", "soft"] = _setting(
