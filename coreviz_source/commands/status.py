@@ -18,6 +18,7 @@ from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.state import LastRuns, StoredState, utc
 
 #: Attempts per request: people wait for it, and the status is useful without it.
@@ -128,6 +129,7 @@ class Status:
 
 def location(pipeline: dlt.Pipeline) -> str:
     """The address of a pipeline's tables, without a password."""
+    prepare(pipeline)
     return str(pipeline.destination_client().config)
 
 
