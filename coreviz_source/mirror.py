@@ -113,10 +113,15 @@ class Mirror:
 
     def _list(self, changes: Changes) -> Generator[list[RawItem], None, None]:
         """Yields every item once, page by page, until the listing ends or the sample is large enough."""
-        most = self._run.settings.max_media
+        run = self._run
         for items in self._listing:
-            yield items if most is None else _sample(items, most - changes.listed_media)
-            if most is not None and changes.listed_media >= most:
+            if run.media_left is None:
+                yield items
+                continue
+            listed = changes.listed_media
+            yield _sample(items, run.media_left)
+            run.media_left -= changes.listed_media - listed
+            if run.media_left <= 0:
                 return
 
     def _compare(self, changes: Changes, pages: Iterator[list[RawItem]]) -> Iterator[Changed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -91,6 +92,8 @@ class Run:
         self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
+        #: How many media items may still be listed; None without `max_media`.
+        self.media_left = settings.max_media
         self._organizations: tuple[Organization, ...] = ()
         self._last_runs = stored.last_runs(selection.label)
         self._dataset_hashes = stored.dataset_hashes()
@@ -114,6 +117,13 @@ class Run:
             Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
             for info in account.datasets
         ]
+
+    def within_sample(self, datasets: Iterable[Dataset]) -> Iterator[Dataset]:
+        """The datasets one after the other, until `max_media` is reached."""
+        for dataset in datasets:
+            if self.media_left is not None and self.media_left <= 0:
+                return
+            yield dataset
 
     def organizations(self) -> Batch | None:
         """The rows of the account's organizations that differ from the stored ones; None if there are none."""

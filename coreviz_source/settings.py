@@ -335,7 +335,11 @@ class Settings:
     parallel_requests: int = _setting("Listing requests at the same time.", COUNT, _count(64), default=4)
     requests_per_second: float | None = _setting("Limit over all requests of a run.", NUMBER, _rate, example=10.0)
     max_media: int | None = _setting(
-        "Stop after this many media items per dataset: a sample, which deletes nothing.", COUNT, _count(), example=100
+        "Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn would come later "
+        "are not listed.",
+        COUNT,
+        _count(),
+        example=100,
     )
     resync: bool = _setting("Load everything again, whatever the warehouse has stored.", SWITCH, _switch, default=False)
     ignored_fields: tuple[str, ...] = _setting(

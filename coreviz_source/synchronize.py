@@ -176,7 +176,7 @@ def _mirror(run: Run, datasets: Iterable[Dataset], packages: Packages) -> None:
         organizations = run.organizations()
         if organizations is not None:
             packages.add(organizations)
-        for dataset in datasets:
+        for dataset in run.within_sample(datasets):
             _mirror_dataset(run, dataset, packages)
         packages.finish(even_if_empty=not run.stored.tables)
     except DestinationError as error:
