@@ -99,6 +99,7 @@ class Mirror:
         self._rows = {}
         report = self._report(self._dataset.name, phase, "failed", str(error), error.exit_code)
         _log.warning("Dataset %s: %s", self._dataset.id, report.message)
+        self._run.note_fields(None)
         mistyped = isinstance(error, DatasetNotFoundError) and not self._run.stores(self._dataset.id)
         tables = {} if mistyped else {RUNS.name: self._row_of(report)}
         return Batch(tables, progress=self._progress("failed", report))
@@ -180,6 +181,7 @@ class Mirror:
         else:
             outcome, exit_code = changes.mode, 0
             message = self._unstable(changes) + self._nul_note() + proof.reason
+        self._run.note_fields(changes.ignored_found if outcome == "complete" and changes.listed else None)
         last = self._batch(Rows(tables))
         gone = len(deletions.media) + len(deletions.folders)
         report = self._report(name, "listed", outcome, message, exit_code, gone)

@@ -94,6 +94,7 @@ class Run:
         self.warnings: list[str] = []
         #: How many media items may still be listed; None without `max_media`.
         self.media_left = settings.max_media
+        self._found_fields: set[str] | None = set()
         self._organizations: tuple[Organization, ...] = ()
         self._last_runs = stored.last_runs(selection.label)
         self._dataset_hashes = stored.dataset_hashes()
@@ -124,6 +125,22 @@ class Run:
             if self.media_left is not None and self.media_left <= 0:
                 return
             yield dataset
+
+    def note_fields(self, found: set[str] | None) -> None:
+        """Notes which of `ignored_fields` a dataset has; None if it was not listed completely, or is empty."""
+        known = self._found_fields
+        self._found_fields = None if known is None or found is None else known | found
+
+    def warnings_at_end(self) -> list[str]:
+        """What is known when all datasets were listed: the names in `ignored_fields` that no item has."""
+        if self._found_fields is None:
+            return []
+        return [
+            f"ignored_fields names {name}, which no listed media item or folder has. Fields have the API's names and "
+            "their place, such as blob or frames.blob."
+            for name in self.settings.ignored_fields
+            if name not in self._found_fields
+        ]
 
     def organizations(self) -> Batch | None:
         """The rows of the account's organizations that differ from the stored ones; None if there are none."""

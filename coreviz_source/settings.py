@@ -335,7 +335,7 @@ class Settings:
     parallel_requests: int = _setting("Listing requests at the same time.", COUNT, _count(64), default=4)
     requests_per_second: float | None = _setting("Limit over all requests of a run.", NUMBER, _rate, example=10.0)
     max_media: int | None = _setting(
-        "Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn would come later "
+        "Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn comes later "
         "are not listed.",
         COUNT,
         _count(),

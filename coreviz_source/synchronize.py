@@ -104,6 +104,7 @@ def sync(
                     _mirror(run, datasets, packages)
                 finally:
                     reports |= DatasetReports.of(packages.reports)
+                warnings += run.warnings_at_end()
                 if not dry_run:
                     warnings += ensure_catalog(stored.connection, locks.load, views)
     except CorevizError as error:
