@@ -57,15 +57,17 @@ class Fingerprint:
 
     def __init__(self, selected: Iterable[str], ignored: Sequence[str] = ()) -> None:
         self._seed = text_hash(f"{ROWS_VERSION} {' '.join(sorted(selected))}")
-        self._ignored = [name.split(".") for name in ignored]
+        self._ignored = [(name, name.split(".")) for name in ignored]
+        #: The ignored fields that an item has had so far.
+        self.found: set[str] = set()
 
     def __call__(self, raw: bytes, is_folder: bool = False) -> int:
         """The hash of a raw item. It is never 0, which means that the item may be stored incompletely."""
         if self._ignored or is_folder:
             item = decode_json(raw)
+            self.found.update(name for name, path in self._ignored if _remove(item, path))
             if is_folder:
                 item = _without_previews(item)
-            _remove(item, self._ignored)
             raw = encode_json(item).encode()
         return xxh3_64_intdigest(raw, self._seed) or 1
 
@@ -79,16 +81,22 @@ def _without_previews(value: Any) -> Any:
     return {name: _without_previews(one) for name, one in value.items() if not _PREVIEWS.search(name)}
 
 
-def _remove(item: Any, names: Iterable[Sequence[str]]) -> None:
-    """Removes fields from an item. A path leads into every element of the lists on its way."""
-    for *path, last in names:
-        parents = [item]
-        for step in path:
-            values = (parent.get(step) for parent in parents if isinstance(parent, dict))
-            parents = [one for value in values for one in (value if isinstance(value, list) else [value])]
-        for parent in parents:
-            if isinstance(parent, dict):
-                parent.pop(last, None)
+def _remove(item: Any, path: Sequence[str]) -> bool:
+    """Removes a field from an item, and returns whether it was there.
+
+    The path leads into every element of the lists on its way.
+    """
+    *steps, last = path
+    parents = [item]
+    for step in steps:
+        values = (parent.get(step) for parent in parents if isinstance(parent, dict))
+        parents = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    found = False
+    for parent in parents:
+        if isinstance(parent, dict) and last in parent:
+            del parent[last]
+            found = True
+    return found
 
 
 def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Window]:
@@ -259,6 +267,11 @@ class Changes:
         self.changed_media += 1
         if self.changed_media & (self.changed_media - 1) == 0:
             self.samples.append(item)
+
+    @property
+    def ignored_found(self) -> set[str]:
+        """Those of `ignored_fields` that a listed item has had."""
+        return self._fingerprint.found
 
     @property
     def most_changed(self) -> bool:

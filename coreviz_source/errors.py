@@ -22,7 +22,10 @@ EXIT_CODES = {
     5: "API unavailable",
     4: "dataset not found",
     6: "safety",
+    8: "stale",
 }
+#: Exit code of `status --max-age` if a dataset is staler than that.
+STALE = 8
 
 
 class CorevizError(Exception):

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from coreviz_source.api.http import Calls
 from coreviz_source.changes import Changed, Changes, Deletions, plan
-from coreviz_source.errors import CorevizError, TooManyDeletesError
+from coreviz_source.errors import CorevizError, DatasetNotFoundError, TooManyDeletesError
 from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
@@ -88,6 +88,8 @@ class Mirror:
     def failure(self, error: CorevizError, phase: Phase) -> Batch:
         """The row of a run that failed. Its event has the report.
 
+        There is no row if the API does not have the dataset and nothing of it is stored: then the id was mistyped.
+
         Args:
             error: Why it failed.
             phase: What was being done.
@@ -99,7 +101,10 @@ class Mirror:
         if isinstance(error, TooManyDeletesError):
             report = replace(report, refused_deletes=error.missing)
         _log.warning("Dataset %s: %s", self._dataset.id, report.message)
-        return Batch({RUNS.name: self._row_of(report)}, progress=self._progress("failed", report))
+        self._run.note_fields(None)
+        mistyped = isinstance(error, DatasetNotFoundError) and not self._run.stores(self._dataset.id)
+        tables = {} if mistyped else {RUNS.name: self._row_of(report)}
+        return Batch(tables, progress=self._progress("failed", report))
 
     def _plan(self) -> Changes:
         """Decides which part of the dataset is listed, and reads what is stored of it."""
@@ -111,10 +116,15 @@ class Mirror:
 
     def _list(self, changes: Changes) -> Generator[list[RawItem], None, None]:
         """Yields every item once, page by page, until the listing ends or the sample is large enough."""
-        most = self._run.settings.max_media
+        run = self._run
         for items in self._listing:
-            yield items if most is None else _sample(items, most - changes.listed_media)
-            if most is not None and changes.listed_media >= most:
+            if run.media_left is None:
+                yield items
+                continue
+            listed = changes.listed_media
+            yield _sample(items, run.media_left)
+            run.media_left -= changes.listed_media - listed
+            if run.media_left <= 0:
                 return
 
     def _compare(self, changes: Changes, pages: Iterator[list[RawItem]]) -> Iterator[Changed]:
@@ -173,6 +183,7 @@ class Mirror:
         else:
             outcome, exit_code = changes.mode, 0
             message = self._unstable(changes) + self._nul_note() + proof.reason
+        self._run.note_fields(changes.ignored_found if outcome == "complete" and changes.listed else None)
         last = self._batch(Rows(tables))
         gone = len(deletions.media) + len(deletions.folders)
         report = self._report(name, "listed", outcome, message, exit_code, gone)

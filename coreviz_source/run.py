@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -91,6 +92,9 @@ class Run:
         self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
+        #: How many media items may still be listed; None without `max_media`.
+        self.media_left = settings.max_media
+        self._found_fields: set[str] | None = set()
         self._organizations: tuple[Organization, ...] = ()
         self._last_runs = stored.last_runs(selection.label)
         self._dataset_hashes = stored.dataset_hashes()
@@ -113,6 +117,29 @@ class Run:
         return [
             Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
             for info in account.datasets
+        ]
+
+    def within_sample(self, datasets: Iterable[Dataset]) -> Iterator[Dataset]:
+        """The datasets one after the other, until `max_media` is reached."""
+        for dataset in datasets:
+            if self.media_left is not None and self.media_left <= 0:
+                return
+            yield dataset
+
+    def note_fields(self, found: set[str] | None) -> None:
+        """Notes which of `ignored_fields` a dataset has; None if it was not listed completely, or is empty."""
+        known = self._found_fields
+        self._found_fields = None if known is None or found is None else known | found
+
+    def warnings_at_end(self) -> list[str]:
+        """What is known when all datasets were listed: the names in `ignored_fields` that no item has."""
+        if self._found_fields is None:
+            return []
+        return [
+            f"ignored_fields names {name}, which no listed media item or folder has. Fields have the API's names and "
+            "their place, such as blob or frames.blob."
+            for name in self.settings.ignored_fields
+            if name not in self._found_fields
         ]
 
     def organizations(self) -> Batch | None:
@@ -145,3 +172,7 @@ class Run:
     def dataset_hash(self, dataset_id: str) -> int | None:
         """The hash of a dataset's stored row in `datasets`; None if it has none."""
         return self._dataset_hashes.get(dataset_id)
+
+    def stores(self, dataset_id: str) -> bool:
+        """Whether anything of a dataset is stored, apart from rows of its runs."""
+        return dataset_id in self._dataset_hashes or self.stored.has_rows(dataset_id)

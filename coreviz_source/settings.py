@@ -181,7 +181,16 @@ def _base_url(value: Any, name: str) -> str:
     return url
 
 
-def _duration(value: Any, name: str) -> timedelta:
+def check_duration(value: Any, name: str) -> timedelta:
+    """A span of time with its unit, or 0.
+
+    Args:
+        value: As it was given.
+        name: The name of the setting or option, for the error.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
     try:
         duration = parse_duration(value)
     except ValueError as error:
@@ -287,14 +296,14 @@ class Settings:
         "An ordinary run lists the newest media first, and stops at media created this long before the last listing "
         "began. A longer time finds late captions of older media sooner, and costs requests.",
         DURATION,
-        _duration,
+        check_duration,
         default="7d",
     )
     reconcile_every: timedelta = _setting(
         "A run lists the whole dataset if the last complete listing is older than this. Only a complete listing finds "
         "changed and deleted media that are older than `lookback`. `0`: always.",
         DURATION,
-        _duration,
+        check_duration,
         default="1d",
     )
     deletes: Literal["hard", "soft"] = _setting(
@@ -326,7 +335,11 @@ class Settings:
     parallel_requests: int = _setting("Listing requests at the same time.", COUNT, _count(64), default=4)
     requests_per_second: float | None = _setting("Limit over all requests of a run.", NUMBER, _rate, example=10.0)
     max_media: int | None = _setting(
-        "Stop after this many media items per dataset: a sample, which deletes nothing.", COUNT, _count(), example=100
+        "Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn comes later "
+        "are not listed.",
+        COUNT,
+        _count(),
+        example=100,
     )
     resync: bool = _setting("Load everything again, whatever the warehouse has stored.", SWITCH, _switch, default=False)
     ignored_fields: tuple[str, ...] = _setting(

@@ -84,7 +84,8 @@ def coreviz(
         page_size: Media items per request. Default: `100`.
         parallel_requests: Listing requests at the same time. Default: `4`.
         requests_per_second: Limit over all requests of a run. Default: none.
-        max_media: Stop after this many media items per dataset: a sample, which deletes nothing. Default: none.
+        max_media: Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn comes
+            later are not listed. Default: none.
         resync: Load everything again, whatever the warehouse has stored. Default: `False`.
         ignored_fields: Fields to ignore when media are compared, by the API's names, such as `blob` or `frames.blob`:
             for values that are different in every response. They are loaded when another field of the media item
@@ -152,5 +153,7 @@ def _batches(settings: Settings, stored: StoredState, selection: Selection) -> I
             _log.warning("%s", warning)
         if organizations := run.organizations():
             yield organizations
-        for dataset in datasets:
+        for dataset in run.within_sample(datasets):
             yield from Mirror(run, dataset).batches()
+        for warning in run.warnings_at_end():
+            _log.warning("%s", warning)

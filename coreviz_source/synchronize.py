@@ -21,6 +21,7 @@ from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.load import drain, load
 from coreviz_source.loading.packages import Packages
 from coreviz_source.loading.switches import check_refresh
+from coreviz_source.loading.telemetry import silent_unless_set
 from coreviz_source.mirror import Mirror
 from coreviz_source.notebook import notebook_progress
 from coreviz_source.report import DatasetReports, Progress, Report
@@ -93,7 +94,7 @@ def sync(
     reports = DatasetReports()
     try:
         settings = _resolve(pipeline, arguments)
-        with _locked(pipeline, settings, dry_run) as locks:
+        with silent_unless_set(), _locked(pipeline, settings, dry_run) as locks:
             settings = _drained(pipeline, locks, settings, dry_run)
             stored = _read_stored(pipeline, locks, dry_run)
             with Run(run_id, settings, stored, Selection()) as run, _loader(pipeline, locks, stored, dry_run) as loader:
@@ -104,6 +105,7 @@ def sync(
                     _mirror(run, datasets, packages)
                 finally:
                     reports |= DatasetReports.of(packages.reports)
+                warnings += run.warnings_at_end()
                 if not dry_run:
                     warnings += ensure_catalog(stored.connection, locks.load, views)
     except CorevizError as error:
@@ -185,7 +187,7 @@ def _mirror(run: Run, datasets: Iterable[Dataset], packages: Packages) -> None:
         organizations = run.organizations()
         if organizations is not None:
             packages.add(organizations)
-        for dataset in datasets:
+        for dataset in run.within_sample(datasets):
             _mirror_dataset(run, dataset, packages)
         packages.finish(even_if_empty=not run.stored.tables)
     except DestinationError as error:

@@ -65,7 +65,7 @@ def test_a_forgotten_dataset_is_in_no_table_no_staging_no_package_and_comes_back
         found = find_rows(warehouse, Subject([going.replace("-", "").upper()]))
         assert pending_packages(warehouse) == 1
         erased = forget(warehouse, Subject([going]))
-        assert erased == found
+        assert erased == found and found.not_found == []
         assert (erased.rows["media"], erased.rows["datasets"], erased.rows["_coreviz_runs"]) == (20, 1, 2)
         assert erased.packages == 1 and sum(erased.staging.values()) > 0
         assert staged(warehouse) == 0
@@ -87,10 +87,12 @@ def test_a_forgotten_media_leaves_with_all_that_belongs_to_it_and_nothing_else(w
         assert (one.media, other.media, one.outcome, one.in_account) == (15, 15, "complete", None)
         assert one.last_complete is not None and one.rows["captions"] + other.rows["captions"] > 20
         going = [item["id"] for item in media_of(library, frames=2)[:2]]
+        mistyped = "00000000-0000-4000-8000-00000000000A"
         left = {d: [i for i in items if i["id"].replace("-", "") not in {g.replace("-", "") for g in going}]
                 for d, items in truth_of(studio).items()}  # fmt: skip
-        erased = forget(warehouse, Subject(media_ids=going))
+        erased = forget(warehouse, Subject(["nope"], [mistyped, *going]))
         assert erased.rows["media"] == 2 and erased.rows["captions"] >= 4
+        assert erased.not_found == ["nope", mistyped.lower()]
         assert_mirror(warehouse, left)
         assert query(warehouse, "SELECT count(*) FROM _coreviz_runs") == [(2,)]
         # the API still has them
@@ -128,9 +130,19 @@ def test_the_command_asks_before_it_erases(monkeypatch):
     assert "20 media" in refused.stderr and "--yes" in refused.stderr
     assert CliRunner().invoke(main, ["forget", "--yes"]).exit_code == 2
     assert everything(path) == before
+    for more in ([], ["--yes"]):
+        mistyped = CliRunner().invoke(main, ["forget", "--media-ids", "nope", *more])
+        assert (mistyped.exit_code, mistyped.stdout) == (4, ""), mistyped.output
+        assert "Not found" in mistyped.stderr and "nope" in mistyped.stderr
+    assert everything(path) == before
+    media = media_of(library)[0]["id"]
+    partly = CliRunner().invoke(main, ["forget", "--media-ids", f"nope,{media}", "--yes", "--json"])
+    assert partly.exit_code == 4
+    told = json.loads(partly.stdout)
+    assert (told["rows"]["media"], told["not_found"]) == (1, ["nope"])
     done = CliRunner().invoke(main, ["forget", "--dataset-ids", dataset, "--yes", "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["rows"]["media"] == 20
+    assert json.loads(done.stdout)["rows"]["media"] == 19
     assert "COPY FROM DATABASE" in done.stderr and "next sync loads again" in done.stderr
     assert not any(dataset in row for rows in everything(path).values() for row in rows)
     # what the help of DuckDB's file says: only a copy is free of the bytes

@@ -11,7 +11,7 @@ import pytest
 from coreviz_source.changes import Fingerprint
 from coreviz_source.local_studio import Studio
 from coreviz_source.local_studio.ids import stamp
-from tests.scenario import frozen, media_of, run_sync
+from tests.scenario import frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, runs
 
 #: What is signed below, by the API's names.
@@ -85,3 +85,20 @@ def test_the_hash_is_that_of_the_raw_bytes_unless_something_is_ignored():
     assert ignoring(first) != ignoring(first.replace(b'"x"', b'"y"'))
     assert ignoring(b'{"id":"1","frames":{"blob":1}}') == ignoring(b'{"id":"1","frames":{}}')
     assert ignoring(b"[]") != 0
+
+
+def test_a_name_that_no_item_has_is_a_warning_once_everything_was_listed(pipeline, caplog):
+    library = frozen(40, datasets=2)
+    for item in media_of(library, list(library.datasets)[1]):
+        with library.changing(item["id"]) as changed:
+            changed["onlyThere"] = {"deep": 1}
+    names = ["frames.blob", "onlyThere.deep", "folderItemCount", "frame.blob"]
+    said = "ignored_fields names frame.blob, which no listed media item or folder has."
+    with Studio(library) as studio:
+        run(pipeline, studio, ignored_fields=names)
+        assert sum(record.getMessage().startswith("ignored_fields names") for record in caplog.records) == 1
+        assert said in caplog.text
+        # a window does not show what the rest of the library has
+        assert run_sync(pipeline, studio, ignored_fields=names).warnings == []
+        (warning,) = run_sync(pipeline, studio, ignored_fields=names, reconcile_every="0").warnings
+        assert warning.startswith(said)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -206,6 +206,33 @@ def test_a_server_that_says_nothing_is_a_time_out_and_one_that_hangs_up_is_a_cut
     assert "was closed before the response was complete" in error.message
 
 
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_host_that_does_not_accept_connections_is_told_from_one_that_does_not_respond(monkeypatch, proxied):
+    monkeypatch.setattr(coreviz_source.api.http, "TIMEOUT", (0.05, 5.0))
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            # a full queue: the system drops what arrives, as a firewall does
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if proxied:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+        error, _ = asked("https://lab.coreviz.invalid" if proxied else f"http://{address}")
+    host = "The proxy did not connect to the API: the proxy's host" if proxied else "The API's host"
+    assert error.message == f"{host} did not accept the connection in time: the request timed out."
+
+
+def test_a_socks_proxy_that_does_not_connect_is_named(monkeypatch):
+    pytest.importorskip("socks")
+    monkeypatch.setenv("HTTPS_PROXY", f"socks5://{refused_address()}")
+    error, _ = asked("https://lab.coreviz.invalid")
+    assert error.message == "The proxy did not connect to the API: the connection was refused."
+
+
 def test_a_server_that_speaks_no_tls_is_called_so():
     with serving(None) as address:
         error, _ = asked(f"https://{address}")
@@ -219,7 +246,7 @@ def test_a_proxy_that_does_not_connect_is_named_and_its_password_is_not(monkeypa
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:proxy-password@{address}")
         error, _ = asked("https://lab.coreviz.invalid")
     assert error.message.startswith("The proxy did not connect to the API")
-    assert ("407" in error.message) is (answer is not None)
+    assert ("407" if answer else "the connection was refused") in error.message
     assert "HTTPS_PROXY" in error.remedy
     assert "proxy-password" not in str(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -261,12 +262,42 @@ def test_every_other_refusal_is_what_it_is_elsewhere(pipeline, studio, refused, 
 
 def test_a_dataset_counts_as_having_left_only_if_its_organization_was_asked():
     first, second = Organization(bare(FIRST)), Organization(SECOND)
-    whole = Account((first, second), ({"id": bare(THIRD)},), {second.id: "No."}, everything=True)
-    default = Account((first,), (), {}, everything=False)
-    assert [whole.lists("gone", o) for o in (FIRST, SECOND, THIRD, None)] == [False, None, False, None]
+    whole = Account((first, second), ({"id": bare(THIRD)},), {second.id: "No."}, frozenset((FIRST, SECOND)))
+    default = Account((first,), (), {}, frozenset((FIRST,)))
+    assert [whole.lists("gone", o) for o in (FIRST, SECOND, THIRD, None)] == [False, None, None, None]
     assert [default.lists("gone", o) for o in (FIRST, SECOND, None)] == [False, None, None]
+    assert [whole.sees(o) for o in (FIRST, SECOND, THIRD)] == [True, True, False]
     assert whole.lists(THIRD, SECOND) is True
-    assert Account((first,), (), {}, everything=True).lists("gone", None) is False
+
+
+def test_the_datasets_of_another_account_are_named_as_theirs_and_nobody_is_advised_to_erase_them(pipeline, studio):
+    one, two, three = studio.library.datasets
+    theirs = {THIRD: [three]}
+    studio.before.datasets = {FIRST: [one, two]}
+    assert sync_all(pipeline, studio).exit_code == 0
+    studio.before.datasets = theirs
+    studio.before.names[THIRD], studio.before.slugs[THIRD] = "Name of c", "slug-c"
+    assert sync_all(pipeline, studio).warnings == []
+    # the first account again: one of its own datasets has left, and the last run of the other's failed
+    studio.before.datasets = {FIRST: [one]}
+    with pipeline.sql_client() as client:
+        client.execute_sql("UPDATE _coreviz_runs SET outcome = 'failed' WHERE dataset_id = %s", three)
+    given = {"base_url": studio.url, "api_key": studio.key}
+    status = read_status(pipeline, **given)
+    found = {d.dataset_id: d for d in status.datasets}
+    assert [found[d].other_account for d in (one, two, three)] == [False, False, True]
+    assert found[three].next_run == "nothing: organization Name of c, loaded by another account"
+    assert [two in text for text in status.warnings] == [True]
+    pipeline.deactivate()
+    options = ["--base-url", studio.url, "--api-key", studio.key, "--pipeline-name", "coreviz_test"]
+    library = str(pipeline.destination_client().config.credentials.database)
+    shown = CliRunner().invoke(main, ["status", *options], env={"DESTINATION__DUCKDB__CREDENTIALS": library})
+    assert shown.exit_code == 0, shown.output
+    assert "organization Name of c, loaded by another account" in shown.stdout
+    assert f"--dataset-ids {three}" not in shown.output and f"--dataset-ids {two}" in shown.output
+    # it counts as stale neither by its age nor because its last run failed
+    stale = [d.dataset_id for d in read_status(pipeline, max_age=timedelta(0), **given).datasets if d.stale]
+    assert stale == sorted((one, two))
 
 
 def test_an_organization_is_forgotten_with_its_last_dataset(pipeline, studio):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import threading
+from urllib.parse import quote
 
 import dlt
 import pytest
 
 from coreviz_source import sync
+from coreviz_source.commands.forget import Subject, forget
+from coreviz_source.commands.status import read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import TABLES
+from coreviz_source.warehouse.locks import Locks
 from tests.docs import ROOT
 from tests.postgres import NEWER, Postgres
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
@@ -161,6 +165,38 @@ def test_a_postgres_that_lets_nobody_in_is_exit_code_7_and_says_where_to_look(se
     assert said in report.to_json()
     assert not any(dataset.exit_code == 0 for dataset in report.datasets.values())
     assert "credentials" in report.to_json()
+
+
+@pytest.mark.parametrize("form", ["a parameter", "in the place of the host", "the field host"])
+def test_the_folder_of_a_unix_socket_is_a_host_and_its_runs_wait_for_those_over_tcp(
+    server, postgres, tmp_path, monkeypatch, form
+):
+    monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.1)
+    folder = str(server.data.parent)
+    credentials = {
+        "a parameter": f"postgresql://loader@/postgres?host={folder}&port={server.port}",
+        "in the place of the host": f"postgresql://loader@{quote(folder, safe='')}:{server.port}/postgres",
+        "the field host": {"host": folder, "port": server.port, "database": "postgres", "username": "loader"},
+    }[form]
+    by_socket = dlt.pipeline(
+        "coreviz_socket",
+        destination=dlt.destinations.postgres(credentials),
+        dataset_name=postgres.dataset_name,
+        pipelines_dir=str(tmp_path / "socket"),
+    )
+    library = frozen(20)
+    (dataset,) = library.datasets
+    with Studio(library) as studio:
+        assert run_sync(by_socket, studio).exit_code == 0
+        assert_equal_to(by_socket, studio)
+        with Locks(postgres) as locks:
+            locks.take_datasets([dataset])
+            assert run_sync(by_socket, studio).exit_code == 7
+        library.add_caption(media_of(library, frames=1)[0]["id"], "Over a socket.")
+        run(by_socket, studio)
+        assert_equal_to(postgres, studio)
+    assert [d.media for d in read_status(by_socket).datasets] == [20]
+    assert forget(by_socket, Subject([dataset])).rows["media"] == 20
 
 
 def test_a_user_without_permission_is_exit_code_7(server, postgres, tmp_path):

@@ -374,6 +374,7 @@ BROKEN = {
     "not TOML": (b'[sources.coreviz]\nlookback = "7d"\nx = = 3\n', "line 3"),
     "a mark at its beginning": (b'\xef\xbb\xbf[sources.coreviz]\nlookback = "7d"\n', "byte order mark"),
     "another encoding": (b'[sources.coreviz]\n# \xe4\nlookback = "7d"\n', "line 2"),
+    "a key twice": (b"[sources.coreviz]\nresync = true\nresync = false\n", 'toml: Key "resync" already exists. Corr'),
 }
 
 
@@ -395,6 +396,14 @@ def test_every_command_names_the_broken_file():
     for line in ("check", "status", "search x", "forget --media-ids x --yes", "demo --media 3"):
         done = in_a_process(*line.split())
         assert (done.returncode, "config.toml, line 1" in done.stderr) == (2, True), (line, done.stderr)
+
+
+def test_a_section_that_is_a_number_is_a_wrong_setting_in_one_line():
+    Path(".dlt").mkdir()
+    Path(".dlt/config.toml").write_text("runtime = 3\n")
+    done = in_a_process("status")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "Correct .dlt/config.toml" in done.stderr
 
 
 def test_dlts_own_error_of_a_broken_file_is_what_a_source_raises_when_it_is_built():

@@ -102,6 +102,22 @@ def test_the_report_counts_what_was_done_and_becomes_json(pipeline):
     assert last["unknown_fields"] == done.unknown_fields == ["media.brandNew"]
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_sample_is_as_large_as_it_was_asked_for_over_all_datasets(pipeline, plain):
+    with Studio(frozen(60, datasets=3)) as studio:
+        if plain:
+            run(pipeline, studio, max_media=25, page_size=15)
+        else:
+            report = run_sync(pipeline, studio, max_media=25, page_size=15)
+            assert (report.exit_code, {d.outcome for d in report.datasets.values()}) == (0, {"sample"})
+        first, second, third = studio.library.datasets
+        sampled = dict(query(pipeline, "SELECT dataset_id, count(*) FROM media GROUP BY 1"))
+        assert sampled == {first: 20, second: 5}
+        assert not any(third.replace("-", "") in request.path.replace("-", "") for request in studio.requests)
+        run_sync(pipeline, studio)
+        assert_equal_to(pipeline, studio)
+
+
 def test_datasets_can_be_named_in_either_form_and_are_one(pipeline):
     library = frozen(20)
     (dataset,) = library.datasets

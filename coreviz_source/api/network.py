@@ -48,36 +48,55 @@ def certificate_problem(error: BaseException) -> str:
     """Why the server's certificate was not accepted; empty if the error is about something else."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return str(cause.verify_message or cause)
+            return str(cause.verify_message or cause).rstrip(".")
     return ""
 
 
 def kind_of_failure(error: BaseException) -> str:
     """The kind of a network failure, as a sentence without its full stop."""
     causes = list(_causes(error))
-
-    def found(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    if found(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
+    if any(_is_about_a_proxy(cause) for cause in causes):
         said = next((str(cause) for cause in causes if str(cause).startswith("Tunnel connection failed")), "")
-        return f"The proxy did not connect to the API{f' ({said})' if said else ''}"
-    if found(socket.gaierror, urllib3.exceptions.NameResolutionError):
-        return "The name of the API's host could not be resolved"
-    if found(ConnectionRefusedError):
-        return "The connection was refused"
-    if any(isinstance(cause, OSError) and cause.errno in _NO_ROUTE for cause in causes):
-        return "There is no route to the API's host"
-    if found(TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
-        return "The API did not respond in time: the request timed out"
+        why = said or _problem_of_connecting(causes, "the proxy's host")
+        return f"The proxy did not connect to the API{f': {why}' if why else ''}"
+    why = _problem_of_connecting(causes, "the API's host")
+    if why:
+        return why[0].upper() + why[1:]
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
         return f"The encrypted connection (TLS) failed: {tls.reason or tls}"
-    if found(urllib3.exceptions.DecodeError):
+    if _has(causes, urllib3.exceptions.DecodeError):
         return "The response could not be decompressed"
-    if found(ConnectionError, urllib3.exceptions.ProtocolError):
+    if _has(causes, ConnectionError, urllib3.exceptions.ProtocolError):
         return "The connection was closed before the response was complete"
     return f"The request failed: {type(error).__name__}"
+
+
+def _is_about_a_proxy(cause: BaseException) -> bool:
+    # PySocks is an optional dependency of requests
+    is_socks = type(cause).__module__ == "socks"
+    return is_socks or isinstance(cause, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError))
+
+
+def _problem_of_connecting(causes: list[BaseException], host: str) -> str:
+    """Why a host was not reached, or did not respond; empty if it did."""
+    if _has(causes, socket.gaierror, urllib3.exceptions.NameResolutionError):
+        return f"the name of {host} could not be resolved"
+    if _has(causes, ConnectionRefusedError):
+        return "the connection was refused"
+    if any(isinstance(cause, OSError) and cause.errno in _NO_ROUTE for cause in causes):
+        return f"there is no route to {host}"
+    # urllib3 derives NewConnectionError from ConnectTimeoutError, although it stands for other failures as well
+    connecting = [cause for cause in causes if not isinstance(cause, urllib3.exceptions.NewConnectionError)]
+    if _has(connecting, urllib3.exceptions.ConnectTimeoutError):
+        return f"{host} did not accept the connection in time: the request timed out"
+    if _has(causes, TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
+        return f"{host} did not respond in time: the request timed out"
+    return ""
+
+
+def _has(causes: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in causes)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -76,13 +76,13 @@ class Account:
         organizations: The organizations that were asked for their datasets, or would have been.
         datasets: What the API sends of each dataset: id, name, icon, type, organizationId.
         unreachable: The organizations among them that refused, with what they said.
-        everything: Whether these are all organizations of the account.
+        seen: The canonical ids of all organizations that the API named, also of those that were not asked.
     """
 
     organizations: tuple[Organization, ...]
     datasets: tuple[dict[str, Any], ...]
     unreachable: dict[str, str]
-    everything: bool
+    seen: frozenset[str]
 
     @property
     def warnings(self) -> list[str]:
@@ -95,7 +95,10 @@ class Account:
         ]
 
     def lists(self, dataset_id: str, organization_id: str | None) -> bool | None:
-        """Whether a dataset is in the account; None where its organization was not asked.
+        """Whether a dataset is in the account.
+
+        None if that is not known: its organization was not asked, refused, or is not one that the account sees, or
+        nothing says which organization it belonged to.
 
         Args:
             dataset_id: The dataset's canonical id.
@@ -103,12 +106,12 @@ class Account:
         """
         if any(canonical_id(info["id"]) == dataset_id for info in self.datasets):
             return True
-        if organization_id is None:
-            return False if self.everything and not self.unreachable else None
         asked = {organization.id for organization in self.organizations} - self.unreachable.keys()
-        # an organization that the whole account does not name any more took its datasets with it
-        left = self.everything and organization_id not in self.unreachable
-        return False if organization_id in asked or left else None
+        return False if organization_id in asked else None
+
+    def sees(self, organization_id: str) -> bool:
+        """Whether the API named an organization, by its canonical id. The others belong to other accounts."""
+        return organization_id in self.seen
 
 
 class Endpoint(Enum):
@@ -281,7 +284,7 @@ class CorevizClient:
                 `organization_ids` names an organization that the account does not see.
             AuthenticationError: A named organization refuses, or all of them do.
         """
-        found, everything = self._organizations()
+        found = self._organizations()
         named = {canonical_id(item) for item in self._organization_ids}
         unknown = named - {organization.id for organization in found}
         if unknown:
@@ -301,10 +304,10 @@ class CorevizClient:
                 if refusal.context.get("status") != 403 or named or only:
                     raise
                 unreachable[organization.id] = str(refusal.context.get("server_message") or refusal.message)
-        return Account(asked, tuple(datasets.values()), unreachable, everything and not named)
+        return Account(asked, tuple(datasets.values()), unreachable, frozenset(one.id for one in found))
 
-    def _organizations(self) -> tuple[list[Organization], bool]:
-        """The organizations of the account, and whether these are all of them."""
+    def _organizations(self) -> list[Organization]:
+        """The organizations of the account: all, or the default one if the API does not list them."""
         found: list[Organization] = []
         try:
             sent = self._http.get("/api/auth/organization/list", {}, _read_json, self.calls)
@@ -315,7 +318,7 @@ class CorevizClient:
             if error.context.get("status") not in _NOT_OFFERED:
                 raise
         if found:
-            return list({organization.id: organization for organization in found}.values()), True
+            return list({organization.id: organization for organization in found}.values())
         try:
             me = self._http.get("/api/me", {}, _read_object, self.calls)
         except CorevizError as error:
@@ -323,7 +326,7 @@ class CorevizClient:
         default = me.get("organizationId")
         if not isinstance(default, str) or not default:
             raise ConfigurationError("The API names no organization of this account.", remedy=_NAME_DATASETS)
-        return [Organization(default, _text(me.get("organizationName")))], False
+        return [Organization(default, _text(me.get("organizationName")))]
 
     def _datasets(self, organization: Organization) -> Iterator[dict[str, Any]]:
         endpoint = f"/api/organization/{quote(organization.sent_id, safe='')}/datasets"

@@ -21,11 +21,11 @@ BROKEN_PIPE = 141
 
 EPILOG = """\b
 Exit codes:
-  0  done                    4  dataset not found
-  1  unexpected              5  API unavailable
-  2  settings                6  safety: unproven listing, delete brake
-  3  key or access           7  destination
-  130, 143  interrupted; the next run continues
+  0  done                    5  API unavailable
+  1  unexpected              6  safety: unproven listing, delete brake
+  2  settings                7  destination
+  3  key or access           8  stale (status --max-age)
+  4  dataset not found       130, 143  interrupted; the next run continues
 
 \b
 Examples:

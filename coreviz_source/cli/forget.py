@@ -38,19 +38,22 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     dataset's runs are erased with it. The API is not asked and nothing is changed there: the next sync loads again
     what the API still has, so delete it in Studio first. Other machines that load into this warehouse keep their own
     packages.
+
+    If an id is not found, the exit code is 4. What the other ids name is erased nevertheless.
     """
     from coreviz_source.commands.forget import Subject, find_rows, forget
     from coreviz_source.commands.status import location
+    from coreviz_source.errors import DatasetNotFoundError
     from coreviz_source.warehouse.destination import destination_of
 
     subject = Subject(_ids(dataset_ids), _ids(media_ids))
     found = find_rows(pipeline, subject)
     where = f"{location(pipeline)}, schema {pipeline.dataset_name}"
     if not yes:
-        if found.nothing:
-            click.echo(f"{where} has no row of these.", err=True)
-        else:
-            click.echo(f"To be erased from {where}: {_counted(found.rows)}.", err=True)
+        _complain_of(found.not_found, where)
+        if found.nothing and not found.packages:
+            sys.exit(DatasetNotFoundError.exit_code)
+        click.echo(f"To be erased from {where}: {_counted(found.rows)}.", err=True)
         if found.packages:
             click.echo(f"{found.packages} packages that an interrupted run left are dropped as well.", err=True)
         if not sys.stdin.isatty():
@@ -59,11 +62,21 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     erased = forget(pipeline, subject)
     if as_json:
         click.echo(json.dumps(asdict(erased)))
-    else:
+    elif not erased.nothing:
         click.echo(f"Erased from {where}: {_counted(erased.rows)}.")
         click.echo(f"Erased from staging: {_counted(erased.staging)}. No package of dlt is left on this machine.")
-    click.echo(destination_of(pipeline).remains_after_forget, err=True)
-    click.echo("The next sync loads again what the API still has.", err=True)
+    if not erased.nothing:
+        click.echo(destination_of(pipeline).remains_after_forget, err=True)
+        click.echo("The next sync loads again what the API still has.", err=True)
+    if erased.not_found:
+        _complain_of(erased.not_found, where)
+        sys.exit(DatasetNotFoundError.exit_code)
+
+
+def _complain_of(not_found: list[str], where: str) -> None:
+    if not_found:
+        text = f"Not found in {where}, so nothing was erased of it: {', '.join(not_found)}. Check the spelling."
+        click.echo(text, err=True)
 
 
 def _ids(text: str) -> list[str]:

@@ -17,30 +17,44 @@ from coreviz_source.cli.options import read_only_warehouse, settings
 if TYPE_CHECKING:
     import dlt
 
-    from coreviz_source.commands.status import DatasetStatus
+    from coreviz_source.commands.status import DatasetStatus, Status
 
 EXAMPLES = """\b
 Examples:
   coreviz-source status                          for people
-  coreviz-source status --json | jq '.warnings'  for alerts
+  coreviz-source status --json | jq '.warnings'  for scripts
+  coreviz-source status --max-age 2h             for alerts: exit code 8 if a dataset is older than that
 """
 
 
 @click.command("status", epilog=EXAMPLES)
+@click.option(
+    "--max-age",
+    help="Exit with code 8 if the last run of a dataset that ended well began longer ago than this, such as 2h or 1d, "
+    "or if it was never loaded. Datasets of other accounts do not count; with --dataset-ids, only those count.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 @read_only_warehouse
 @settings("dataset_ids", "api_key", "token", "base_url", "lookback", "reconcile_every")
-def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
+def command(pipeline: dlt.Pipeline, max_age: str | None, as_json: bool, **arguments: Any) -> None:
     """Print how fresh the warehouse is, what is pending, and what the next run will do.
 
-    Works without a key and without a network, but then cannot tell which datasets left the account.
+    Works without a key and without a network, but then does not know which datasets the account lists. If the API does
+    not accept the key, the exit code is 3.
     """
     from coreviz_source.commands.status import read_status
+    from coreviz_source.settings import check_duration
 
-    status = read_status(pipeline, **arguments)
+    oldest = None if max_age is None else check_duration(max_age, "--max-age")
+    status = read_status(pipeline, max_age=oldest, **arguments)
     if as_json:
         click.echo(status.to_json())
-        return
+    else:
+        _print_status(status)
+    sys.exit(status.exit_code)
+
+
+def _print_status(status: Status) -> None:
     click.echo(f"{status.destination}, schema {status.schema}")
     directory = Path(status.working_directory)
     if directory.is_dir():
@@ -58,10 +72,14 @@ def command(pipeline: dlt.Pipeline, as_json: bool, **arguments: Any) -> None:
 
 def _print(dataset: DatasetStatus) -> None:
     click.echo(f"{click.style(dataset.name or 'Dataset', bold=True)}  {dataset.dataset_id}")
+    if dataset.other_account:
+        _line("account", f"{dataset.owner}, loaded by another account")
     outcome = f", {dataset.outcome}" if dataset.outcome else ""
     _line("last run", f"{_ago(dataset.last_run)}{outcome}")
     if dataset.message:
         _line("", dataset.message.strip())
+    if dataset.stale:
+        _line("last good run", f"{_ago(dataset.last_good)}: stale")
     _line("last complete", _ago(dataset.last_complete))
     others = {name.replace("_", " "): n for name, n in dataset.rows.items() if name not in ("datasets", "media")}
     _line("stored", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))

@@ -28,16 +28,21 @@ class Subject:
     dataset_ids: Sequence[str] = ()
     media_ids: Sequence[str] = ()
 
+    @property
+    def ids(self) -> list[str]:
+        """All ids in canonical form, each once."""
+        return list(dict.fromkeys(map(canonical_id, (*self.dataset_ids, *self.media_ids))))
+
     def conditions(self, table: Table) -> Iterator[tuple[str, list[str]]]:
-        """The conditions that select rows of a table, with their values; none if it cannot have any."""
+        """The columns by which rows of a table are selected, with their values; none if it cannot have any."""
         media = "id" if table is MEDIA else "media_id"
         for column, ids in (("dataset_id", self.dataset_ids), (media, self.media_ids)):
             if ids and column in table.by_name:
-                yield _is_one_of(column, list(dict.fromkeys(map(canonical_id, ids))))
+                yield column, list(dict.fromkeys(map(canonical_id, ids)))
 
 
-def _is_one_of(column: str, values: list[str]) -> tuple[str, list[str]]:
-    return f"{column} IN ({', '.join(['%s'] * len(values))})", values
+def _is_one_of(column: str, values: list[str]) -> str:
+    return f"{column} IN ({', '.join(['%s'] * len(values))})"
 
 
 @dataclass
@@ -47,6 +52,8 @@ class Forgotten:
     rows: dict[str, int] = field(default_factory=dict)
     staging: dict[str, int] = field(default_factory=dict)
     packages: int = 0
+    not_found: list[str] = field(default_factory=list)
+    """The ids, in canonical form, that no row has."""
 
     @property
     def nothing(self) -> bool:
@@ -70,7 +77,7 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
         subject: What to erase.
 
     Returns:
-        What was erased.
+        What was erased, and which of the ids were not found.
 
     Raises:
         ConfigurationError: The subject names nothing.
@@ -94,7 +101,7 @@ def _tables_there(pipeline: dlt.Pipeline) -> bool:
 def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
     if not subject.dataset_ids and not subject.media_ids:
         raise ConfigurationError("There is nothing to erase.", remedy="Name datasets or media by their ids.")
-    done = Forgotten(packages=pending_packages(pipeline))
+    done = Forgotten(packages=pending_packages(pipeline), not_found=subject.ids)
     if erase:
         # before the rows: a package that is loaded later would bring them back
         clean_up(pipeline, pending=True)
@@ -124,10 +131,12 @@ def _erase(client: Any, subject: Subject, done: Forgotten, erase: bool) -> None:
         if erase and client.capabilities.supports_transactions is not False:
             stack.enter_context(sql.begin_transaction())
         organizations = _without_other_datasets(client, subject)
-        done.rows = _tables(client, subject, organizations, erase)
+        done.rows, found = _tables(client, subject, organizations, erase)
         with client.with_staging_dataset():
             if client.is_storage_initialized():
-                done.staging = _tables(client, subject, organizations, erase)
+                done.staging, staged = _tables(client, subject, organizations, erase)
+                found |= staged
+    done.not_found = [item for item in done.not_found if item not in found]
 
 
 def _existing(client: SqlJobClientBase) -> set[str]:
@@ -138,7 +147,8 @@ def _without_other_datasets(client: SqlJobClientBase, subject: Subject) -> list[
     """The organizations of the datasets to be forgotten that have no other dataset."""
     if not subject.dataset_ids or not _existing(client) >= {DATASETS.name, ORGANIZATIONS.name}:
         return []
-    condition, values = _is_one_of("id", [canonical_id(item) for item in subject.dataset_ids])
+    values = [canonical_id(item) for item in subject.dataset_ids]
+    condition = _is_one_of("id", values)
     datasets = client.sql_client.make_qualified_table_name(DATASETS.name)
     owners = f"SELECT DISTINCT organization_id FROM {datasets} WHERE organization_id IS NOT NULL AND"
     forgotten = client.sql_client.execute_sql(f"{owners} {condition}", *values) or ()
@@ -146,18 +156,23 @@ def _without_other_datasets(client: SqlJobClientBase, subject: Subject) -> list[
     return sorted({row[0] for row in forgotten} - {row[0] for row in kept})
 
 
-def _tables(client: SqlJobClientBase, subject: Subject, organizations: list[str], erase: bool) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _tables(
+    client: SqlJobClientBase, subject: Subject, organizations: list[str], erase: bool
+) -> tuple[dict[str, int], set[str]]:
+    """Counts the rows of each table, and erases them if that is wanted; also returns the ids that were found."""
+    counts: dict[str, int] = {}
+    found: set[str] = set()
     there = _existing(client)
     for table in TABLES:
         conditions = list(subject.conditions(table))
         if table is ORGANIZATIONS and organizations:
-            conditions.append(_is_one_of("id", organizations))
-        for condition, values in conditions if table.name in there else ():
-            target = f"{client.sql_client.make_qualified_table_name(table.name)} WHERE {condition}"
-            counted = client.sql_client.execute_sql(f"SELECT COUNT(*) FROM {target}", *values)
-            if counted and counted[0][0]:
-                found[table.name] = found.get(table.name, 0) + counted[0][0]
-                if erase:
-                    client.sql_client.execute_sql(f"DELETE FROM {target}", *values)
-    return found
+            conditions.append(("id", organizations))
+        for column, values in conditions if table.name in there else ():
+            target = f"{client.sql_client.make_qualified_table_name(table.name)} WHERE {_is_one_of(column, values)}"
+            counted = client.sql_client.execute_sql(f"SELECT {column}, COUNT(*) FROM {target} GROUP BY 1", *values)
+            for item_id, rows in counted or ():
+                found.add(item_id)
+                counts[table.name] = counts.get(table.name, 0) + rows
+            if erase and counted:
+                client.sql_client.execute_sql(f"DELETE FROM {target}", *values)
+    return counts, found

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dlt
 
 from coreviz_source.api.studio import Account, CorevizClient
 from coreviz_source.changes import plan
-from coreviz_source.errors import CorevizError
+from coreviz_source.errors import STALE, AuthenticationError, CorevizError, worst_exit_code
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, RUNS, TABLES
+from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
+from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.state import LastRuns, StoredState, utc
 
 #: Attempts per request: people wait for it, and the status is useful without it.
@@ -32,6 +33,8 @@ class DatasetStatus:
     name: str | None = None
     organization_id: str | None = None
     """The organization that it belonged to when it was last mirrored."""
+    organization: str | None = None
+    """The name of that organization, if it is stored."""
     last_run: datetime | None = None
     """When the last run began, by the server's clock, whatever its outcome."""
     outcome: str | None = None
@@ -39,6 +42,8 @@ class DatasetStatus:
     message: str | None = None
     last_complete: datetime | None = None
     """When the last complete listing began."""
+    last_good: datetime | None = None
+    """When the last run began that ended well: with outcome complete or window, and all of its rows loaded."""
     rows: dict[str, int] = field(default_factory=dict)
     """Rows of each table."""
     media: int = 0
@@ -47,7 +52,21 @@ class DatasetStatus:
     """Number of media items without any caption: CoreViz has not processed them yet, or cannot caption them."""
     in_account: bool | None = None
     """Whether the account lists it; None if the account or its organization could not be asked."""
+    other_account: bool = False
+    """Whether it belongs to an organization that the account does not see: another account loads it."""
     next_run: str = ""
+    stale: bool = False
+    """Whether `last_good` is missing or older than `Status.max_age`."""
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return f"{self.name} ({self.dataset_id})" if self.name else self.dataset_id
+
+    @property
+    def owner(self) -> str:
+        """How messages name its organization."""
+        return f"organization {self.organization or self.organization_id}"
 
 
 @dataclass
@@ -63,48 +82,76 @@ class Status:
     """Packages that an interrupted run left on this machine; the next run loads them first."""
     account: str = ""
     """Why it is not known, or not of every organization, which datasets the account lists; empty if it is."""
+    is_key_refused: bool = False
+    """Whether the API does not accept the key."""
+    max_age: float | None = None
+    """How old the last good run of a dataset may be, in seconds, if that was asked for."""
     datasets: list[DatasetStatus] = field(default_factory=list)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a dataset is stale, or nothing is stored and it is not known whether there is something to store."""
+        # an account that has no dataset is mirrored without any
+        nothing_known = not self.datasets and bool(self.account)
+        return self.max_age is not None and (nothing_known or any(d.stale for d in self.datasets))
+
+    @property
+    def exit_code(self) -> int:
+        """3 if the API does not accept the key, 8 if something is stale, otherwise 0."""
+        refused = AuthenticationError.exit_code if self.is_key_refused else 0
+        return worst_exit_code((refused, STALE if self.is_stale else 0))
 
     @property
     def warnings(self) -> list[str]:
         """What needs attention."""
+        own = [d for d in self.datasets if not d.other_account]
         found = [
             f"{d.name or d.dataset_id} is no longer listed by the account. Its rows stay until you erase them: "
             f"coreviz-source forget --dataset-ids {d.dataset_id}"
-            for d in self.datasets
+            for d in own
             if d.in_account is False
         ]
         found += [
             f"{d.name or d.dataset_id}: the last run {'failed' if d.outcome == 'failed' else 'was not complete'}."
-            for d in self.datasets
+            for d in own
             if d.outcome in ("failed", "unproven")
         ]
+        found += [f"{d.title} is stale: {_age(d)}." for d in self.datasets if d.stale]
+        if self.is_stale and not self.datasets:
+            found.append("Nothing has been loaded yet.")
         if self.pending_packages:
             found.append(f"An interrupted run left {self.pending_packages} packages; the next run loads them first.")
         return found
 
     def to_json(self) -> str:
         """The status as one JSON object."""
-        return json.dumps({**asdict(self), "warnings": self.warnings}, default=lambda moment: moment.isoformat())
+        shown = {**asdict(self), "warnings": self.warnings, "exit_code": self.exit_code}
+        return json.dumps(shown, default=lambda moment: moment.isoformat())
 
 
 def location(pipeline: dlt.Pipeline) -> str:
     """The address of a pipeline's tables, without a password."""
+    prepare(pipeline)
     return str(pipeline.destination_client().config)
 
 
-def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments: Any) -> Status:
+def read_status(
+    pipeline: dlt.Pipeline, now: datetime | None = None, max_age: timedelta | None = None, **arguments: Any
+) -> Status:
     """Reads the status of a warehouse.
 
     Args:
         pipeline: Where the tables are.
         now: The time to compare with. Default: this machine's clock.
+        max_age: How old the last good run of a dataset may be before the dataset counts as stale. If there are
+            `dataset_ids`, only these can be stale; otherwise all can, except for those of other accounts.
         **arguments: Arguments of `coreviz()`. Without a key or a token, the API is not asked.
 
     Raises:
         ConfigurationError: A setting is wrong.
         DestinationError: The warehouse could not be read.
     """
+    now = now or datetime.now(timezone.utc)
     settings = resolve(arguments, pipeline_name=pipeline.pipeline_name, keyless=True)
     memory = StoredState(Connection(pipeline, read_only=True))
     try:
@@ -114,24 +161,49 @@ def read_status(pipeline: dlt.Pipeline, now: datetime | None = None, **arguments
         memory.close()
     status = Status(location(pipeline), pipeline.dataset_name, pipeline.working_dir, pending_packages(pipeline))
     asked = {canonical_id(item) for item in settings.dataset_ids}
-    account, status.account = _account(settings)
+    account = _ask(status, settings)
     listed = {canonical_id(info["id"]): info.get("name") for info in account.datasets} if account else {}
     for dataset_id in sorted(found.keys() | asked | (set() if asked else listed.keys())):
         dataset = found.get(dataset_id, DatasetStatus(dataset_id))
-        dataset.in_account = None if account is None else account.lists(dataset_id, dataset.organization_id)
+        if account is not None:
+            owner = dataset.organization_id
+            dataset.in_account = account.lists(dataset_id, owner)
+            dataset.other_account = not (dataset.in_account or owner is None or account.sees(owner))
+            if not dataset.rows and dataset_id not in asked | listed.keys():
+                # a run failed with an id that nothing belongs to
+                continue
         dataset.name = dataset.name or listed.get(dataset_id)
         runs = last.get(dataset_id, LastRuns())
         dataset.last_complete = runs.complete
-        if asked and dataset_id not in asked:
-            dataset.next_run = "nothing: dataset_ids does not name it"
-        elif not asked and dataset.in_account is False:
-            dataset.next_run = "nothing: the account does not list it"
-        elif not asked and account is not None and dataset.in_account is None:
-            dataset.next_run = "nothing: its organization was not asked, or refused"
-        else:
-            dataset.next_run = _next(settings, runs, now or datetime.now(timezone.utc), status.pending_packages)
+        dataset.next_run = _not_next(dataset, account, asked) or _next(settings, runs, now, status.pending_packages)
         status.datasets.append(dataset)
+    if max_age is not None:
+        status.max_age = max_age.total_seconds()
+        for dataset in status.datasets:
+            if dataset.dataset_id in asked if asked else not dataset.other_account:
+                dataset.stale = dataset.last_good is None or now - dataset.last_good > max_age
     return status
+
+
+def _not_next(dataset: DatasetStatus, account: Account | None, asked: set[str]) -> str:
+    """Why the next run does not load a dataset; empty if it does."""
+    if asked:
+        return "" if dataset.dataset_id in asked else "nothing: dataset_ids does not name it"
+    if account is None or dataset.in_account:
+        return ""
+    if dataset.other_account:
+        return f"nothing: {dataset.owner}, loaded by another account"
+    if dataset.in_account is False:
+        return "nothing: the account does not list it"
+    if dataset.organization_id is None:
+        return "nothing: the account does not list it, and its organization is not known"
+    return "nothing: its organization was not asked, or refused"
+
+
+def _age(dataset: DatasetStatus) -> str:
+    if dataset.last_good is None:
+        return "it was never loaded" if not dataset.rows else "no run of it has ended well"
+    return f"its last run that ended well began {_moment(dataset.last_good)}"
 
 
 def _stored(memory: StoredState) -> dict[str, DatasetStatus]:
@@ -149,6 +221,10 @@ def _stored(memory: StoredState) -> dict[str, DatasetStatus]:
         for dataset_id, name, organization_id in memory.query("SELECT id, name, organization_id FROM {datasets}"):
             one = dataset(dataset_id)
             one.name, one.organization_id = name, organization_id
+    if ORGANIZATIONS.name in memory.tables:
+        names = dict(memory.query("SELECT id, name FROM {organizations}"))
+        for one in found.values():
+            one.organization = names.get(one.organization_id)
     if MEDIA.name in memory.tables:
         for dataset_id, count in memory.query(
             "SELECT dataset_id, COUNT(*) FROM {media} WHERE deleted_at IS NULL GROUP BY dataset_id"
@@ -172,18 +248,29 @@ def _stored(memory: StoredState) -> dict[str, DatasetStatus]:
         ):
             one = dataset(dataset_id)
             one.last_run, one.outcome, one.message = utc(began), outcome, message
+        # of whichever tables: a run that selects some of them keeps those fresh
+        for dataset_id, began in memory.query(
+            "SELECT r.dataset_id, MAX(r.started_at) FROM {_coreviz_runs} r "
+            "JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
+            "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
+        ):
+            dataset(dataset_id).last_good = utc(began)
     return found
 
 
-def _account(settings: Settings) -> tuple[Account | None, str]:
-    """What the account lists, if that is known, and why it is not known, or not whole."""
+def _ask(status: Status, settings: Settings) -> Account | None:
+    """What the account lists, if that is known. The status gets why it is not known, or not whole."""
     if not settings.authenticated:
-        return None, "not known, because there is no key"
+        status.account = "not known, because there is no key"
+        return None
     try:
         account = CorevizClient(settings, attempts=ATTEMPTS).account()
     except CorevizError as error:
-        return None, error.message
-    return account, "; ".join(account.warnings)
+        status.account = error.message.rstrip(".")
+        status.is_key_refused = isinstance(error, AuthenticationError)
+        return None
+    status.account = "; ".join(account.warnings).rstrip(".")
+    return account
 
 
 def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:

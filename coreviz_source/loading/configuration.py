@@ -31,6 +31,7 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
 from coreviz_source.extras import missing_extra
+from coreviz_source.loading.telemetry import switch_off_unless_set
 from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
@@ -241,6 +242,8 @@ class _SectionedVariables(EnvironProvider):
 def sectioned_variables() -> Iterator[None]:
     """Makes dlt ignore bare environment variables, for a process whose only pipeline is the command line's.
 
+    It also switches dlt's telemetry off, unless somebody has set it.
+
     dlt looks up `pipelines.coreviz_library.dev_mode`, then `pipelines.dev_mode`, then `dev_mode`, and the last one is
     the variable `DEV_MODE` of whoever set it. Variables with a section, such as
     `DESTINATION__POSTGRES__CREDENTIALS`, are read as always.
@@ -251,7 +254,11 @@ def sectioned_variables() -> Iterator[None]:
     try:
         providers = Container()[PluggableRunContext].providers
     except Exception as error:
-        raise configuration_error(error) or error from None
+        raise configuration_error(error) or ConfigurationError(
+            f"dlt's configuration cannot be read: {type(error).__name__}: {error}.",
+            remedy="Correct .dlt/config.toml or .dlt/secrets.toml, here or in the home directory.",
+        ) from None
+    switch_off_unless_set()
     ours = _SectionedVariables()
     usual = providers[ours.name]
     providers[ours.name] = ours
@@ -328,7 +335,7 @@ def _problem_of(path: Path) -> str | None:
         line = raw.count(b"\n", 0, error.start) + 1
         return f"{name}, line {line}: the file is not UTF-8."
     except ParseError as error:
-        return f"{name}, line {error.line}: {str(error).partition(' at line ')[0]}."
+        return f"{name}, line {error.line}: {str(error).partition(' at line ')[0].rstrip('.')}."
     except TOMLKitError as error:
-        return f"{name}: {error}."
+        return f"{name}: {str(error).rstrip('.')}."
     return None

@@ -95,10 +95,11 @@ class Packages:
                 self._load(checkpoint)
 
     def fail(self, failure: Batch) -> None:
-        """Takes the row of a dataset that failed. It is loaded with the others."""
+        """Takes the row of a dataset that failed, if it has one. It is loaded with the others."""
         assert failure.progress is not None
         self.note(failure.progress)
-        self._waiting.append(replace(failure, progress=None))
+        if failure.tables:
+            self._waiting.append(replace(failure, progress=None))
 
     def load_waiting(self) -> None:
         """Loads the batches that wait, even if there are none.

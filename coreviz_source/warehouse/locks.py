@@ -198,6 +198,8 @@ class Locks:
         """
         if self._client is not None:
             return
+        # it prepares the pipeline, which must be done before its credentials are resolved
+        destination = self._destination
 
         def attempt() -> str | None:
             try:
@@ -215,8 +217,8 @@ class Locks:
             if file is not None and not create and file.is_missing:
                 return
             _wait(attempt, "the warehouse")
-            self._destination.check(self._sql_client)
-        if self._destination.has_advisory_locks:
+            destination.check(self._sql_client)
+        if destination.has_advisory_locks:
             # the server notices within a minute that this machine lost power, not after the system's two hours
             for name, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
                 self._sql(f"SET tcp_keepalives_{name} = {seconds}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import dlt
 from dlt.common.configuration import configspec
@@ -25,7 +25,31 @@ class Utf8Credentials(PostgresCredentials):
 
     A parameter of the connection has precedence over the settings of the role and of the database, and over the
     variable PGCLIENTENCODING.
+
+    The host may be the folder of a Unix socket: as the field `host`, as the parameter `host` of a connection string, or
+    percent-encoded in the place of a host's name. The server knows the user of a socket, so no password is needed.
     """
+
+    def parse_native_representation(self, native_value: Any) -> None:
+        """Reads a connection string as libpq does: parameters may stand in the place of the parts before them."""
+        super().parse_native_representation(native_value)
+        query = self.query or {}
+        for field, parameter in (("host", "host"), ("port", "port"), ("username", "user"), ("password", "password")):
+            if query.get(parameter):
+                value = query.pop(parameter)
+                setattr(self, field, int(value) if field == "port" else value)
+        self.host = unquote(self.host) if self.host else self.host
+        self._leave_out_password()
+
+    def on_partial(self) -> None:
+        """Called if fields are missing after all providers were asked."""
+        self._leave_out_password()
+        if not self.is_partial():
+            self.resolve()
+
+    def _leave_out_password(self) -> None:
+        if self.password is None and (self.host or "").startswith("/"):
+            self.password = ""
 
     def get_query(self) -> dict[str, Any]:
         """The parameters of the connection."""
@@ -34,7 +58,7 @@ class Utf8Credentials(PostgresCredentials):
     def to_native_representation(self) -> str:
         """The connection string."""
         user = quote(self.username or "", safe="")
-        password = "" if self.password is None else f":{quote(self.password, safe='')}"
+        password = f":{quote(self.password, safe='')}" if self.password else ""
         host = self.host or ""
         place = f"[{host}]" if ":" in host else quote(host, safe=",")
         port = f":{self.port}" if self.port else ""
