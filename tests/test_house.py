@@ -26,6 +26,7 @@ ORDER = (
     ("mirror",),
     ("loading",),
     ("source", "synchronize"),
+    ("resident",),
     ("commands",),
     ("cli", "dashboard"),
     ("__init__", "__main__"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
 from coreviz_source.cli.output import unless_nobody_reads
 
@@ -28,6 +29,7 @@ Examples:
   coreviz-source sync --max-media 100            a sample
   coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
   coreviz-source sync --json | jq .exit_code     for scripts
+  coreviz-source sync --every 60s                stay, and sync again every minute
 """
 
 
@@ -35,15 +37,30 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Print what a run would change, and write nothing.")
 @click.option("--views/--no-views", default=True, help="Whether to create the views for analysts at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and everything else to stderr.")
+@click.option("--every", metavar="TIME", help="Stay, and sync again so long after the last time, such as 60s or 5m.")
+@click.option("--max-failures", type=click.IntRange(1), help="With --every: end after so many failures in a row.")
 @warehouse
 @settings()
-def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
+def command(
+    pipeline: dlt.Pipeline,
+    dry_run: bool,
+    views: bool,
+    as_json: bool,
+    every: str | None,
+    max_failures: int | None,
+    **arguments: Any,
+) -> None:
     """Load what changed since the last run; the first run loads everything.
 
     Run it as often as you like: a run over an unchanged library writes only its own row in _coreviz_runs. A dataset
     that fails does not stop the others. If a run is interrupted or killed, the next run continues it.
     """
     import logging
+
+    if every is not None and dry_run:
+        raise click.UsageError("--every and --dry-run cannot be combined.")
+    if max_failures is not None and every is None:
+        raise click.UsageError("--max-failures needs --every.")
 
     from rich.console import Console
 
@@ -54,6 +71,8 @@ def command(pipeline: dlt.Pipeline, dry_run: bool, views: bool, as_json: bool, *
     # errors are in the report, which is printed
     logging.getLogger("coreviz_source").addHandler(logging.NullHandler())
     logging.getLogger("coreviz_source").propagate = False
+    if every is not None:
+        run_every(pipeline, as_json=as_json, every=every, max_failures=max_failures, views=views, **arguments)
     # names of datasets may have brackets or colons, which are not for rich to interpret
     console = Console(stderr=True, markup=False, emoji=False)
     live = console.is_terminal and not console.is_dumb_terminal
