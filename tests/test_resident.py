@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,16 +24,19 @@ from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.errors import ApiUnavailableError, ConfigurationError, CorevizError
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import DatasetReport
+from coreviz_source.tables import BY_NAME
 from tests import hostile
-from tests.scenario import arguments, assert_equal_to, frozen, media_of
+from tests.docs import ROOT, blocks
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
 from tests.test_cli import PROGRAM, command, environment  # noqa: F401
 from tests.warehouse import query, runs
 
+PAGE = ROOT / "docs" / "resident.md"
 MISSING = "00000000-0000-4000-8000-000000000000"
 
 
 class Clock:
-    """The clock of a machine: it continues while the process waits or works, and jumps when somebody says so."""
+    """The clock of a machine: it continues while the process waits or works, and jumps where a test makes it jump."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -265,3 +270,36 @@ def test_a_real_process_that_is_interrupted_in_a_cycle_ends_at_once_and_the_next
 def test_an_error_of_this_package_is_no_reason_to_end(monkeypatch, clock):
     _, reports = cycles(monkeypatch, clock, (1, CorevizError("odd")), (1, GOOD))
     assert [next(reports).exit_code for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_systemd_accepts_the_unit_of_the_page(tmp_path):
+    (unit,) = blocks(PAGE, "ini")
+    Path("coreviz.service").write_text(unit.replace("/srv/coreviz/.venv/bin", str(Path(PROGRAM).parent)))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "./coreviz.service"], capture_output=True, text=True
+    )
+    assert (done.returncode, "coreviz" in done.stderr) == (0, False), done.stderr
+
+
+def test_the_housekeeping_of_the_page_leaves_what_the_next_run_needs(pipeline, clock):
+    (statements,) = blocks(PAGE, "sql")
+    named = set(re.findall(r"SELECT _dlt_load_id FROM coreviz\.(\w+)", statements))
+    assert named == {*BY_NAME, "_dlt_pipeline_state"}
+    library = frozen(20)
+    with Studio(library) as studio:
+        given = arguments(studio, {})
+        for cycle, _ in enumerate(sync_every(pipeline, wait=clock.wait, **given)):
+            library.advance(minutes=1)
+            if cycle == 3:
+                break
+            if cycle == 1:
+                library.add_caption(media_of(library, frames=1)[0]["id"], "Its load has to stay.")
+        for statement in statements.replace("now() - INTERVAL 90 DAY", "TIMESTAMPTZ '2999-01-01'").split(";")[:-1]:
+            query(pipeline, statement)
+        assert [r["complete"] for r in runs(pipeline)] == [True]
+        assert query(pipeline, "SELECT count(*) FROM _dlt_loads") == [(2,)]
+        for given in ({}, {"reconcile_every": "0"}):
+            (report,) = run_sync(pipeline, studio, **given).datasets.values()
+            assert (report.outcome, report.rows) == ("complete" if given else "window", {})
+        assert_equal_to(pipeline, studio)
