@@ -64,7 +64,8 @@ def sync(
     4. Read what is stored in the warehouse, and create missing tables and columns.
     5. For each dataset: list it, compare it with what is stored, and load the difference. A dataset that fails does not
        stop the others. The first load of a large dataset is committed in checkpoints: if the run is killed, the next
-       one continues after the last checkpoint.
+       one continues after the last checkpoint. If nothing changed, only the rows of `_coreviz_runs` are written,
+       without a load package.
     6. Update comments, indexes and views.
     7. Remove what dlt left on disk and in the staging dataset, and return a report.
 

@@ -187,11 +187,15 @@ def test_resync_loads_everything_once(pipeline, clock):
     assert rows == [12, 0, 0]
 
 
-def test_the_command_ends_with_the_code_of_the_last_cycle(command, monkeypatch):  # noqa: F811
+def test_the_command_ends_with_the_code_of_the_last_cycle(command, monkeypatch, manager, tmp_path):  # noqa: F811
     monkeypatch.setattr(resident, "_pause_after", lambda *_: 0.0)
-    with Studio(frozen(12)) as studio:
-        done = command(studio, "sync", "--every", "1s", "--api-key", "wrong")
+    library = frozen(12)
+    with Studio(library) as studio:
+        with monkeypatch.context() as started:
+            started.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+            done = command(studio, "sync", "--every", "1s", "--api-key", "wrong", "--dataset-ids", *library.datasets)
         assert (done.exit_code, done.output.count("is not valid")) == (3, 1)
+        assert "READY=1" not in until(manager, "STOPPING=1")
         done = command(studio, "sync", "--every", "1s", "--max-failures", "2", "--dataset-ids", MISSING)
         assert (done.exit_code, done.output.count("does not exist")) == (4, 2), done.output
         for words in (("--every", "1s", "--dry-run"), ("--max-failures", "2"), ("--every", "1")):

@@ -46,6 +46,7 @@ def run_every(pipeline: dlt.Pipeline, *, as_json: bool, **arguments: Any) -> NoR
         as_json: Whether to print the report of each cycle to stdout, one JSON object per line.
         **arguments: The arguments of `sync_every()`.
     """
+    from coreviz_source.commands.status import location
     from coreviz_source.resident import sync_every
 
     # who has a lock that is waited for, and where an unexpected error happened
@@ -54,6 +55,7 @@ def run_every(pipeline: dlt.Pipeline, *, as_json: bool, **arguments: Any) -> NoR
         logging.getLogger(f"coreviz_source.{name}").addHandler(problems)
     log, code = _Log(as_json), 0
     cycles = sync_every(pipeline, progress=log.note, wait=log.wait, **arguments)
+    _print(f"Syncs every {arguments['every']} into {location(pipeline)}.")
     usual = {number: signal.signal(number, log.stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with log.systemd:
@@ -102,7 +104,10 @@ class _Log:
     def note(self, event: Progress) -> None:
         """Takes an event of a cycle. A cycle that takes long has a line every half minute."""
         self.waits = False
-        self.systemd.ready()
+        self.systemd.alive()
+        if event.total is not None:
+            # the API has accepted the key
+            self.systemd.ready()
         if time.monotonic() - self._printed >= PROGRESS_EVERY and not event.has_ended:
             total = f" of {event.total:,}" if event.total else ""
             self._line(f"{event.name or event.dataset_id}: {event.phase}, {event.listed:,}{total} listed")

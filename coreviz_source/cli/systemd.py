@@ -42,8 +42,7 @@ class Systemd:
         self._send("STOPPING=1")
 
     def ready(self) -> None:
-        """Reports that the service has started; also a sign of life."""
-        self.alive()
+        """Reports that the service has started."""
         if not self._is_ready:
             self._is_ready = True
             self._send("READY=1")
