@@ -106,7 +106,9 @@ def test_a_package_is_loaded_where_it_does_more_than_add_a_row(new_pipeline, pac
         assert_equal_to(pipeline, studio)
 
 
-def test_an_unchanged_run_that_cannot_be_completed_leaves_nothing(pipeline, monkeypatch):
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_an_unchanged_run_that_cannot_be_completed_leaves_nothing(kind, request, monkeypatch):
+    pipeline = request.getfixturevalue("pipeline" if kind == "duckdb" else "postgres")
     with Studio(frozen(20)) as studio:
         run_sync(pipeline, studio)
         before = runs(pipeline), loads(pipeline)
