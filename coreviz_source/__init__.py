@@ -8,10 +8,11 @@ pipeline = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="c
 pipeline.run(coreviz(dataset_ids=["ecf33096-0d69-410b-a8cc-856caa3fba6c"]))
 ```
 
-`sync()` does the same on a schedule, and returns a report. An item passes these stages: `api` requests pages, `listing`
-makes a complete list of them, `changes` compares the list with what is stored (`warehouse`), and `rows` builds the rows
-of what is new or changed. `mirror` has these stages in order, for one dataset. `loading` hands its rows to dlt, and
-`source` and `synchronize` do that for all datasets of a run.
+`sync()` does the same on a schedule, and returns a report. `sync_every()` does it at a regular pace, in a process that
+stays. An item passes these stages: `api` requests pages, `listing` makes a complete list of them, `changes` compares
+the list with what is stored (`warehouse`), and `rows` builds the rows of what is new or changed. `mirror` has these
+stages in order, for one dataset. `loading` hands its rows to dlt, and `source` and `synchronize` do that for all
+datasets of a run.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coreviz_source.report import DatasetReport, Progress, Report
+    from coreviz_source.resident import sync_every
     from coreviz_source.source import coreviz
     from coreviz_source.synchronize import sync
     from coreviz_source.warehouse.catalog import create_views
 
-__all__ = ["DatasetReport", "Progress", "Report", "coreviz", "create_views", "sync"]
+__all__ = ["DatasetReport", "Progress", "Report", "coreviz", "create_views", "sync", "sync_every"]
 
 _HOMES = {
     "DatasetReport": "report",
@@ -34,6 +36,7 @@ _HOMES = {
     "coreviz": "source",
     "create_views": "warehouse.catalog",
     "sync": "synchronize",
+    "sync_every": "resident",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.studio import CorevizClient, Organization
 from coreviz_source.report import Progress
 from coreviz_source.rows.build import as_table
@@ -81,14 +82,22 @@ class Run:
         settings: Checked settings.
         stored: What the warehouse stores.
         selection: The tables that are loaded.
+        connections: Connections to the API that stay open at the end of the run. Default: its own.
     """
 
-    def __init__(self, run_id: str, settings: Settings, stored: StoredState, selection: Selection) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        settings: Settings,
+        stored: StoredState,
+        selection: Selection,
+        connections: DeadlineAdapter | None = None,
+    ) -> None:
         self.id = run_id
         self.settings = settings
         self.stored = stored
         self.selection = selection
-        self.client = CorevizClient(settings)
+        self.client = CorevizClient(settings, connections=connections)
         self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []

@@ -7,13 +7,16 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from types import TracebackType
 from typing import Any
 
 import dlt
 
+from coreviz_source.api.deadline import DeadlineAdapter
+from coreviz_source.api.http import new_connections
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, is_out_of_memory
 from coreviz_source.loading.clean_up import clean_up, configure_dlt
 from coreviz_source.loading.configuration import resolve
@@ -62,7 +65,8 @@ def sync(
     4. Read what is stored in the warehouse, and create missing tables and columns.
     5. For each dataset: list it, compare it with what is stored, and load the difference. A dataset that fails does not
        stop the others. The first load of a large dataset is committed in checkpoints: if the run is killed, the next
-       one continues after the last checkpoint.
+       one continues after the last checkpoint. If nothing changed, only the rows of `_coreviz_runs` are written,
+       without a load package.
     6. Update comments, indexes and views.
     7. Remove what dlt left on disk and in the staging dataset, and return a report.
 
@@ -87,31 +91,93 @@ def sync(
         sys.exit(report.exit_code)
         ```
     """
-    began = time.perf_counter()
-    run_id = str(uuid.uuid4())
-    errors: list[CorevizError] = []
-    warnings: list[str] = []
-    reports = DatasetReports()
-    try:
-        settings = _resolve(pipeline, arguments)
-        with silent_unless_set(), _locked(pipeline, settings, dry_run) as locks:
-            settings = _drained(pipeline, locks, settings, dry_run)
-            stored = _read_stored(pipeline, locks, dry_run)
-            with Run(run_id, settings, stored, Selection()) as run, _loader(pipeline, locks, stored, dry_run) as loader:
-                packages = Packages(loader, progress or notebook_progress() or (lambda _: None))
-                datasets = run.datasets()
-                warnings += run.warnings
-                try:
-                    _mirror(run, datasets, packages)
-                finally:
-                    reports |= DatasetReports.of(packages.reports)
-                warnings += run.warnings_at_end()
-                if not dry_run:
-                    warnings += ensure_catalog(stored.connection, locks.load, views)
-    except CorevizError as error:
-        _log.error("%s", error)
-        errors.append(error)
-    return Report(run_id, reports, errors, warnings, dry_run, time.perf_counter() - began)
+    with Synchronizer(pipeline, arguments, dry_run=dry_run, views=views, progress=progress) as synchronizer:
+        return synchronizer.run()
+
+
+class Synchronizer:
+    """Runs of one pipeline over the same datasets; a context manager.
+
+    The settings are resolved once, and the connections to the API stay open from one run to the next.
+
+    Args:
+        pipeline: Where to load.
+        arguments: The arguments of `coreviz()`.
+        dry_run: Whether to find out only what would be written.
+        views: Whether to create the views.
+        progress: Receives the events of all runs.
+    """
+
+    def __init__(
+        self,
+        pipeline: dlt.Pipeline,
+        arguments: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        views: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._arguments = arguments
+        self._dry_run = dry_run
+        self._views = views
+        self._progress = progress or notebook_progress() or (lambda _: None)
+        self._settings: Settings | None = None
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Synchronizer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._resources.close()
+
+    def run(self) -> Report:
+        """Mirrors the datasets. Errors of this package are in the report.
+
+        Raises:
+            KeyboardInterrupt: A signal arrived.
+        """
+        began = time.perf_counter()
+        run_id = str(uuid.uuid4())
+        errors: list[CorevizError] = []
+        warnings: list[str] = []
+        reports = DatasetReports()
+        pipeline, dry_run = self._pipeline, self._dry_run
+        try:
+            settings, connections = self._prepared()
+            with silent_unless_set(), _locked(pipeline, settings, dry_run) as locks:
+                settings = _drained(pipeline, locks, settings, dry_run)
+                stored = _read_stored(pipeline, locks, dry_run)
+                with (
+                    Run(run_id, settings, stored, Selection(), connections) as run,
+                    _loader(pipeline, locks, stored, dry_run) as loader,
+                ):
+                    packages = Packages(loader, self._progress)
+                    datasets = run.datasets()
+                    warnings += run.warnings
+                    try:
+                        _mirror(run, datasets, packages)
+                    finally:
+                        reports |= DatasetReports.of(packages.reports)
+                    warnings += run.warnings_at_end()
+                    if not dry_run:
+                        warnings += ensure_catalog(stored.connection, locks.load, self._views)
+        except CorevizError as error:
+            _log.error("%s", error)
+            errors.append(error)
+        report = Report(run_id, reports, errors, warnings, dry_run, time.perf_counter() - began)
+        if self._settings is not None and report.exit_code == 0:
+            # everything was loaded again, which is done once
+            self._settings = replace(self._settings, resync=False)
+        return report
+
+    def _prepared(self) -> tuple[Settings, DeadlineAdapter]:
+        """The settings, and the connections to the API."""
+        if self._settings is None:
+            self._settings = _resolve(self._pipeline, self._arguments)
+            self._connections = new_connections(self._settings)
+            self._resources.callback(self._connections.close)
+        return self._settings, self._connections
 
 
 def _resolve(pipeline: dlt.Pipeline, arguments: Mapping[str, Any]) -> Settings:

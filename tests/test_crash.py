@@ -71,6 +71,9 @@ SCRIPT = textwrap.dedent(
         DuckDbCopyJob.run = run
     elif moment == "before completion":
         Load.complete_package = lambda *a, **k: die()
+    elif moment == "between a row and its completion":
+        from dlt.destinations.job_client_impl import SqlJobClientBase
+        SqlJobClientBase.complete_load = lambda *a, **k: die()
     elif moment == "checkpoint":
         import coreviz_source.loading.packages as p, coreviz_source.mirror as m
         m.BATCH, p.WAITING, p.CHECKPOINT = 10, 20, 40
@@ -89,7 +92,7 @@ SCRIPT = textwrap.dedent(
     os.environ["LOAD__WORKERS"] = "1"
     given = dict(dataset_ids=[dataset], base_url=url, api_key="local-studio-key", page_size=20, reconcile_every="0",
                  max_deletes=1)
-    if moment == "checkpoint":
+    if moment in ("checkpoint", "between a row and its completion"):
         sync(pipeline, **given)
     else:
         pipeline.run(coreviz(**given))

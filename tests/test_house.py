@@ -27,6 +27,7 @@ ORDER = (
     ("mirror",),
     ("loading",),
     ("source", "synchronize"),
+    ("resident",),
     ("commands",),
     ("cli", "dashboard"),
     ("__init__", "__main__"),

@@ -159,6 +159,11 @@ class _Pace:
         time.sleep(at - now)
 
 
+def new_connections(settings: Settings) -> DeadlineAdapter:
+    """Connections for the listing's threads, and for the one that asks for everything else."""
+    return DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)
+
+
 class Http:
     """Sends GET requests to one server; threads may share it.
 
@@ -166,17 +171,20 @@ class Http:
         settings: Checked settings; `base_url`, `api_key`, `token`, `parallel_requests` and `requests_per_second` are
             used.
         attempts: How often a request is sent before it counts as failed.
+        connections: Connections that stay open when this object is closed. Default: its own.
 
     Raises:
         ConfigurationError: The environment names a file of certificate authorities that cannot be used.
     """
 
-    def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self, settings: Settings, attempts: int = ATTEMPTS, connections: DeadlineAdapter | None = None
+    ) -> None:
         self._base_url = settings.base_url
         self._credential = Credential(settings.api_key, settings.token)
         self._session = requests.Session()
-        # the listing's threads, and the one that asks for everything else
-        adapter = DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)
+        adapter = connections or new_connections(settings)
+        self._own_connections = None if connections else adapter
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         # over https a proxy of the environment sees only the host's name; on loopback it would see the key
@@ -190,7 +198,8 @@ class Http:
     def close(self) -> None:
         """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
         self._closed.set()
-        self._session.close()
+        if self._own_connections is not None:
+            self._own_connections.close()
 
     def get(
         self,

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.http import ATTEMPTS, Calls, Http, Response
 from coreviz_source.errors import (
     AuthenticationError,
@@ -157,12 +158,15 @@ class CorevizClient:
     Args:
         settings: Checked settings; `organization_ids` and what `Http` takes are used.
         attempts: How often a request is sent before it counts as failed.
+        connections: Connections that stay open when the client is closed. Default: its own.
 
     Every method raises the errors of `Http.get`.
     """
 
-    def __init__(self, settings: Settings, attempts: int = ATTEMPTS) -> None:
-        self._http = Http(settings, attempts)
+    def __init__(
+        self, settings: Settings, attempts: int = ATTEMPTS, connections: DeadlineAdapter | None = None
+    ) -> None:
+        self._http = Http(settings, attempts, connections)
         self._organization_ids = settings.organization_ids
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
         #: Whether a listing's first response has shown which parameters this server takes.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
 from coreviz_source.cli.output import Lines, logged, say, unless_nobody_reads
 from coreviz_source.settings import SETTINGS, WAREHOUSE
@@ -33,6 +34,7 @@ Examples:
   coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
   coreviz-source sync --json | jq .exit_code     for scripts
   coreviz-source sync --log-format json          one JSON object per line of the log
+  coreviz-source sync --every 60s                stay, and sync again every minute
 """
 
 
@@ -40,10 +42,21 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Print what a run would change, and write nothing.")
 @click.option("--views/--no-views", default=True, help="Whether to create the views for analysts at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and everything else to stderr.")
+@click.option("--every", metavar="TIME", help="Stay, and sync again so long after the last time, such as 60s or 5m.")
+@click.option("--max-failures", type=click.IntRange(1), help="With --every: end after so many failures in a row.")
 @logged
 @warehouse
 @settings()
-def command(pipeline: dlt.Pipeline, lines: Lines, dry_run: bool, views: bool, as_json: bool, **arguments: Any) -> None:
+def command(
+    pipeline: dlt.Pipeline,
+    lines: Lines,
+    dry_run: bool,
+    views: bool,
+    as_json: bool,
+    every: str | None,
+    max_failures: int | None,
+    **arguments: Any,
+) -> None:
     """Load what changed since the last run; the first run loads everything.
 
     Run it as often as you like: a run over an unchanged library writes only its own row in _coreviz_runs. A dataset
@@ -52,6 +65,14 @@ def command(pipeline: dlt.Pipeline, lines: Lines, dry_run: bool, views: bool, as
     from coreviz_source.cli.progress import Screen
     from coreviz_source.synchronize import sync
 
+    if every is not None and dry_run:
+        raise click.UsageError("--every and --dry-run cannot be combined.")
+    if max_failures is not None and every is None:
+        raise click.UsageError("--max-failures needs --every.")
+    if every is not None:
+        lines.follow_dlt(pipeline.run_context.runtime_config.log_format)
+        _say_start(pipeline)
+        run_every(pipeline, as_json=as_json, every=every, max_failures=max_failures, views=views, **arguments)
     display = _display(pipeline, lines, dry_run, as_json)
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -160,7 +160,7 @@ class LoadGuard(Collector):
         check()
 
     def _compare(self, note: Mapping[str, str]) -> None:
-        if self._noted.get(self._load_id) == (given_destination(self._pipeline), self._pipeline.dataset_name):
+        if self._noted.pop(self._load_id, None) == (given_destination(self._pipeline), self._pipeline.dataset_name):
             # what it resolves to is the same then, and to resolve it takes a tenth of an unchanged run
             return
         now = target(self._pipeline)

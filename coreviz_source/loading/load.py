@@ -1,9 +1,10 @@
-"""One load package from its batches to the warehouse, and packages that an earlier run left."""
+"""One load from its batches to the warehouse, and packages that an earlier run left."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import dlt
@@ -12,6 +13,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, find, find_kind, is_out_of_memory
 from coreviz_source.loading.resources import Extraction, table_resources
+from coreviz_source.loading.runs import has_only_runs, write_runs
 from coreviz_source.run import Batch
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.duckdb import Tuning
@@ -24,12 +26,27 @@ _log = logging.getLogger(__name__)
 
 
 def load(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, tuning: Tuning, batches: Iterable[Batch]) -> None:
-    """Loads batches as one package.
+    """Loads batches together: as one package, or in one transaction if they have only rows of runs.
 
     Raises:
-        CorevizError: What the batches raised while they were made. Nothing of the package is loaded.
-        DestinationError: The package could not be loaded.
+        Exception: What the batches raised while they were made. Nothing is loaded.
+        DestinationError: They could not be loaded.
     """
+    first: list[Batch] = []
+    rest = iter(batches)
+    for batch in rest:
+        first.append(batch)
+        if not has_only_runs(batch):
+            break
+    else:
+        if write_runs(locks, stored, first):
+            return
+    _load_package(pipeline, locks, stored, tuning, chain(first, rest))
+
+
+def _load_package(
+    pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, tuning: Tuning, batches: Iterable[Batch]
+) -> None:
     dataset_name = pipeline.dataset_name
 
     @dlt.source(name="coreviz", section="coreviz")

@@ -40,7 +40,8 @@ class Destination:
         can_store_nul: Whether its strings can have NUL characters.
         has_advisory_locks: Whether runs can keep each other out by locks of the server.
         ends_idle_sessions: Whether a server, or a proxy before it, may end a session that waits.
-        has_transactional_ddl: Whether several statements that change the catalog take effect together.
+        has_transactions: Whether several statements take effect together, and no slower than one by one.
+        has_transactional_ddl: The same for statements that change the catalog.
         has_indexes: Whether it has the indexes by which rows are replaced and joined.
         search_vector: What the full-text index on captions has; empty: there is no such index.
         has_layout: Whether tables have partitions, clusters and descriptions, which dlt declares.
@@ -65,6 +66,7 @@ class Destination:
     can_store_nul: bool = True
     has_advisory_locks: bool = False
     ends_idle_sessions: bool = False
+    has_transactions: bool = True
     has_transactional_ddl: bool = True
     has_indexes: bool = False
     search_vector: str = ""
@@ -179,6 +181,7 @@ _BIGQUERY = Destination(
     # its parquet has no JSON columns
     loads_parquet=lambda: False,
     rows_format="jsonl",
+    has_transactions=False,
     has_transactional_ddl=False,
     has_layout=True,
     json_as_text="TO_JSON_STRING({})",

@@ -18,7 +18,7 @@ PICTURE = HERE / "map.svg"
 #: The order of the stages, from what a user calls to what everything needs.
 ROWS = (
     ("cli",),
-    ("dashboard", "commands"),
+    ("dashboard", "commands", "resident"),
     ("source", "synchronize"),
     ("loading",),
     ("mirror",),
