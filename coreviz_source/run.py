@@ -88,7 +88,7 @@ class Run:
         self.stored = stored
         self.selection = selection
         self.client = CorevizClient(settings)
-        self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
+        self.threads = ThreadPoolExecutor(self.client.pace.most_parallel, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
         self._organizations: tuple[Organization, ...] = ()

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from coreviz_source.api.http import Calls
+from coreviz_source.api.pace import BUFFERED, LARGEST_PAGE, Pace
 from coreviz_source.api.studio import Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.listing import Listing
-from coreviz_source.listing.pages import BUFFERED
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.listing.walk import LARGEST_PAGE
 from coreviz_source.listing.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -84,8 +83,9 @@ class Server:
 
 
 def listed(server: Server, page_size: int, ahead: int, window: Window) -> tuple[Listing, list[int]]:
-    with ThreadPoolExecutor(ahead) as threads:
-        listing = Listing(server, "dataset", page_size, threads, ahead, Calls())  # type: ignore[arg-type]
+    pace = Pace(page_size, ahead)
+    with ThreadPoolExecutor(pace.most_parallel) as threads:
+        listing = Listing(server, "dataset", pace, threads, Calls())  # type: ignore[arg-type]
         listing.open()
         listing.window = window
         return listing, [int(item.id[1:]) for batch in listing for item in batch]
@@ -205,7 +205,7 @@ def test_an_honest_list_is_proven_in_its_order_with_no_more_requests_than_its_pa
 
 def test_the_listing_began_when_the_server_says():
     with ThreadPoolExecutor(1) as threads:
-        assert Listing(Plain(apart(3)), "dataset", 10, threads, 1, Calls()).open() == START  # type: ignore[arg-type]
+        assert Listing(Plain(apart(3)), "dataset", Pace(10, 1), threads, Calls()).open() == START  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("more", [True, False, None])
@@ -451,7 +451,7 @@ def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_
 
     server = Counting()
     with ThreadPoolExecutor(3) as threads:
-        listing = Listing(server, "dataset", 10, threads, 3, Calls())  # type: ignore[arg-type]
+        listing = Listing(server, "dataset", Pace(10, 3), threads, Calls())  # type: ignore[arg-type]
         listing.open()
         for number, _ in enumerate(listing):
             assert len(server.asked) <= number + 2 + 3 * BUFFERED
@@ -485,7 +485,7 @@ def test_a_listing_that_is_left_asks_for_nothing_more():
 
     server = Held(apart(2000))
     with ThreadPoolExecutor(1) as threads:
-        listing = Listing(server, "dataset", 10, threads, 2, Calls())  # type: ignore[arg-type]
+        listing = Listing(server, "dataset", Pace(10, 1), threads, Calls())  # type: ignore[arg-type]
         listing.open()
         batches = iter(listing)
         next(batches)
