@@ -1,166 +1,190 @@
-"""A server and a client in virtual time: how long a listing takes with a pace, without waiting for it."""
+"""A listing in virtual time: how long it takes on a server of a certain kind with a certain pace, without waiting."""
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any
+from functools import partial
+from itertools import count, product
 
-from coreviz_source.api.pace import BYTES_AHEAD, Flight, Pace
+from coreviz_source.api.pace import BYTES_AHEAD, LARGEST_PAGE, MOST_PARALLEL, Flight, Pace
+
+#: Bytes per item.
+ITEM = 4000
+#: Seconds in which the client reads an item.
+READING = 5e-6
 
 
 @dataclass
 class Server:
-    """Responds after a time. The defaults are a server with a fixed latency.
+    """Responds after a while.
 
     Args:
         latency: Seconds per response.
-        per_item: Seconds per item of a response.
-        workers: How many responses it works on at full speed; with more, each takes longer.
-        collapse: Whether more requests than workers also cost throughput.
+        per_item: Seconds per item of a response, in addition.
+        workers: How many responses it sends at full speed; with more, each is slower.
+        collapses: Whether more responses than workers also cost throughput.
         cap: The most items per response.
-        refused_above: The `limit` above which a request fails with 413.
-        rate: The requests per second above which it responds with 429, with a burst of one second.
-        slow: From when to when responses take five times as long.
-        jitter: The spread of the response times.
+        too_large: From which `limit` on it refuses a request with 413.
+        rate: The requests per second above which it responds with 429. It saves up those of one second.
+        slow: A period in which it takes five times as long.
+        jitter: How much response times vary: the standard deviation of their logarithm.
         errors: The share of responses with 500.
     """
 
     latency: float = 0.1
     per_item: float = 0.0001
     workers: float = float("inf")
-    collapse: bool = False
+    collapses: bool = False
     cap: int = 10**9
-    refused_above: int = 10**9
+    too_large: int = 10**9
     rate: float | None = None
     slow: tuple[float, float] = (0.0, 0.0)
     jitter: float = 0.0
     errors: float = 0.0
-    item_bytes: int = 4000
-    tokens: float = field(init=False, default=0.0)
-    at: float = field(init=False, default=0.0)
+    _saved: float = field(init=False, default=0.0)
+    _at: float = field(init=False, default=-1.0)
 
     def respond(self, now: float, limit: int, in_flight: int, dice: random.Random) -> tuple[int, int, float]:
-        """Status, items, and seconds until the last byte."""
+        """The status, the number of items as far as there are so many, and the seconds until the last byte."""
         if self.rate is not None:
-            self.tokens = min(self.rate, self.tokens + (now - self.at) * self.rate) if self.at else self.rate
-            self.at = now or 1e-9
-            if self.tokens < 1:
+            self._saved, self._at = min(self.rate, self._saved + (now - self._at) * self.rate), now
+            if self._saved < 1:
                 return 429, 0, self.latency / 2
-            self.tokens -= 1
-        if limit > self.refused_above:
+            self._saved -= 1
+        if limit >= self.too_large:
             return 413, 0, self.latency
         items = min(limit, self.cap)
         load = max(1.0, in_flight / self.workers)
-        seconds = self.latency + self.per_item * items * load
-        if self.collapse:
+        if self.collapses:
             seconds = (self.latency + self.per_item * items) * load**2
+        else:
+            seconds = self.latency + self.per_item * items * load
         if self.slow[0] <= now < self.slow[1]:
             seconds *= 5
-        seconds *= dice.lognormvariate(0, self.jitter) if self.jitter else 1
+        if self.jitter:
+            seconds *= dice.lognormvariate(0, self.jitter)
         return (500, 0, seconds) if dice.random() < self.errors else (200, items, seconds)
 
 
-@dataclass
-class Outcome:
-    seconds: float
-    requests: int
-    refused: int
-    pace: Pace
+class Listing:
+    """A client that reads a list as `coreviz_source.listing` does: some pages in advance, all of them in order.
 
+    Args:
+        server: Responds.
+        pace: Chooses.
+        total: The number of items of the list.
+        seed: The seed of everything random.
+    """
 
-def listing(server: Server, pace: Pace, total: int, seed: int = 1, reading: float = 5e-6) -> Outcome:
-    """Reads a list as `listing.pages` does: some pages are asked for in advance, all are read in order."""
-    dice = random.Random(seed)
-    number = count()
-    events: list[tuple[float, int, Callable[[float], None]]] = []
-    waiting: list[list[int]] = []
-    arrived: dict[int, tuple[int, int]] = {}
-    planned: dict[int, int] = {}
-    state: dict[str, Any] = dict.fromkeys(("pages", "requests", "refused", "in_flight", "frontier", "read", "cap"), 0)
-    state |= {"busy": False, "end": 0.0}
+    def __init__(self, server: Server, pace: Pace, total: int, seed: int = 1) -> None:
+        self._server = server
+        self.pace = pace
+        self._total = total
+        self._dice = random.Random(seed)
+        self._number = count()
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._arrived: dict[int, int] = {}
+        self._planned: set[int] = set()
+        self._pages = self._in_flight = self._frontier = self._read = 0
+        self._expected: int | None = None
+        self._reading = False
+        self.seconds = 0.0
+        self.requests = self.refused = 0
+        self._plan(0.0, pace.first_page)
+        while self._read < total:
+            at, _, happen = heapq.heappop(self._events)
+            happen(at)
 
-    def later(at: float, what: Callable[[float], None]) -> None:
-        heapq.heappush(events, (at, next(number), what))
+    def _later(self, at: float, happen: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (at, next(self._number), happen))
 
-    def start(now: float) -> None:
-        while waiting and state["pages"] < pace.parallel:
-            offset, limit = waiting.pop(0)
-            state["pages"] += 1
-            send(now, offset, limit, Flight(limit, pace.parallel, state["pages"]), 1)
+    def _plan(self, now: float, limit: int) -> None:
+        # also a fixed page size has to keep within the memory that pages may take
+        most = min(self.pace.pages_ahead(limit), BYTES_AHEAD // (ITEM * limit)) if self._read else 1
+        while self._frontier < self._total and len(self._planned) < most:
+            self._waiting.append((self._frontier, limit))
+            self._planned.add(self._frontier)
+            self._frontier += min(limit, self._expected or limit)
+        self._start(now)
 
-    def send(now: float, offset: int, limit: int, flight, attempt: int) -> None:
-        later(pace.start_at(now), lambda at: leave(at, offset, limit, flight, attempt))
+    def _start(self, now: float) -> None:
+        while self._waiting and self._pages < self.pace.parallel:
+            offset, limit = self._waiting.popleft()
+            self._pages += 1
+            self._schedule(now, offset, limit, Flight(limit, self.pace.parallel, self._pages), 1)
 
-    def leave(now: float, offset: int, limit: int, flight, attempt: int) -> None:
-        if pace.is_on_hold(now):
-            send(now, offset, limit, flight, attempt)
+    def _schedule(self, now: float, offset: int, limit: int, flight: Flight, attempt: int) -> None:
+        self._later(self.pace.start_at(now), partial(self._send, offset, limit, flight, attempt))
+
+    def _send(self, offset: int, limit: int, flight: Flight, attempt: int, now: float) -> None:
+        if self.pace.is_on_hold(now):
+            self._schedule(now, offset, limit, flight, attempt)
             return
-        state["requests"] += 1
-        state["in_flight"] += 1
-        status, items, seconds = server.respond(now, limit, state["in_flight"], dice)
-        later(now + seconds, lambda at: arrive(at, offset, limit, flight, attempt, status, items, seconds))
+        self.requests += 1
+        self._in_flight += 1
+        status, items, seconds = self._server.respond(now, limit, self._in_flight, self._dice)
+        if status == 200:
+            happen = partial(self._receive, offset, limit, flight, items, seconds)
+        else:
+            happen = partial(self._fail, offset, limit, flight, attempt, status, now)
+        self._later(now + seconds, happen)
 
-    def arrive(now, offset, limit, flight, attempt, status, items, seconds) -> None:
-        state["in_flight"] -= 1
-        if status != 200:
-            state["refused"] += status in (429, 413)
-            retry_after = 1.0 if status == 429 else None
-            pace.refused(now - seconds, now, status, retry_after, limit)
-            wait = dice.uniform(0, 0.5 * 2**attempt)
-            wait = 0.0 if status == 413 else wait if retry_after is None else retry_after + wait / 10
-            later(now + wait, lambda at: send(at, offset, pace.retry_size(limit), flight, attempt + 1))
+    def _fail(
+        self, offset: int, limit: int, flight: Flight, attempt: int, status: int, started: float, now: float
+    ) -> None:
+        self._in_flight -= 1
+        self.refused += status != 500
+        self.pace.refused(started, now, status, 1.0 if status == 429 else None, limit)
+        backoff = self._dice.uniform(0, 0.5 * 2**attempt)
+        wait = {429: 1.0 + backoff / 10, 413: 0.0}.get(status, backoff)
+        self._schedule(now + wait, offset, self.pace.retry_size(limit), flight, attempt + 1)
+
+    def _receive(self, offset: int, limit: int, flight: Flight, items: int, seconds: float, now: float) -> None:
+        self._in_flight -= 1
+        self._pages -= 1
+        items = max(0, min(items, self._total - offset))
+        short = items < limit and offset + items < self._total
+        if short:
+            self._expected = items
+        self.pace.received(Flight(limit, flight.parallel, flight.in_flight), items, items * ITEM, seconds, short)
+        self._arrived[offset] = items
+        self._start(now)
+        self._continue(now)
+
+    def _continue(self, now: float) -> None:
+        if self._reading or self._read not in self._arrived:
             return
-        state["pages"] -= 1
-        items = max(0, min(items, total - offset))
-        pace.received(flight, items, items * server.item_bytes, seconds, items < limit and offset + items < total)
-        arrived[offset] = (items, limit)
-        start(now)
-        read(now)
+        self._planned.discard(self._read)
+        items = self._arrived.pop(self._read)
+        self._read += items
+        self._reading = True
+        self.seconds = now + items * READING
+        if self._read not in self._planned:
+            # the page was shorter than foreseen: those that were asked for in advance leave a gap
+            self._waiting.clear()
+            self._planned.clear()
+            self._arrived.clear()
+            self._frontier = self._read
+        self._plan(now, self.pace.page_size(self._total))
+        self._later(self.seconds, self._finish_reading)
 
-    def plan(now: float) -> None:
-        while state["frontier"] < total and len(planned) < ahead():
-            offset = state["frontier"]
-            limit = pace.page_size(total if state["read"] else None)
-            waiting.append([offset, limit])
-            planned[offset] = limit
-            state["frontier"] = offset + (min(limit, state["cap"]) if state["cap"] else limit)
-        start(now)
+    def _finish_reading(self, now: float) -> None:
+        self._reading = False
+        self._continue(now)
 
-    def ahead() -> int:
-        if not state["read"]:
-            return 1
-        limit = pace.retry_size(10**9) if pace.chooses_page else pace.page_size()
-        return max(1, min(pace.pages_ahead(limit), int(BYTES_AHEAD / (server.item_bytes * limit))))
 
-    def read(now: float) -> None:
-        offset = state["read"]
-        if state["busy"] or offset not in arrived:
-            return
-        items, limit = arrived.pop(offset)
-        planned.pop(offset, None)
-        state["busy"] = True
-        state["read"] = offset + items
-        state["end"] = now + items * reading
-        if items < limit and state["read"] < total:
-            state["cap"] = items
-        if state["read"] not in planned:
-            # the page was shorter than foreseen: what was asked for in advance leaves a gap
-            waiting.clear(), planned.clear(), arrived.clear()
-            state["frontier"] = state["read"]
-
-        def done(at: float) -> None:
-            state["busy"] = False
-            read(at)
-
-        plan(now)
-        later(state["end"], done)
-
-    plan(0.0)
-    while events and state["read"] < total:
-        at, _, what = heapq.heappop(events)
-        what(at)
-    return Outcome(state["end"], state["requests"], state["refused"], pace)
+def best_fixed(server: Callable[[], Server], total: int) -> float:
+    """The seconds of the fastest listing with fixed settings of which at most 1 % of the requests are refused."""
+    seconds = []
+    for page_size, parallel in product((100, 250, 500, LARGEST_PAGE), (1, 2, 4, 6, 8, 12, MOST_PARALLEL)):
+        one = server()
+        if page_size < one.too_large:
+            listing = Listing(one, Pace(page_size, parallel, one.rate), total)
+            if listing.refused <= listing.requests / 100:
+                seconds.append(listing.seconds)
+    return min(seconds)

@@ -44,6 +44,8 @@ _SLOW = 2.0
 _PATIENCE, _MOST_PATIENCE = 1, 16
 #: The share of the rate that was refused with which requests go on: after the first 429, and after later ones.
 _FIRST_CUT, _LATER_CUT = 0.7, 0.9
+#: The lowest rate, in requests per second.
+_SLOWEST = 1 / 30
 #: How much the rate grows with each page after a 429.
 _RECOVERY = 1.001
 
@@ -413,13 +415,14 @@ class Pace:
 
     def _slow_down(self, now: float) -> None:
         """Sets the gap between two requests by the rate that was refused."""
-        recent = (len(self._starts) - 1) / max(now - self._starts[0], 1e-3) if len(self._starts) > 1 else 1.0
-        if self._gap == 0:
-            rate = _FIRST_CUT * recent
-        elif self._arrived > 2:
-            # a server may save up requests that were not sent: what it accepted since the last refusal is its rate
-            rate = _LATER_CUT * min(recent, self._arrived / (now - self._reduced_at))
+        if self._arrived < 3:
+            # hardly anything was accepted, so the rate is not the reason
+            return
+        rate = (len(self._starts) - 1) / max(now - self._starts[0], 1e-3)
+        if self._gap:
+            # a server may save up what was not used: what it accepted since the last refusal is its rate
+            rate = _LATER_CUT * min(rate, self._arrived / max(now - self._reduced_at, 1e-3))
         else:
-            rate = recent / 2
-        self._gap = 1 / max(rate, 1 / LONGEST_PAUSE)
+            rate *= _FIRST_CUT
+        self._gap = 1 / max(rate, _SLOWEST)
         self._arrived = 0
