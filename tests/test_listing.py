@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import coreviz_source.api.pace
+import coreviz_source.listing.listing
 from coreviz_source.api.http import Calls
-from coreviz_source.api.pace import BUFFERED, LARGEST_PAGE, Pace
+from coreviz_source.api.pace import BUFFERED, LARGEST_PAGE, MOST_PARALLEL, Pace
 from coreviz_source.api.studio import Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.listing import Listing
@@ -82,7 +84,7 @@ class Server:
             return Page(items, max(0, len(ordered) + self.total), more, START)
 
 
-def listed(server: Server, page_size: int, ahead: int, window: Window) -> tuple[Listing, list[int]]:
+def listed(server: Server, page_size: int | None, ahead: int | None, window: Window) -> tuple[Listing, list[int]]:
     pace = Pace(page_size, ahead)
     with ThreadPoolExecutor(pace.most_parallel) as threads:
         listing = Listing(server, "dataset", pace, threads, Calls())  # type: ignore[arg-type]
@@ -145,6 +147,63 @@ def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     assert not (listing.proof.complete and inside - set(found)), seed
 
 
+@pytest.fixture
+def tiny(monkeypatch):
+    """Pages that begin small, so that they grow over a list of a few hundred media."""
+    monkeypatch.setattr(coreviz_source.api.pace, "FIRST_PAGE", 5)
+    monkeypatch.setattr(coreviz_source.listing.listing, "FIRST_PAGE", 5)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_pages_that_change_their_size_lose_nothing_and_every_listing_ends(tiny, block):
+    for seed in range(block * 50, block * 50 + 50):
+        dice = random.Random(seed)
+        server = Server(dice)
+        if server.glitch == "stuck" and server.total < 0:
+            continue
+        server.cap = dice.choice([None, None, 3, 20, 150])
+        plain = not server.glitch and not server.total
+        oldest = START - timedelta(seconds=dice.randrange(1500)) if plain and dice.random() < 0.5 else None
+        before = dict(server.media)
+        listing, found = listed(server, None, dice.choice([None, 3]), Window(oldest))
+        assert len(found) == len(set(found)), seed
+        inside = {i for i in server.stay if oldest is None or before[i] >= oldest}
+        assert not (listing.proof.complete and inside - set(found)), seed
+        assert listing.calls.requests <= 260 + 16 * 300, seed
+        if server.honest and not server.shuffled:
+            assert listing.proof.complete, (seed, listing.proof.reason)
+
+
+def test_a_long_list_takes_few_requests_and_a_window_of_it_reads_little_more_than_the_window():
+    server = Plain(apart(20_000))
+    listing, found = read(server, None, None)
+    assert (found, listing.proof.complete) == (list(range(20_000)), True)
+    assert (len(server.asked) < 40, listing.page_size) == (True, LARGEST_PAGE)
+    for window in (50, 300, 1000, 6000):
+        server = Plain(apart(20_000))
+        listing, found = read(server, None, None, Window(oldest=ago(10 * window)))
+        assert listing.proof.complete
+        assert sum(limit for _, limit in server.asked) <= 1.5 * window + 400
+        assert len(server.asked) <= 4 + window / 98
+    assert len(server.asked) < 40
+
+
+@pytest.mark.parametrize("number", [0, 1, 100, 101, 300])
+def test_a_short_list_takes_no_more_requests_than_with_pages_of_100(number):
+    fixed, chosen = Plain(apart(number)), Plain(apart(number))
+    read(fixed, 100, 4)
+    read(chosen, None, None)
+    assert len(chosen.asked) <= len(fixed.asked)
+
+
+def test_a_server_that_sends_fewer_than_asked_for_is_asked_for_no_more_than_that():
+    server = Plain(apart(5000), cap=250)
+    listing, found = read(server, None, None)
+    assert (found, listing.proof.complete) == (list(range(5000)), True)
+    assert {limit for _, limit in server.asked[8:]} == {250}
+    assert len(server.asked) <= 1 + 5000 / 248 + MOST_PARALLEL
+
+
 class Plain:
     """Pages honestly over media that stay, except where a test configures it; remembers what it was asked for."""
 
@@ -181,7 +240,9 @@ def ago(seconds: int) -> datetime:
     return START - timedelta(seconds=seconds)
 
 
-def read(server: Any, size: int = 10, ahead: int = 1, window: Window | None = None) -> tuple[Listing, list[int]]:
+def read(
+    server: Any, size: int | None = 10, ahead: int | None = 1, window: Window | None = None
+) -> tuple[Listing, list[int]]:
     return listed(server, size, ahead, window or Window())
 
 

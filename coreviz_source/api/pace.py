@@ -320,10 +320,7 @@ class Pace:
             return self._fixed_page
         with self._lock:
             limit = self._page.next()
-            if total is None:
-                return limit
-            rounds = max(1, math.ceil(total / (limit * self.parallel)))
-            return max(FIRST_PAGE, min(limit, math.ceil(total / (rounds * self.parallel))))
+            return limit if total is None else max(FIRST_PAGE, min(limit, math.ceil(total / self.parallel)))
 
     @property
     def first_page(self) -> int:

@@ -137,13 +137,18 @@ class Pages:
         try:
             page = self._client.page(self._dataset_id, request.offset, request.limit, self._calls)
         except BaseException as error:
+            self._land()
             request.page.set_exception(error)
         else:
             self._note(request, flight, page)
+            self._land()
             request.page.set_result(page)
+        self._start()
+
+    def _land(self) -> None:
+        """Makes room for another request, before anybody sees how this one ended."""
         with self._lock:
             self._in_flight -= 1
-        self._start()
 
     def _note(self, request: _Request, flight: Flight, page: Page) -> None:
         limit = page.limit or request.limit
