@@ -105,7 +105,7 @@ class Listing:
 
     def _plan(self, now: float, limit: int) -> None:
         # also a fixed page size has to keep within the memory that pages may take
-        most = min(self.pace.pages_ahead(limit), BYTES_AHEAD // (ITEM * limit)) if self._read else 1
+        most = min(self.pace.pages_ahead(limit, len(self._arrived)), BYTES_AHEAD // (ITEM * limit)) if self._read else 1
         while self._frontier < self._total and len(self._planned) < most:
             self._waiting.append((self._frontier, limit))
             self._planned.add(self._frontier)

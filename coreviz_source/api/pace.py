@@ -27,22 +27,24 @@ FIRST_PARALLEL, MOST_PARALLEL = 4, 16
 PAGE_BYTES = 4 * 2**20
 #: Seconds that a larger page may take, if its time grows with its size.
 PAGE_SECONDS = 10.0
-#: How many pages may be in flight or wait to be read, per parallel request, and how many bytes.
-BUFFERED, BYTES_AHEAD = 4, 96 * 2**20
+#: How many pages may be in flight or wait to be read, per parallel request.
+BUFFERED = 4
+#: How many bytes may be in flight or wait to be read, and how many of them may wait.
+BYTES_AHEAD, BYTES_UNREAD = 96 * 2**20, 40 * 2**20
 #: Seconds without a request after a 429 without `Retry-After`, and the longest ones with it.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 #: n times the requests have to bring at least n ** _WORTH times the throughput; n ** _LINEAR is nearly n times.
 _WORTH, _LINEAR = 0.4, 0.75
-#: Fewer requests are kept with this share of the throughput before.
-_AS_GOOD = 0.95
+#: Fewer requests are kept with this share of the throughput before, and with the second one at once.
+_AS_GOOD, _BETTER = 0.95, 1.15
 #: A trial that brings less than this share of the throughput before it ends at once.
 _HARMFUL = 0.75
 #: How many times the usual response time makes the pace try fewer requests.
 _SLOW = 2.0
 #: How many judgements pass before more requests are tried again; doubled whenever they were not worth it.
 _PATIENCE, _MOST_PATIENCE = 1, 16
-#: The share of the rate that was refused with which requests go on: after the first 429, and after later ones.
+#: The rate after a 429 as a share of the rate that was refused: after the first one, and after later ones.
 _FIRST_CUT, _LATER_CUT = 0.7, 0.9
 #: The lowest rate, in requests per second.
 _SLOWEST = 1 / 30
@@ -152,7 +154,7 @@ class _Parallel:
             return
         self._usual = sample if self._usual is None else self._usual.merged(sample)
         doubtful, self._unconfirmed = self._unconfirmed, None
-        if doubtful is not None and not self._is_worth(sample, doubtful):
+        if doubtful is not None and sample.throughput < _HARMFUL * doubtful.throughput:
             self._return_to(doubtful)
             return
         self._rested += 1
@@ -160,7 +162,7 @@ class _Parallel:
             return
         if self._fewer_next:
             self._fewer_next = False
-            self._try(max(1, int(self.number / self._factor)))
+            self._try(max(1, int(self.number / 1.5)))
         else:
             self._try(min(MOST_PARALLEL, max(self.number + 1, int(self.number * self._factor))))
 
@@ -168,7 +170,7 @@ class _Parallel:
         gain, factor = self._compare(sample, before)
         certain = sample.count >= max(12, 2 * self.number)
         if self.number < before.parallel:
-            if certain or gain >= 1 or gain < factor**_LINEAR:
+            if certain or gain >= _BETTER or gain < factor**_LINEAR:
                 self._before = None
                 if gain >= _AS_GOOD:
                     self._settle(sample)
@@ -189,10 +191,6 @@ class _Parallel:
     def _compare(sample: _Sample, other: _Sample) -> tuple[float, float]:
         """How many times the throughput, and how many times the requests in flight."""
         return sample.throughput / other.throughput, sample.mean_in_flight / other.mean_in_flight
-
-    def _is_worth(self, sample: _Sample, other: _Sample) -> bool:
-        gain, factor = self._compare(sample, other)
-        return bool(gain >= factor**_WORTH)
 
     def _settle(self, usual: _Sample) -> None:
         self._usual = usual
@@ -331,11 +329,16 @@ class Pace:
         """How many items to ask for after a page failed: a larger one than ever arrived may have been too large."""
         return limit if self._fixed_page is not None else min(limit, self._page.proven)
 
-    def pages_ahead(self, limit: int) -> int:
-        """How many pages of a size may be in flight or wait to be read."""
+    def pages_ahead(self, limit: int, unread: int) -> int:
+        """How many pages of a size may be in flight or wait to be read.
+
+        Args:
+            limit: The size.
+            unread: How many pages have arrived and wait. If they are many, the reader is slower than the API.
+        """
         most = BUFFERED * self.parallel
         if self._fixed_page is None and (size := self._page.bytes_of(limit)):
-            most = min(most, int(BYTES_AHEAD / size))
+            most = min(most, int((BYTES_AHEAD if unread * size < BYTES_UNREAD else BYTES_UNREAD) / size))
         return max(1, most)
 
     @property

@@ -103,7 +103,8 @@ class Pages:
     def _most_ahead(self, ask: Ask) -> int:
         """How many pages may be in flight or wait to be read."""
         if self._whole and ask.total is not None:
-            return self._pace.pages_ahead(ask.limit)
+            unread = sum(request.page.done() for request in self._prefetched.values())
+            return self._pace.pages_ahead(ask.limit, unread)
         # these pages may lie past the end of what is wanted, so there are fewer of them
         most = self._pace.parallel_in_part
         return most if self._whole else min(self._reach, most)
