@@ -54,9 +54,8 @@ class Mirror:
         self._listing = Listing(
             run.client,
             dataset.requested_id,
-            run.settings.page_size,
+            run.client.pace,
             run.threads,
-            run.settings.parallel_requests,
             self._calls,
         )
         self._changes: Changes | None = None
@@ -111,6 +110,7 @@ class Mirror:
         settings = self._run.settings
         self._started_at = self._listing.open()
         mode, self._listing.window = plan(settings, self._run.last_runs(self._dataset.id), self._started_at)
+        self._listing.is_sample = settings.max_media is not None
         self._changes = Changes(self._run.stored, self._dataset.id, self._listing, mode, self._run.selection, settings)
         return self._changes
 
@@ -289,6 +289,8 @@ class Mirror:
             requests=self._calls.requests,
             retries=self._calls.retries,
             seconds=time.perf_counter() - self._began,
+            page_size=self._listing.page_size,
+            parallel_requests=self._listing.parallel_requests,
             replaced=self._replaced,
             selected=self._run.selection.label,
             rows=dict(self._rows),

@@ -61,6 +61,10 @@ class DatasetReport:
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
+    page_size: int = 0
+    """The most media items that one request asked for."""
+    parallel_requests: int = 0
+    """The most listing requests that were sent at the same time."""
     replaced: int = 0
     """Media items and folders with NUL characters that the warehouse cannot store."""
     total: int | None = None

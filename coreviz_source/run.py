@@ -98,7 +98,7 @@ class Run:
         self.stored = stored
         self.selection = selection
         self.client = CorevizClient(settings, connections=connections)
-        self.threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
+        self.threads = ThreadPoolExecutor(self.client.pace.most_parallel, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
         #: How many media items may still be listed; None without `max_media`.

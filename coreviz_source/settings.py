@@ -331,8 +331,21 @@ class Settings:
     date_to: datetime | None = _setting(
         "Only media created before this moment (UTC).", MOMENT, _moment, example="2026-02-01"
     )
-    page_size: int = _setting("Media items per request.", COUNT, _count(10_000), default=100)
-    parallel_requests: int = _setting("Listing requests at the same time.", COUNT, _count(64), default=4)
+    page_size: int | None = _setting(
+        "Media items per request. Without a number: 100 at first, and up to 1,000 as far as the API sends them.",
+        COUNT,
+        _count(10_000),
+        otherwise="chosen by itself",
+        example=100,
+    )
+    parallel_requests: int | None = _setting(
+        "Listing requests at the same time. Without a number: 4 at first, up to 16 while that is faster, and fewer "
+        "where the API refuses requests or becomes slower.",
+        COUNT,
+        _count(64),
+        otherwise="chosen by itself",
+        example=4,
+    )
     requests_per_second: float | None = _setting("Limit over all requests of a run.", NUMBER, _rate, example=10.0)
     max_media: int | None = _setting(
         "Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn comes later "

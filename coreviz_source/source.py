@@ -81,8 +81,10 @@ def coreviz(
         date_from: Only media created at this moment (UTC) or later: for a backfill in slices, which deletes nothing
             outside the slice. Default: none.
         date_to: Only media created before this moment (UTC). Default: none.
-        page_size: Media items per request. Default: `100`.
-        parallel_requests: Listing requests at the same time. Default: `4`.
+        page_size: Media items per request. Without a number: 100 at first, and up to 1,000 as far as the API sends
+            them. Default: chosen by itself.
+        parallel_requests: Listing requests at the same time. Without a number: 4 at first, up to 16 while that is
+            faster, and fewer where the API refuses requests or becomes slower. Default: chosen by itself.
         requests_per_second: Limit over all requests of a run. Default: none.
         max_media: Stop the run after this many media items: a sample, which deletes nothing. Datasets whose turn comes
             later are not listed. Default: none.

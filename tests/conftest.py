@@ -46,6 +46,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setattr(coreviz_source.api.http, "wait", lambda state: 0.0)
+    for pause in ("PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(coreviz_source.api.pace, pause, 0.0)
     yield
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+import coreviz_source.api.pace
+import coreviz_source.listing.listing
 from coreviz_source.api.http import Calls
+from coreviz_source.api.pace import BUFFERED, LARGEST_PAGE, MOST_PARALLEL, Pace
 from coreviz_source.api.studio import Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.listing import Listing
-from coreviz_source.listing.pages import BUFFERED
 from coreviz_source.listing.raw_item import RawItem
-from coreviz_source.listing.walk import LARGEST_PAGE
 from coreviz_source.listing.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -83,9 +84,10 @@ class Server:
             return Page(items, max(0, len(ordered) + self.total), more, START)
 
 
-def listed(server: Server, page_size: int, ahead: int, window: Window) -> tuple[Listing, list[int]]:
-    with ThreadPoolExecutor(ahead) as threads:
-        listing = Listing(server, "dataset", page_size, threads, ahead, Calls())  # type: ignore[arg-type]
+def listed(server: Server, page_size: int | None, ahead: int | None, window: Window) -> tuple[Listing, list[int]]:
+    pace = Pace(page_size, ahead)
+    with ThreadPoolExecutor(pace.most_parallel) as threads:
+        listing = Listing(server, "dataset", pace, threads, Calls())  # type: ignore[arg-type]
         listing.open()
         listing.window = window
         return listing, [int(item.id[1:]) for batch in listing for item in batch]
@@ -145,6 +147,63 @@ def test_a_proven_window_has_lost_nothing_that_is_newer_than_its_edge(seed):
     assert not (listing.proof.complete and inside - set(found)), seed
 
 
+@pytest.fixture
+def tiny(monkeypatch):
+    """Pages that begin small, so that they grow over a list of a few hundred media."""
+    monkeypatch.setattr(coreviz_source.api.pace, "FIRST_PAGE", 5)
+    monkeypatch.setattr(coreviz_source.listing.listing, "FIRST_PAGE", 5)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_pages_that_change_their_size_lose_nothing_and_every_listing_ends(tiny, block):
+    for seed in range(block * 50, block * 50 + 50):
+        dice = random.Random(seed)
+        server = Server(dice)
+        if server.glitch == "stuck" and server.total < 0:
+            continue
+        server.cap = dice.choice([None, None, 3, 20, 150])
+        plain = not server.glitch and not server.total
+        oldest = START - timedelta(seconds=dice.randrange(1500)) if plain and dice.random() < 0.5 else None
+        before = dict(server.media)
+        listing, found = listed(server, None, dice.choice([None, 3]), Window(oldest))
+        assert len(found) == len(set(found)), seed
+        inside = {i for i in server.stay if oldest is None or before[i] >= oldest}
+        assert not (listing.proof.complete and inside - set(found)), seed
+        assert listing.calls.requests <= 260 + 16 * 300, seed
+        if server.honest and not server.shuffled:
+            assert listing.proof.complete, (seed, listing.proof.reason)
+
+
+def test_a_long_list_takes_few_requests_and_a_window_of_it_reads_little_more_than_the_window():
+    server = Plain(apart(20_000))
+    listing, found = read(server, None, None)
+    assert (found, listing.proof.complete) == (list(range(20_000)), True)
+    assert (len(server.asked) < 40, listing.page_size) == (True, LARGEST_PAGE)
+    for window in (50, 300, 1000, 6000):
+        server = Plain(apart(20_000))
+        listing, found = read(server, None, None, Window(oldest=ago(10 * window)))
+        assert listing.proof.complete
+        assert sum(limit for _, limit in server.asked) <= 1.5 * window + 400
+        assert len(server.asked) <= 4 + window / 98
+    assert len(server.asked) < 40
+
+
+@pytest.mark.parametrize("number", [0, 1, 100, 101, 300])
+def test_a_short_list_takes_no_more_requests_than_with_pages_of_100(number):
+    fixed, chosen = Plain(apart(number)), Plain(apart(number))
+    read(fixed, 100, 4)
+    read(chosen, None, None)
+    assert len(chosen.asked) <= len(fixed.asked)
+
+
+def test_a_server_that_sends_fewer_than_asked_for_is_asked_for_no_more_than_that():
+    server = Plain(apart(5000), cap=250)
+    listing, found = read(server, None, None)
+    assert (found, listing.proof.complete) == (list(range(5000)), True)
+    assert {limit for _, limit in server.asked[8:]} == {250}
+    assert len(server.asked) <= 1 + 5000 / 248 + MOST_PARALLEL
+
+
 class Plain:
     """Pages honestly over media that stay, except where a test configures it; remembers what it was asked for."""
 
@@ -181,7 +240,9 @@ def ago(seconds: int) -> datetime:
     return START - timedelta(seconds=seconds)
 
 
-def read(server: Any, size: int = 10, ahead: int = 1, window: Window | None = None) -> tuple[Listing, list[int]]:
+def read(
+    server: Any, size: int | None = 10, ahead: int | None = 1, window: Window | None = None
+) -> tuple[Listing, list[int]]:
     return listed(server, size, ahead, window or Window())
 
 
@@ -205,7 +266,7 @@ def test_an_honest_list_is_proven_in_its_order_with_no_more_requests_than_its_pa
 
 def test_the_listing_began_when_the_server_says():
     with ThreadPoolExecutor(1) as threads:
-        assert Listing(Plain(apart(3)), "dataset", 10, threads, 1, Calls()).open() == START  # type: ignore[arg-type]
+        assert Listing(Plain(apart(3)), "dataset", Pace(10, 1), threads, Calls()).open() == START  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("more", [True, False, None])
@@ -451,7 +512,7 @@ def test_no_more_requests_are_in_flight_than_allowed_and_those_that_wait_have_a_
 
     server = Counting()
     with ThreadPoolExecutor(3) as threads:
-        listing = Listing(server, "dataset", 10, threads, 3, Calls())  # type: ignore[arg-type]
+        listing = Listing(server, "dataset", Pace(10, 3), threads, Calls())  # type: ignore[arg-type]
         listing.open()
         for number, _ in enumerate(listing):
             assert len(server.asked) <= number + 2 + 3 * BUFFERED
@@ -485,7 +546,7 @@ def test_a_listing_that_is_left_asks_for_nothing_more():
 
     server = Held(apart(2000))
     with ThreadPoolExecutor(1) as threads:
-        listing = Listing(server, "dataset", 10, threads, 2, Calls())  # type: ignore[arg-type]
+        listing = Listing(server, "dataset", Pace(10, 1), threads, Calls())  # type: ignore[arg-type]
         listing.open()
         batches = iter(listing)
         next(batches)

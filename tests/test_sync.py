@@ -224,7 +224,7 @@ def test_what_dlt_itself_takes_among_the_settings_is_not_refused(monkeypatch):
     for name in ("max_table_nesting", "schema_contract", "name", "media.max_table_nesting", "media.page_sizes"):
         monkeypatch.setenv(f"SOURCES__COREVIZ__{name.upper().replace('.', '__')}", "1")
         with dlt.config.values({f"sources.coreviz.{name}": 1}):
-            assert resolve({"api_key": "key"}).page_size == 100
+            assert resolve({"api_key": "key"}).page_size is None
 
 
 def test_dataset_ids_left_out_need_an_api_that_lists_datasets(pipeline):

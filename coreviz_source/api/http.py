@@ -25,6 +25,7 @@ from tenacity import (
 
 from coreviz_source.api.deadline import LONGEST_SILENCE, DeadlineAdapter
 from coreviz_source.api.network import ca_bundle, certificate_problem, kind_of_failure
+from coreviz_source.api.pace import MOST_PARALLEL, Pace
 from coreviz_source.errors import (
     ApiUnavailableError,
     AuthenticationError,
@@ -66,11 +67,21 @@ class Calls:
 
 @dataclass(frozen=True)
 class Response:
-    """A whole response. `time` is the server's clock."""
+    """A whole response. `time` is the server's clock.
+
+    Args:
+        status: Its status.
+        headers: Its headers.
+        body: Its content, decompressed.
+        asked: The parameters of the request.
+        seconds: The time from the request to the last byte.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    asked: Mapping[str, Any]
+    seconds: float
 
     @property
     def time(self) -> datetime:
@@ -141,35 +152,17 @@ class Credential(requests.auth.AuthBase):
         return "Credential(…)"
 
 
-class _Pace:
-    """Schedules requests so that all threads together keep to a number of requests per second."""
-
-    def __init__(self, per_second: float | None) -> None:
-        self._gap = 1 / per_second if per_second else 0.0
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def wait(self) -> None:
-        if not self._gap:
-            return
-        with self._lock:
-            now = time.monotonic()
-            at = max(now, self._next)
-            self._next = at + self._gap
-        time.sleep(at - now)
-
-
 def new_connections(settings: Settings) -> DeadlineAdapter:
     """Connections for the listing's threads, and for the one that asks for everything else."""
-    return DeadlineAdapter(pool_maxsize=settings.parallel_requests + 1)
+    return DeadlineAdapter(pool_maxsize=(settings.parallel_requests or MOST_PARALLEL) + 1)
 
 
 class Http:
     """Sends GET requests to one server; threads may share it.
 
     Args:
-        settings: Checked settings; `base_url`, `api_key`, `token`, `parallel_requests` and `requests_per_second` are
-            used.
+        settings: Checked settings; `base_url`, `api_key`, `token`, `page_size`, `parallel_requests` and
+            `requests_per_second` are used.
         attempts: How often a request is sent before it counts as failed.
         connections: Connections that stay open when this object is closed. Default: its own.
 
@@ -182,6 +175,8 @@ class Http:
     ) -> None:
         self._base_url = settings.base_url
         self._credential = Credential(settings.api_key, settings.token)
+        #: Learns how requests end, and decides when the next one starts.
+        self.pace = Pace(settings.page_size, settings.parallel_requests, settings.requests_per_second)
         self._session = requests.Session()
         adapter = connections or new_connections(settings)
         self._own_connections = None if connections else adapter
@@ -193,7 +188,6 @@ class Http:
             self._session.verify = ca_bundle() or True
         self._closed = threading.Event()
         self._attempts = attempts
-        self._pace = _Pace(settings.requests_per_second)
 
     def close(self) -> None:
         """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
@@ -208,6 +202,7 @@ class Http:
         read: Callable[[Response], _Read],
         calls: Calls,
         *,
+        limit: int | None = None,
         not_found: type[CorevizError] = BadRequestError,
         **context: Any,
     ) -> _Read:
@@ -218,6 +213,7 @@ class Http:
             params: The query's parameters.
             read: Makes the result from a response with status 200; raises ValueError if it cannot be read.
             calls: Counts the requests.
+            limit: How many items are asked for, if it is a page: a parameter that may be smaller when it is sent again.
             not_found: The error that a 404 stands for.
             **context: Where it happened, for the error.
 
@@ -239,17 +235,37 @@ class Http:
         try:
             for attempt in attempts:
                 with attempt:
-                    self._pace.wait()
-                    calls.count(attempt.retry_state.attempt_number > 1)
-                    response = self._send(endpoint, params, context)
-                    if response.status != 200:
-                        raise self._failure(response, not_found, context)
-                    return self._read(read, response, context)
+                    again = attempt.retry_state.attempt_number > 1
+                    asked = None if limit is None else self.pace.retry_size(limit) if again else limit
+                    self._wait_for_start()
+                    calls.count(again)
+                    sent = params if asked is None else {"limit": asked, **params}
+                    started = time.monotonic()
+                    try:
+                        response = self._send(endpoint, sent, context)
+                        if response.status != 200:
+                            raise self._failure(response, not_found, context)
+                        return self._read(read, response, context)
+                    except Transient as failure:
+                        status = failure.error.context.get("status")
+                        self.pace.refused(started, time.monotonic(), status, failure.retry_after, asked)
+                        raise
         except Transient as last:
             raise last.error from None
         raise AssertionError("tenacity ended without a result")
 
+    def _wait_for_start(self) -> None:
+        """Waits until the pace lets another request start."""
+        while not self._closed.is_set():
+            now = time.monotonic()
+            at = self.pace.start_at(now)
+            if at > now:
+                self._closed.wait(at - now)
+            if not self.pace.is_on_hold(time.monotonic()):
+                return
+
     def _send(self, endpoint: str, params: Mapping[str, Any], context: Mapping[str, Any]) -> Response:
+        started = time.monotonic()
         try:
             # redirects are not followed: requests would send the secret along to wherever they lead
             with self._session.get(
@@ -260,7 +276,8 @@ class Http:
                 timeout=TIMEOUT,
                 stream=True,
             ) as response:
-                return Response(response.status_code, response.headers, _body(response, context))
+                body = _body(response, context)
+                return Response(response.status_code, response.headers, body, params, time.monotonic() - started)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             raise self._network_failure(error, context) from None
 

@@ -44,12 +44,16 @@ class Page:
 
     `items` are the raw JSON texts of its media and folders, in the server's order. `total` and `has_more` are None
     where the server does not send them, or not as what they are documented to be. `time` is the server's clock.
+    `limit` is how many items were asked for, `size` the bytes of the response, and `seconds` the time that it took.
     """
 
     items: list[bytes]
     total: int | None
     has_more: bool | None
     time: datetime
+    limit: int = 0
+    size: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ class CorevizClient:
         self, settings: Settings, attempts: int = ATTEMPTS, connections: DeadlineAdapter | None = None
     ) -> None:
         self._http = Http(settings, attempts, connections)
+        #: How many requests to send at the same time, and how many items to ask for.
+        self.pace = self._http.pace
         self._organization_ids = settings.organization_ids
         self._newer_parameters = {"sortBy": "createdAt", "recursive": "true"}
         #: Whether a listing's first response has shown which parameters this server takes.
@@ -181,10 +187,23 @@ class CorevizClient:
     def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
         """One page of a dataset's media and folders, newest first, folders in folders included.
 
+        Where `page_size` is not fixed, a page that fails because it is larger than those before is a smaller page.
+
         Raises:
             DatasetNotFoundError: The listing responds with 404.
         """
-        documented = {"limit": limit, "offset": offset, "sortDirection": "desc"}
+        if limit > (smaller := self.pace.retry_size(limit)):
+            started = time.monotonic()
+            try:
+                return self._page(dataset_id, offset, limit, calls)
+            except BadRequestError as refusal:
+                status = refusal.context.get("status")
+                self.pace.refused(started, time.monotonic(), status, None, limit)
+                limit = smaller
+        return self._page(dataset_id, offset, limit, calls)
+
+    def _page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        documented = {"offset": offset, "sortDirection": "desc"}
 
         def ask(newer: dict[str, str]) -> Page:
             return self._http.get(
@@ -192,6 +211,7 @@ class CorevizClient:
                 {**documented, **newer},
                 _read_page,
                 calls,
+                limit=limit,
                 not_found=DatasetNotFoundError,
                 dataset=dataset_id,
                 offset=offset,
@@ -383,6 +403,9 @@ def _read_page(response: Response) -> Page:
         total=total if type(total) is int and total >= 0 else None,
         has_more=has_more if type(has_more) is bool else None,
         time=response.time,
+        limit=response.asked["limit"],
+        size=len(response.body),
+        seconds=response.seconds,
     )
 
 

@@ -117,7 +117,7 @@ def audit(pipeline: dlt.Pipeline, settings: Settings, sample: int = SAMPLE) -> A
     """
     client = CorevizClient(settings)
     state = StoredState(Connection(pipeline, read_only=True))
-    threads = ThreadPoolExecutor(settings.parallel_requests, thread_name_prefix="coreviz")
+    threads = ThreadPoolExecutor(client.pace.most_parallel, thread_name_prefix="coreviz")
     try:
         dataset_ids = settings.dataset_ids or tuple(info["id"] for info in client.account().datasets)
         return Audit([_Comparison(client, state, threads, settings, one, sample).run() for one in dataset_ids])
@@ -183,9 +183,8 @@ class _Comparison:
         listing = Listing(
             self._client,
             self._asked,
-            self._settings.page_size,
+            self._client.pace,
             self._threads,
-            self._settings.parallel_requests,
             self._calls,
         )
         listing.open()

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from coreviz_source.api.http import Calls
+from coreviz_source.api.pace import FIRST_PAGE
 from coreviz_source.api.studio import CorevizClient, Endpoint, Probe
 from coreviz_source.commands.assumptions import ACCOUNT, DATASET, DOCUMENTS, Assumption
 from coreviz_source.commands.responses import AccountResponses, Item, Page, Place, Responses, objects_in
@@ -178,7 +179,7 @@ def _dataset(
         return DatasetContract(number, questions.calls.requests, error=public_message(error), exit_code=error.exit_code)
     times = [PageTime(p.limit, len(p.items), round(p.seconds, 3)) for p in responses.pages if p.limit and not p.offset]
     times.sort(key=lambda one: one.limit)
-    page_size = suggested_page_size(responses.pages, settings.page_size)
+    page_size = suggested_page_size(responses.pages, settings.page_size or FIRST_PAGE)
     parallel = questions.measure_together(page_size)
     findings = _judge(DATASET, responses, f" of dataset {number}", ids)
     return DatasetContract(number, questions.calls.requests, findings, times, page_size, parallel)

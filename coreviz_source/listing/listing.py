@@ -21,15 +21,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coreviz_source.api.http import Calls
+from coreviz_source.api.pace import FIRST_PAGE, LARGEST_PAGE, Pace
 from coreviz_source.api.studio import CorevizClient, Page
 from coreviz_source.errors import BadRequestError
 from coreviz_source.listing.pages import Pages
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.tally import Tally
 from coreviz_source.listing.view import View
-from coreviz_source.listing.walk import LARGEST_PAGE, Ask, Decision, End, GiveUp, PageSizes, Take, Walk
+from coreviz_source.listing.walk import Ask, Decision, End, GiveUp, PageSizes, Take, Walk
 from coreviz_source.listing.window import Window
 
+#: The items that were read, per item of a page, where only a part of the list is wanted: few are read in vain.
+SHARE_OF_WINDOW = 8
 #: How many times a listing walks over the whole list at most. It stops earlier if a walk shows nothing new.
 MOST_WALKS = 12
 
@@ -60,14 +63,13 @@ class Listing:
     Args:
         client: Sends the requests.
         dataset_id: The dataset's id as the API knows it.
-        page_size: Media items per request.
+        pace: Decides how many items to ask for and how many requests to send at the same time.
         threads: Runs the requests, at most one per thread at a time.
-        ahead: How many pages may be asked for in advance; a multiple of it where the whole list is read.
         calls: Counts the requests.
 
     Example:
         ```python
-        listing = Listing(client, dataset_id, 100, threads, 4, calls)
+        listing = Listing(client, dataset_id, client.pace, threads, calls)
         listing.open()
         for items in listing:
             ...
@@ -80,19 +82,21 @@ class Listing:
         self,
         client: CorevizClient,
         dataset_id: str,
-        page_size: int,
+        pace: Pace,
         threads: ThreadPoolExecutor,
-        ahead: int,
         calls: Calls,
     ) -> None:
-        self._pages = Pages(client, dataset_id, threads, ahead, calls)
-        self._sizes = PageSizes(page_size, max(LARGEST_PAGE, page_size))
+        self._pages = Pages(client, dataset_id, pace, threads, calls)
+        self._pace = pace
+        self._sizes = PageSizes(pace.first_page, max(LARGEST_PAGE, pace.first_page))
         self._tally = Tally()
         self.calls = calls
         self._head: View | None = None
         self._expected: int | None = None
         #: The part to list. If a part cannot be proven complete, the bounds are dropped during the iteration.
         self.window = Window()
+        #: Whether the iteration will probably end early.
+        self.is_sample = False
         #: The result. It is incomplete and without a reason until the iteration ends.
         self.proof = Proof()
 
@@ -100,6 +104,16 @@ class Listing:
     def total(self) -> int | None:
         """How many items the API counts, by its latest response; None if it reports no total or contradicts itself."""
         return self._tally.total
+
+    @property
+    def page_size(self) -> int:
+        """The most items that one request asked for so far."""
+        return self._pages.page_size
+
+    @property
+    def parallel_requests(self) -> int:
+        """The most requests that were in flight so far."""
+        return self._pages.parallel_requests
 
     def open(self) -> datetime:
         """Asks for the first page.
@@ -203,9 +217,19 @@ class Listing:
         while not isinstance(decision, (End, GiveUp)):
             if isinstance(decision, Take):
                 yield decision.view
+                self._choose_page_size(walk)
                 decision = walk.proceed()
             else:
                 decision = self._answer(walk, decision)
+
+    def _choose_page_size(self, walk: Walk) -> None:
+        if not self._pace.chooses_page:
+            return
+        if self.window.is_everything and not self.is_sample:
+            limit = self._pace.page_size(self._tally.total)
+        else:
+            limit = min(self._pace.page_size(), max(FIRST_PAGE, self._tally.seen // SHARE_OF_WINDOW))
+        self._sizes.limit = max(limit, walk.smallest_page)
 
     def _answer(self, walk: Walk, ask: Ask) -> Decision:
         """Asks for a page; returns the decision that follows."""
@@ -220,7 +244,7 @@ class Listing:
     def _observe(self, offset: int, page: Page) -> View:
         """Every page that arrives, wanted or not, shows how large pages are and what the API counts."""
         view = View(offset, list(map(RawItem.from_json, page.items)), page.total, page.has_more)
-        self._sizes.observe(view)
+        self._sizes.observe(view, page.limit)
         self._tally.observe(view)
         return view
 

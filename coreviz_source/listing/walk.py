@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, TypeAlias
 
+from coreviz_source.api.pace import LARGEST_PAGE
 from coreviz_source.listing.chain import Chain
 from coreviz_source.listing.tally import Tally
 from coreviz_source.listing.view import View
 
 #: How many pages in a row may show nothing new; after one more, the walk gives up.
 MOST_BARREN = 3
-#: The largest `limit` to try where more items share one `createdAt` than a page holds.
-LARGEST_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,35 @@ class PageSizes:
     """How large the pages of a listing are. Each walk starts with what the walks before it learned.
 
     Args:
-        limit: How many items to ask for.
-        largest: The largest `limit` to try.
+        limit: How many items to ask for. It may be changed between two pages.
+        largest: The largest `limit` to try where more items share one `createdAt` than a page holds.
         capacity: The largest number of items in one response so far.
         overlap: The smallest number of items that neighbouring pages share.
+        tried: The largest number of items that a page was asked for so far.
     """
 
     limit: int
-    largest: int
+    largest: int = LARGEST_PAGE
     capacity: int = 0
     overlap: int = 2
+    tried: int = 0
 
-    def observe(self, view: View) -> None:
-        """Adjusts the capacity to a page that was received."""
+    def observe(self, view: View, limit: int | None = None) -> None:
+        """Learns from a page that was received.
+
+        Args:
+            view: The page.
+            limit: How many items it was asked for; None for `self.limit`.
+        """
         self.capacity = max(self.capacity, len(view.items))
+        self.tried = max(self.tried, limit or self.limit)
+
+    @property
+    def expected(self) -> int:
+        """How many items the next page probably has."""
+        if self.limit > self.tried:
+            return self.limit
+        return self.capacity if self.limit == self.tried else min(self.limit, self.capacity)
 
 
 class _Awaited(Enum):
@@ -130,6 +144,12 @@ class Walk:
         self._back = 0
         #: The last decision; None while the walk continues.
         self.outcome: End | GiveUp | None = None
+
+    @property
+    def smallest_page(self) -> int:
+        """How many items the next page has to be asked for at least, so that it joins and reaches further."""
+        needed = max(self._chain.needed_overlap(), self._sizes.overlap)
+        return min(self._sizes.largest, needed + max(1, needed // 3))
 
     def begin(self) -> Ask:
         """Returns the first decision: to ask for the page at the start."""
@@ -233,7 +253,7 @@ class Walk:
             Ask(
                 max(0, self._chain.position - self._overlap),
                 self._sizes.limit,
-                step=max(1, capacity - self._overlap),
+                step=max(1, self._sizes.expected - self._overlap),
                 total=self._tally.believed(self._latest),
                 drop_prefetched=self._barren > 0,
             ),
