@@ -206,6 +206,16 @@ def test_a_missing_folder_is_named_and_not_made(command, tmp_path, line):
     assert not (tmp_path / "missing").exists() and not (tmp_path / "dlt").exists()
 
 
+@pytest.mark.parametrize("line", ["status", "check"])
+def test_a_folder_that_was_deleted_under_the_command_is_said(tmp_path, line):
+    (folder,) = folders(tmp_path, "folder")
+    done = subprocess.run(
+        ["bash", "-c", f"cd {folder} && rmdir {folder} && {PROGRAM} {line}"], capture_output=True, text=True
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "does not exist any more" in done.stderr
+
+
 def test_a_pipeline_of_python_whose_remembered_folder_is_missing_names_it(tmp_path, monkeypatch):
     first, second = folders(tmp_path, "first", "second")
 

@@ -300,13 +300,18 @@ def warehouse_settings(**given: str | None) -> dict[str, str]:
 
 
 def configuration_error(error: BaseException) -> ConfigurationError | None:
-    """The error of a configuration that dlt cannot read, with the file and the line; None for any other error."""
+    """The error of a configuration that dlt cannot read, with its file and line if it has one; None for others."""
     broken = find_kind(error, TomlProviderReadException)
     if broken is not None:
         problems = [problem for path in broken.full_paths if (problem := _problem_of(Path(path)))]
         return ConfigurationError(
             problems[0] if problems else f"{broken.file_name} cannot be read: {broken}",
             remedy="Correct the file. Nothing was requested yet.",
+        )
+    if isinstance(error, FileNotFoundError) and _is_folder_deleted():
+        return ConfigurationError(
+            "The folder in which this process runs does not exist any more.",
+            remedy="Change to another one. Nothing was requested yet.",
         )
     level = find_kind(error, ValueError)
     if level is not None and str(level).startswith("Unknown level"):
@@ -316,6 +321,14 @@ def configuration_error(error: BaseException) -> ConfigurationError | None:
         )
     wrong = find_kind(error, ConfigurationException)
     return None if wrong is None else ConfigurationError(f"dlt's configuration cannot be used: {wrong}")
+
+
+def _is_folder_deleted() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _problem_of(path: Path) -> str | None:

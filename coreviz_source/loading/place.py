@@ -253,17 +253,8 @@ def packages_in(directory: Path) -> list[Path]:
 
 
 def _local_dir() -> str:
-    """The folder of files without a whole path: the one in which the command runs, if dlt is not set to another one.
-
-    Raises:
-        ConfigurationError: It does not exist any more.
-    """
-    try:
-        return os.path.abspath(Container()[PluggableRunContext].context.local_dir)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            "The folder in which the command runs does not exist any more.", remedy="Change to another one."
-        ) from None
+    """The folder of files without a whole path: the one in which the command runs, if dlt is not set to another one."""
+    return os.path.abspath(Container()[PluggableRunContext].context.local_dir)
 
 
 def _destination(values: Mapping[str, str], local_dir: str, working_dir: Path) -> Any:
