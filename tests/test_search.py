@@ -13,7 +13,7 @@ from coreviz_source.commands.search import _BY_INDEX, search
 from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse.catalog import SEARCH_INDEX
-from tests.scenario import frozen, media_of, run_sync, truth_of
+from tests.scenario import first_sync, frozen, media_of, run_sync, truth_of
 from tests.truth import truth
 from tests.warehouse import query
 
@@ -74,7 +74,7 @@ def test_what_is_softly_deleted_is_not_found(pipeline):
     with Studio(library) as studio:
         item = media_of(library, frames=1)[0]
         library.add_caption(item["id"], "Very special.")
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         assert found(pipeline, "very special") == ["Very special."]
         library.delete(item["id"])
         run_sync(pipeline, studio, deletes="soft", reconcile_every="0")
