@@ -34,9 +34,9 @@ PROGRAMS = ("coreviz-source", "python")
 CLIENT = """#!{python} -SI
 import os, signal, socket, sys
 environment = os.environb
-kept = sorted((n, v) for n, v in environment.items() if n.startswith((b"PYTHON", b"LC_", b"LANG", b"TZ")))
+other = [n for n, v in environment.items() if n.startswith((b"PYTHON", b"TZ")) and ({kept!r}).get(n) != v]
 known = {program!r} == "coreviz-source" or sys.argv[1:2] == ["-c"] or sys.argv[1:2] and sys.argv[1][0] != "-"
-if kept != {kept!r} or not known:
+if other or not known:
     os.execv({real!r}, [{real!r}, *sys.argv[1:]])
 arguments = [os.fsencode(word) for word in ({program!r}, *sys.argv[1:])]
 parts = [os.getcwdb(), b"%d" % len(arguments), *arguments, *(n + b"=" + v for n, v in environment.items())]
@@ -65,7 +65,7 @@ def programs() -> Path:
     """The folder of the programs; starts the process that forks them."""
     folder = Path(tempfile.mkdtemp(prefix="coreviz-forked-"))
     address = str(folder / "socket")
-    kept = sorted((n, v) for n, v in os.environb.items() if n.startswith((b"PYTHON", b"LC_", b"LANG", b"TZ")))
+    kept = {n: v for n, v in os.environb.items() if n.startswith((b"PYTHON", b"TZ"))}
     for name in PROGRAMS:
         script = folder / name
         given = {"python": sys.executable, "program": name, "real": str(BIN / name), "address": address, "kept": kept}
@@ -93,6 +93,11 @@ def programs() -> Path:
 def command() -> str:
     """The path of `coreviz-source`."""
     return str(programs() / "coreviz-source")
+
+
+def python() -> str:
+    """The path of `python`."""
+    return str(programs() / "python")
 
 
 def path() -> str:
