@@ -9,6 +9,7 @@ is in `tests/data/bigquery.sql` as well, to be read.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -28,12 +29,16 @@ import sqlglot
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
+from google.auth.crypt import RSASigner
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
 from sqlglot.tokens import TokenType
+
+# to read a key takes longer than most requests, and each connection reads the same one
+RSASigner.from_string = functools.cache(RSASigner.from_string)
 
 #: Whom a service account tells that it wants a token, whatever its `token_uri` is.
 AUDIENCE = "https://oauth2.googleapis.com/token"
@@ -103,6 +108,7 @@ class BigQuery:
         self._jobs: dict[str, dict[str, Any]] = {}
         # the types of the columns of the tables of the datasets
         self._columns: dict[str, dict[str, dict[str, str]]] = {}
+        self._known: tuple[str, MappingSchema] | None = None
         self._lock = threading.Lock()
         self._database = duckdb.connect()
         self._database.execute("SET TimeZone = 'UTC'")
@@ -412,9 +418,16 @@ class BigQuery:
             self._execute(exp.Alter(this=statement.this.copy(), kind="TABLE", actions=[column.copy()]))
             self._columns[statement.this.db][statement.this.name][column.name] = column.kind.sql("bigquery")
 
+    def _schema(self) -> MappingSchema:
+        """The tables and columns, for sqlglot; made again only when there are others."""
+        now = repr(self._columns)
+        if self._known is None or self._known[0] != now:
+            self._known = (now, MappingSchema({self.project: self._columns}, dialect="bigquery"))
+        return self._known[1]
+
     def _check(self, select: exp.Select) -> exp.Expression:
         """Refuses unknown columns, and comparisons that BigQuery has no signature for."""
-        schema = MappingSchema({self.project: self._columns}, dialect="bigquery")
+        schema = self._schema()
         qualified = qualify(select.copy(), schema=schema, dialect="bigquery", expand_stars=False)
         typed = annotate_types(qualified, schema=schema, dialect="bigquery")
         for comparison in typed.find_all(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In):

@@ -13,7 +13,7 @@ import dlt
 import pytest
 
 import coreviz_source.api.http
-from tests import faster
+from tests import copies, faster
 from tests.postgres import Postgres
 from tests.scenario import pipeline_in
 
@@ -22,6 +22,7 @@ os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 faster.remember()
+copies.reuse_ports()
 
 #: Files with the longest tests: they run first, so that in the end not all wait for one of them.
 LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")

@@ -18,6 +18,7 @@ WORKER = textwrap.dedent(
     import dlt
     import coreviz_source.warehouse.locks
     from coreviz_source import coreviz, sync
+    from tests import faster
 
     class Said(logging.Handler):
         def emit(self, record):
@@ -26,6 +27,7 @@ WORKER = textwrap.dedent(
     def say(event, value):
         print(json.dumps([event, value]), flush=True)
 
+    faster.remember()
     logging.getLogger("coreviz_source").addHandler(Said(level=logging.WARNING))
     say("ready", None)
     for line in sys.stdin:

@@ -11,6 +11,7 @@ import dlt
 from coreviz_source import Report, coreviz, sync
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
+from tests import copies
 from tests.warehouse import assert_mirror
 
 
@@ -43,11 +44,26 @@ def arguments(studio: Studio, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(pipeline: dlt.Pipeline, studio: Studio, **given: Any) -> None:
-    pipeline.run(coreviz(**arguments(studio, given)))
+    _run(pipeline, **arguments(studio, given))
+
+
+def _run(pipeline: dlt.Pipeline, **given: Any) -> None:
+    pipeline.run(coreviz(**given))
 
 
 def run_sync(pipeline: dlt.Pipeline, studio: Studio, **given: Any) -> Report:
     return sync(pipeline, **arguments(studio, given))
+
+
+def first_run(pipeline: dlt.Pipeline, studio: Studio, **given: Any) -> None:
+    """What `run` loads into an empty warehouse; its requests may not be made, because an earlier test made the same."""
+    copies.first(_run, pipeline, studio, arguments(studio, given))
+
+
+def first_sync(pipeline: dlt.Pipeline, studio: Studio, **given: Any) -> Report:
+    """What `run_sync` loads into an empty warehouse; see `first_run`."""
+    report: Report = copies.first(sync, pipeline, studio, arguments(studio, given))
+    return report
 
 
 def truth_of(studio: Studio) -> dict[str, list[dict[str, Any]]]:

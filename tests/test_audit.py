@@ -12,7 +12,7 @@ from starlette.responses import Response
 from coreviz_source.commands.audit import DatasetAudit, audit
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Studio
-from tests.scenario import arguments, frozen, media_of, run_sync
+from tests.scenario import arguments, first_sync, frozen, media_of, run_sync
 from tests.test_cli import command  # noqa: F401
 
 
@@ -58,7 +58,7 @@ def test_after_a_run_the_warehouse_is_the_state_of_every_studio(pipeline, librar
     library.add_version(media_of(library)[4]["id"])
     library.soft_delete(media_of(library)[2]["id"])
     with Studio(library, **switches) as studio:
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         found = audited(pipeline, studio)
         items = len(studio.snapshot(found.dataset_id))
     assert (found.differences, found.exit_code, found.newer, found.undecided) == ([], 0, 0, 0)
@@ -83,7 +83,7 @@ BY_HAND = [
 
 
 def test_every_value_changed_by_hand_is_found(pipeline, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     expected = []
     for table, column, value in BY_HAND:
         with pipeline.sql_client() as client:
@@ -108,7 +108,7 @@ def test_postgres_which_cannot_store_nul_and_writes_json_anew_is_no_difference(p
 
 
 def test_rows_deleted_and_inserted_by_hand_are_found(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     first, second, third, fourth = (item["id"] for item in media_of(library, frames=1)[:4])
     change(pipeline, "DELETE FROM media WHERE id = %s", first)
     change(pipeline, "DELETE FROM captions WHERE media_id = %s", second)
@@ -132,7 +132,7 @@ def test_rows_deleted_and_inserted_by_hand_are_found(pipeline, library, studio):
 
 
 def test_folders_deleted_by_hand_and_rows_stored_twice_are_found(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     change(pipeline, "INSERT INTO captions SELECT * FROM captions")
     change(pipeline, "DELETE FROM folders WHERE name = (SELECT min(name) FROM folders)")
     found = audited(pipeline, studio)
@@ -147,7 +147,7 @@ def count_two_more(request: Any, sent: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_listing_that_hides_items_is_found(pipeline, library, studio, counted):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     (dataset,) = library.datasets.values()
     for item in media_of(library)[-2:]:
         # the Studio does not list what another version replaced, and still has it
@@ -162,7 +162,7 @@ def test_a_listing_that_hides_items_is_found(pipeline, library, studio, counted)
 
 
 def test_what_happened_after_the_run_is_no_difference(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     library.advance(hours=1)
     captioned, framed, renamed, deleted = (item["id"] for item in media_of(library, frames=1)[:4])
     library.add_caption(captioned, "Late.")
@@ -178,7 +178,7 @@ def test_what_happened_after_the_run_is_no_difference(pipeline, library, studio)
 
 
 def test_a_media_item_of_which_two_responses_differ_is_newer(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     changing = media_of(library)[0]["id"]
 
     def before(request: Any) -> None:
@@ -192,7 +192,7 @@ def test_a_media_item_of_which_two_responses_differ_is_newer(pipeline, library, 
 
 
 def test_what_an_ordinary_run_did_not_look_at_is_newer_than_the_last_complete_one(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     library.advance(hours=1)
     oldest = media_of(library, frames=1)[-1]["id"]
     library.add_caption(oldest, "Late.")
@@ -203,7 +203,7 @@ def test_what_an_ordinary_run_did_not_look_at_is_newer_than_the_last_complete_on
 
 
 def test_a_change_without_a_newer_time_is_a_difference_in_the_listing_and_in_the_single_item(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     changed = media_of(library)[0]["id"]
     with library.changing(changed) as item:
         item["name"] = "changed.jpg"
@@ -213,7 +213,7 @@ def test_a_change_without_a_newer_time_is_a_difference_in_the_listing_and_in_the
 
 
 def test_ignored_fields_are_not_compared(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     change(pipeline, "UPDATE media SET blob = 'expired', description = 'x'")
     change(pipeline, "UPDATE frames SET blob = 'expired'")
     change(pipeline, "UPDATE objects SET polygon = NULL, x_min = NULL")
@@ -234,7 +234,7 @@ def test_only_the_tables_that_the_last_run_loaded_are_compared(pipeline, library
 
 
 def test_the_sample_is_bounded_and_each_item_is_asked_for_twice(pipeline, library, studio):
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     del studio.requests[:]
     found = audited(pipeline, studio, sample=3)
     assert found.sampled == 3
@@ -247,7 +247,7 @@ def test_a_dataset_without_a_run_differs_and_one_that_cannot_be_asked_is_an_erro
     found = audited(pipeline, studio)
     assert [str(one) for one in found.differences] == ["no run has listed the dataset"]
     assert found.exit_code == 6
-    run_sync(pipeline, studio)
+    first_sync(pipeline, studio)
     studio.before = lambda request: Response(b'{"error": "Failed"}', 500)
     found = audited(pipeline, studio)
     assert (found.exit_code, found.differences) == (5, [])

@@ -9,7 +9,7 @@ import pytest
 import coreviz_source.changes
 from coreviz_source import coreviz
 from coreviz_source.local_studio import Studio
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
+from tests.scenario import arguments, assert_equal_to, first_run, frozen, media_of, run, run_sync, truth_of
 from tests.warehouse import assert_mirror, load_ids, query, read, runs
 
 
@@ -22,7 +22,7 @@ def test_a_caption_after_its_media_is_loaded_by_the_next_run(pipeline, seconds):
         with library.changing(media) as item:
             item["frames"] = [library._frame(item, "Spring Catalogue", 0, 1, library.clock(), False)]
             item["frames"][0]["captions"] = []
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         updated = item["updatedAt"]
         library.advance(seconds=seconds)
         caption = library.add_caption(media, "Late, but here.")
@@ -37,7 +37,7 @@ def test_a_caption_three_days_after_its_media_is_in_the_lookback_window(pipeline
     library = frozen()
     with Studio(library) as studio:
         media = media_of(library, frames=1)[0]
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         for _ in range(3):
             library.advance(days=1)
             run(pipeline, studio, reconcile_every="30d")
@@ -51,7 +51,7 @@ def test_a_caption_of_an_old_media_is_loaded_by_the_next_complete_listing(pipeli
     library = frozen(600)
     with Studio(library) as studio:
         old = media_of(library, frames=1)[-1]
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.add_caption(old["id"], "Months late.")
         library.advance(hours=1)
         run(pipeline, studio, lookback="1h")
@@ -67,7 +67,7 @@ def test_frames_and_captions_that_appear_while_the_service_works_arrive_step_by_
     library = frozen()
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.add_media(dataset, "video")
         for _ in range(8):
             run(pipeline, studio)
@@ -137,7 +137,7 @@ CHANGES = [
 def test_every_kind_of_change_arrives_and_only_what_changed_is_written(pipeline, generation):
     library = frozen(120)
     with Studio(library, generation) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         # the 2025 generation has no folders
         changes = [c for c in CHANGES if generation == 2026 or c is not move_to_folder]
         for change in changes:
@@ -159,7 +159,7 @@ def test_an_ordinary_run_asks_as_many_pages_as_the_window_holds_however_large_th
         library.advance(days=30)
         warehouse = new_pipeline(f"pipelines{number}", f"library{number}.duckdb")
         with Studio(library) as studio:
-            run(warehouse, studio)
+            first_run(warehouse, studio)
             library.advance(hours=1)
             run(warehouse, studio)
             assert_equal_to(warehouse, studio)
@@ -175,7 +175,7 @@ def test_a_media_with_a_date_far_off_does_not_move_the_window(pipeline, wrong):
         odd = library.add_media(dataset, processing=False)
         with library.changing(odd) as item:
             item["createdAt"] = wrong
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.advance(minutes=10)
         library.add_media(dataset, processing=False)
         library.add_caption(media_of(library, frames=1)[2]["id"], "Late.")
@@ -188,7 +188,7 @@ def test_the_window_is_measured_in_the_servers_time_not_in_ours(pipeline):
     library = frozen(100)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.advance(hours=2)
         library.add_media(dataset, processing=False)
         library.advance(hours=1)
@@ -219,7 +219,7 @@ def test_the_same_media_twice_in_one_listing_is_written_once_and_settles(pipelin
 def test_a_new_row_builder_loads_everything_again(pipeline, monkeypatch):
     library = frozen(30)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         before = load_ids(pipeline)["media"]
         monkeypatch.setattr(coreviz_source.changes, "ROWS_VERSION", 99)
         run(pipeline, studio, reconcile_every="0")
@@ -230,7 +230,7 @@ def test_a_new_row_builder_loads_everything_again(pipeline, monkeypatch):
 def test_resync_writes_everything_again_and_removes_deleted_rows(pipeline):
     library = frozen(30)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         before = load_ids(pipeline)["media"]
         library.delete(media_of(library)[0]["id"])
         run(pipeline, studio, resync=True)
@@ -274,7 +274,7 @@ def test_slices_by_date_add_up_to_the_whole_and_delete_only_inside(pipeline, gen
 def test_rows_that_stand_there_twice_stand_there_once_after_the_next_complete_run(pipeline, table):
     library = frozen(60)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         with pipeline.sql_client() as client:
             client.execute_sql(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 5")
         run(pipeline, studio, reconcile_every="0")
@@ -287,7 +287,7 @@ def test_rows_that_stand_there_twice_stand_there_once_after_the_next_complete_ru
 def test_rows_removed_by_hand_come_back(pipeline):
     library = frozen(60)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         with pipeline.sql_client() as client:
             client.execute_sql("DELETE FROM media WHERE id IN (SELECT id FROM media ORDER BY id LIMIT 20)")
         run(pipeline, studio, reconcile_every="0")
@@ -319,7 +319,7 @@ def test_a_source_object_that_is_run_twice_is_two_ordinary_runs(pipeline):
 def test_a_listing_for_some_tables_does_not_count_for_the_others(pipeline):
     library = frozen(60)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.advance(days=20)
         for item in media_of(library, frames=1)[:3]:
             library.add_caption(item["id"], "Written meanwhile.")

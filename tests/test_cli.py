@@ -25,7 +25,7 @@ from coreviz_source.commands.schema import as_json
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 from coreviz_source.tables import TABLES
-from tests import hostile
+from tests import forked, hostile
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 
 PROGRAM = str(Path(sys.executable).parent / "coreviz-source")
@@ -53,7 +53,11 @@ def on_terminal(studio: Studio, *arguments: str, **more: str) -> tuple[int, str]
     """The exit code and everything that a command wrote to a terminal of 100 columns."""
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
-        [PROGRAM, *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=environment(studio, TERM="xterm", **more)
+        [forked.command(), *arguments],
+        stdout=theirs,
+        stderr=theirs,
+        stdin=theirs,
+        env=environment(studio, TERM="xterm", **more),
     )
     os.close(theirs)
     said = b""
@@ -106,7 +110,7 @@ def test_variables_and_configuration_say_where_the_tables_are():
     with Studio(frozen(12)) as studio:
         # in a process of its own: dlt reads its files once
         more = environment(studio, SOURCES__COREVIZ__DATASET_NAME="of_the_variable")
-        done = subprocess.run([PROGRAM, "sync"], capture_output=True, text=True, env=more)
+        done = subprocess.run([forked.command(), "sync"], capture_output=True, text=True, env=more)
     assert done.returncode == 0, done.stderr
     assert "of_the_variable.media" in everything(Path("elsewhere.duckdb"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import dlt
 import pytest
 
 from coreviz_source.local_studio import Studio
+from tests import forked
 from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run, run_sync
 from tests.warehouse import load_ids
 
@@ -115,10 +115,10 @@ def killed(studio: Studio, folder: Path, moment: str, count: int) -> None:
     (dataset,) = studio.library.datasets
     done = subprocess.run(
         [
-            *(sys.executable, str(script), studio.url, str(folder / "library.duckdb"), str(folder / "pipelines")),
+            *(forked.python(), str(script), studio.url, str(folder / "library.duckdb"), str(folder / "pipelines")),
             *(dataset, moment, str(count)),
         ],
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(folder), "PATH": "/usr/bin:/bin"},
+        env={"HOME": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )

@@ -7,14 +7,14 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.errors import SafetyError, find
 from coreviz_source.local_studio import Studio
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.scenario import assert_equal_to, first_run, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, read, runs
 
 
 def test_deleted_media_are_removed_with_all_their_children(pipeline):
     library = frozen(100)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         for item in media_of(library)[::9]:
             library.delete(item["id"])
         run(pipeline, studio, reconcile_every="0")
@@ -25,7 +25,7 @@ def test_deleted_media_are_removed_with_all_their_children(pipeline):
 def test_media_deleted_inside_the_window_are_removed_by_an_ordinary_run(pipeline):
     library = frozen(100)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.advance(minutes=5)
         library.delete(media_of(library)[1]["id"])
         run(pipeline, studio)
@@ -36,7 +36,7 @@ def test_media_deleted_inside_the_window_are_removed_by_an_ordinary_run(pipeline
 def test_a_deleted_folder_is_removed(pipeline):
     library = frozen(40)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         folder = next(i for i in library.listing(next(iter(library.datasets))) if i["type"] == "folder")
         library.delete(folder["id"])
         run(pipeline, studio, reconcile_every="0")
@@ -46,7 +46,7 @@ def test_a_deleted_folder_is_removed(pipeline):
 def test_the_brake_changes_nothing_and_lets_go_when_it_is_told(pipeline):
     library = frozen(100)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         before = load_ids(pipeline)
         for item in media_of(library)[:50]:
             library.delete(item["id"])
@@ -67,7 +67,7 @@ def test_an_emptied_dataset_is_emptied_only_when_the_brake_is_off(pipeline):
     library = frozen(60)
     (_dataset,) = library.datasets
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         for item in media_of(library):
             library.delete(item["id"])
         assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 6
@@ -79,7 +79,7 @@ def test_an_emptied_dataset_is_emptied_only_when_the_brake_is_off(pipeline):
 def test_ten_media_of_a_small_dataset_may_always_be_removed(pipeline):
     library = frozen(12)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         for item in media_of(library)[:10]:
             library.delete(item["id"])
         run(pipeline, studio, reconcile_every="0")
@@ -90,7 +90,7 @@ def test_an_id_that_comes_back_is_there_again(pipeline):
     library = frozen(30)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         item = media_of(library, frames=1)[0]
         library.delete(item["id"])
         run(pipeline, studio, reconcile_every="0")
@@ -104,7 +104,7 @@ def test_soft_deletion_keeps_the_last_values_and_is_undone_when_the_media_return
     library = frozen(30)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run(pipeline, studio, deletes="soft")
+        first_run(pipeline, studio, deletes="soft")
         before = read(pipeline, "media", "frames", "captions", "media_tags")
         item = media_of(library, frames=1)[0]
         library.delete(item["id"])
@@ -131,7 +131,7 @@ def test_a_media_moved_between_datasets_ends_in_exactly_one_place(pipeline, firs
     library = frozen(60, datasets=2)
     datasets = list(library.datasets)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         item = media_of(library, datasets[first], frames=1)[0]
         library.move(item["id"], datasets[1 - first])
         run(pipeline, studio, reconcile_every="0")
@@ -146,7 +146,7 @@ def without_frames(request, answer):
 def test_frames_missing_everywhere_is_an_error_not_a_deletion(pipeline):
     library = frozen(30)
     with Studio(library) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         before = load_ids(pipeline)
         studio.after = without_frames
         report = run_sync(pipeline, studio, reconcile_every="0")
@@ -249,7 +249,7 @@ def test_the_brake_says_what_is_true_where_checkpoints_were_loaded_before_it(pip
 def test_softly_deleted_media_keep_children_that_stand_there_twice(pipeline):
     library = frozen(60)
     with Studio(library) as studio:
-        run(pipeline, studio, deletes="soft")
+        first_run(pipeline, studio, deletes="soft")
         gone = media_of(library, frames=1)[3]["id"]
         with pipeline.sql_client() as client:
             # as a load leaves them that was repeated after a crash

@@ -22,7 +22,7 @@ from coreviz_source.settings import WAREHOUSE
 from coreviz_source.warehouse.destination import DESTINATIONS
 from tests.docs import ROOT
 from tests.postgres import Postgres
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
+from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run, run_sync
 from tests.warehouse import query
 
 #: Of a password: every character that a connection string, a shell or an error could take for something else.
@@ -206,7 +206,7 @@ def test_what_the_database_says_of_a_refused_row_shows_no_secret(server, tmp_pat
     pipeline = into(f"postgresql://canary:canary-5521@127.0.0.1:{server.port}/postgres", tmp_path, "quoted")
     library = frozen(10)
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         library.add_caption(media_of(library, frames=1)[0]["id"], "Refused.")
         server.execute(
             "CREATE FUNCTION quoted.refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -264,7 +264,7 @@ def _columns(pipeline: dlt.Pipeline) -> set[str]:
 def test_a_table_of_ours_that_was_changed_by_hand_may_be_dropped_and_is_filled_again(request, warehouse):
     pipeline = request.getfixturevalue("pipeline" if warehouse == "duckdb" else "postgres")
     with Studio(frozen(10)) as studio:
-        assert run_sync(pipeline, studio, views=False).exit_code == 0
+        assert first_sync(pipeline, studio, views=False).exit_code == 0
         with pipeline.sql_client() as client:
             name = client.make_qualified_table_name("media_tags")
             client.execute_sql(f"ALTER TABLE {name} ALTER COLUMN _coreviz_gone TYPE text")
@@ -299,7 +299,7 @@ def test_a_duckdb_file_that_is_open_here_with_other_settings_is_called_so(tmp_pa
     import duckdb
 
     with Studio(frozen(5)) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         with duckdb.connect(str(tmp_path / "library.duckdb"), read_only=True):
             report = run_sync(pipeline, studio)
         assert report.exit_code == 7

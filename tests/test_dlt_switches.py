@@ -18,7 +18,18 @@ from coreviz_source import coreviz
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Studio
 from tests.docs import ROOT, blocks
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, pipeline_in, run, run_sync, truth_of
+from tests.scenario import (
+    arguments,
+    assert_equal_to,
+    first_run,
+    first_sync,
+    frozen,
+    media_of,
+    pipeline_in,
+    run,
+    run_sync,
+    truth_of,
+)
 from tests.truth import truth
 from tests.warehouse import assert_equal, assert_mirror, query, read, runs
 
@@ -76,7 +87,7 @@ def test_a_dataset_set_on_the_pipeline_is_what_sync_loads_into(warehouse):
 def test_a_dataset_named_only_when_loading_is_refused_before_anything_is_written(warehouse):
     library = frozen(20)
     with Studio(library) as studio:
-        run(warehouse, studio)
+        first_run(warehouse, studio)
         name = warehouse.dataset_name
         library.add_media(next(iter(library.datasets)))
         warehouse.extract(source(studio))
@@ -94,7 +105,7 @@ def test_a_dataset_named_only_when_loading_is_refused_before_anything_is_written
 
 def test_a_package_of_an_interrupted_run_is_not_loaded_into_another_dataset(warehouse):
     with Studio(frozen(20)) as studio:
-        run(warehouse, studio)
+        first_run(warehouse, studio)
         name = warehouse.dataset_name
         studio.library.add_media(next(iter(studio.library.datasets)))
         warehouse.extract(source(studio))
@@ -108,7 +119,7 @@ def test_a_package_of_an_interrupted_run_is_not_loaded_into_another_dataset(ware
 
 def test_another_process_loads_nothing_of_an_interrupted_run_into_another_dataset(warehouse):
     with Studio(frozen(20)) as studio:
-        run(warehouse, studio)
+        first_run(warehouse, studio)
         name = warehouse.dataset_name
         studio.library.add_media(next(iter(studio.library.datasets)))
         warehouse.extract(source(studio))
@@ -122,7 +133,7 @@ def test_another_process_loads_nothing_of_an_interrupted_run_into_another_datase
 @pytest.mark.parametrize("refresh", ["drop_data", "drop_resources", "drop_sources"])
 def test_refresh_is_refused_where_it_would_empty_what_was_compared(warehouse, refresh):
     with Studio(frozen(20)) as studio:
-        run(warehouse, studio)
+        first_run(warehouse, studio)
         refused(
             warehouse, studio, "resync", lambda: warehouse.run(source(studio, reconcile_every="0"), refresh=refresh)
         )
@@ -150,7 +161,7 @@ def test_refresh_on_the_pipeline_is_refused_by_run_and_by_sync(tmp_path):
 def test_soft_deletions_survive_a_refused_refresh(pipeline):
     library = frozen(20)
     with Studio(library) as studio:
-        run(pipeline, studio, deletes="soft")
+        first_run(pipeline, studio, deletes="soft")
         gone = media_of(library)[2]["id"]
         library.delete(gone)
         run(pipeline, studio, deletes="soft", reconcile_every="0")
@@ -189,7 +200,7 @@ def test_a_renamed_table_is_refused(warehouse, table):
 def test_a_switch_of_run_that_changes_how_rows_are_written_is_refused(tmp_path, switch, word):
     pipeline = pipeline_in(tmp_path)
     with Studio(frozen(20)) as studio:
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         refused(pipeline, studio, word, lambda: pipeline.run(source(studio), **switch))
         assert len(runs(pipeline)) == 2
 
@@ -415,7 +426,7 @@ def test_numbered_rows_for_somebody_elses_source_do_no_harm(warehouse, monkeypat
 def test_numbered_rows_may_begin_after_a_first_load(warehouse, monkeypatch):
     library = frozen(20)
     with Studio(library) as studio:
-        assert run_sync(warehouse, studio).exit_code == 0
+        assert first_sync(warehouse, studio).exit_code == 0
         monkeypatch.setenv("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_ID", "true")
         library.add_media(next(iter(library.datasets)))
         assert run_sync(warehouse, studio, reconcile_every="0").exit_code == 0
@@ -428,7 +439,7 @@ def test_a_refused_row_is_a_failure_although_dlt_is_set_to_go_on(warehouse, monk
     monkeypatch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
     library = frozen(20)
     with Studio(library) as studio:
-        run(warehouse, studio)
+        first_run(warehouse, studio)
         victim = media_of(library, frames=1)[0]["id"]
         with warehouse.sql_client() as client:
             table = client.make_qualified_table_name("captions")
@@ -472,7 +483,7 @@ def test_a_source_can_be_looked_at_without_a_pipeline(studio_of_three):
 
 def test_looking_at_a_source_reads_and_locks_no_warehouse_of_an_active_pipeline(pipeline, studio_of_three):
     studio = studio_of_three
-    run(pipeline, studio)
+    first_run(pipeline, studio)
     assert len(list(source(studio).resources["media"])) == len(read(pipeline, "media")["media"])
     library = studio.library
     library.add_media(next(iter(library.datasets)))
@@ -668,7 +679,7 @@ def test_after_a_method_that_resets_the_pipeline_the_next_runs_are_a_mirror(tmp_
     library = frozen(20)
     with Studio(library) as studio:
         pipeline = pipeline_in(tmp_path)
-        run(pipeline, studio)
+        first_run(pipeline, studio)
         library.delete(media_of(library)[1]["id"])
         library.add_media(next(iter(library.datasets)))
         if pending:

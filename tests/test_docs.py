@@ -19,6 +19,7 @@ from coreviz_source.commands.schema import markdown, mermaid, text
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import TABLES
 from coreviz_source.warehouse.views import views
+from tests import forked
 from tests.docs import BY_WAREHOUSE, QUESTIONS, ROOT, TOOLS, blocks, filled
 from tests.scenario import frozen
 
@@ -35,7 +36,7 @@ def shell(command_line: str, **environment: str) -> subprocess.CompletedProcess[
         env={
             **os.environ,
             "COLUMNS": "120",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": forked.path(),
             **environment,
         },
     )
@@ -101,7 +102,7 @@ def test_the_readmes_commands_work_against_a_studio():
 def test_the_readmes_python_works_against_a_studio():
     Path("readme.py").write_text("\n".join(blocks(ROOT / "README.md", "python")))
     with Studio(frozen(20)) as studio:
-        done = shell(f"{sys.executable} readme.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
+        done = shell("python readme.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("; exit code 0 (done)\n") and "Spring Catalogue  window" in done.stdout
     assert done.stderr == ""
@@ -118,12 +119,10 @@ def test_the_readme_names_the_goals_that_the_benchmark_missed():
 
 def test_the_pipeline_script_runs_nothing_on_import_and_loads_when_run():
     shutil.copy(ROOT / "pipelines" / "coreviz_pipeline.py", ".")
-    done = shell(f"{sys.executable} -c 'import coreviz_pipeline'")
+    done = shell("python -c 'import coreviz_pipeline'")
     assert (done.returncode, done.stdout) == (0, "")
     with Studio(frozen(20)) as studio:
-        done = shell(
-            f"{sys.executable} coreviz_pipeline.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url
-        )
+        done = shell("python coreviz_pipeline.py", COREVIZ_API_KEY=studio.key, SOURCES__COREVIZ__BASE_URL=studio.url)
     assert done.returncode == 0, done.stderr
     assert "complete, 26 new" in done.stdout
 
@@ -143,7 +142,7 @@ def test_the_tables_page_and_the_diagram_are_those_of_the_code():
 
 @pytest.mark.parametrize("name", sorted(command.commands))
 def test_every_command_explains_itself(name):
-    done = shell(f"{PROGRAM} {name} --help")
+    done = shell(f"coreviz-source {name} --help")
     assert done.returncode == 0
     assert len(done.stdout) > 100
 
@@ -162,7 +161,7 @@ def test_the_example_of_the_secrets_works_when_it_is_filled_in():
                 '# dataset_ids = ["ecf33096-0d69-410b-a8cc-856caa3fba6c"]', f"dataset_ids = {list(library.datasets)}"
             )
         )
-        done = shell(f"{PROGRAM} sync")
+        done = shell("coreviz-source sync")
     assert done.returncode == 0, done.stderr
     assert "26 new" in done.stdout
     assert "from-the-file" not in done.stdout + done.stderr
@@ -188,7 +187,7 @@ def test_commands_end_with_the_code_and_the_message_of_what_happened(line, code,
     (dataset,) = library.datasets
     with Studio(library) as studio:
         done = shell(
-            f"{PROGRAM} {line.format(dataset=dataset)}",
+            f"coreviz-source {line.format(dataset=dataset)}",
             COREVIZ_API_KEY=studio.key,
             SOURCES__COREVIZ__BASE_URL=studio.url,
         )

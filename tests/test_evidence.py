@@ -13,7 +13,7 @@ from coreviz_source.errors import ApiUnavailableError, AuthenticationError, Core
 from coreviz_source.evidence import MOST_ASKED, find_replaced, objection
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.values import canonical_id
-from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
+from tests.scenario import assert_equal_to, first_sync, frozen, media_of, run_sync, truth_of
 from tests.warehouse import assert_mirror, load_ids, read, runs
 
 DATASET = "ecf33096-0d69-410b-a8cc-856caa3fba6c"
@@ -198,7 +198,7 @@ def test_a_listing_that_hides_five_living_media_removes_nothing_and_exits_6(pipe
     library = frozen(60)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio, deletes=deletes).exit_code == 0
+        assert first_sync(pipeline, studio, deletes=deletes).exit_code == 0
         before = load_ids(pipeline)
         del before["datasets"]  # it holds what the API counts
         studio.after = hidden(studio, {item["id"] for item in media_of(library)[:5]})
@@ -231,7 +231,7 @@ def test_deleted_media_that_cannot_be_asked_for_stay_until_they_can(pipeline, an
     library = frozen(30)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         before = truth_of(studio)
         library.delete(media_of(library)[0]["id"])
         studio.before = lambda request: answer if request.path.startswith("/api/media/") else None
@@ -248,7 +248,7 @@ def test_a_server_without_the_endpoint_removes_as_before_and_without_a_warning(p
     library = frozen(60)
     (dataset,) = library.datasets
     with Studio(library, 2025) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         for item in media_of(library)[:6]:
             library.delete(item["id"])
         report = run_sync(pipeline, studio, reconcile_every="0")
@@ -292,7 +292,7 @@ def test_media_and_folders_that_the_listing_shows_as_deleted_are_removed_without
     with library.changing(already) as item:
         item["status"] = "deleted"
     with Studio(library, deleted_listed=True) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         assert_mirror(pipeline, without_deleted(studio))
         for item_id in (*(item["id"] for item in media_of(library)[:5]), folder["id"]):
             with library.changing(item_id) as item:
@@ -316,7 +316,7 @@ def test_a_media_shown_as_deleted_in_the_window_is_removed_by_an_ordinary_run_an
 ):
     library = frozen(60)
     with Studio(library, deleted_listed=True) as studio:
-        assert run_sync(pipeline, studio, deletes="soft").exit_code == 0
+        assert first_sync(pipeline, studio, deletes="soft").exit_code == 0
         deleted = media_of(library)[1]["id"]
         with library.changing(deleted) as item:
             item["status"] = "deleted"
@@ -344,7 +344,7 @@ def swap(library: Library, number: int) -> list[str]:
 def test_versions_that_were_replaced_and_still_exist_are_removed(pipeline):
     library = frozen(60)
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         library.advance(hours=1)
         for item in media_of(library)[:40]:
             library.add_version(item["id"])
@@ -363,7 +363,7 @@ def test_versions_that_were_replaced_and_still_exist_are_removed(pipeline):
 def test_a_version_swap_of_two_thirds_of_a_dataset_passes(pipeline, ordinary_run_between):
     library = frozen(60)
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         library.advance(days=30)
         swap(library, 40)
         if ordinary_run_between:
@@ -377,7 +377,7 @@ def test_a_version_swap_of_two_thirds_of_a_dataset_passes(pipeline, ordinary_run
 def test_as_many_deletions_as_a_swap_has_still_pull_the_brake_and_so_do_deletions_beside_a_swap(pipeline):
     library = frozen(60)
     with Studio(library) as studio:
-        assert run_sync(pipeline, studio).exit_code == 0
+        assert first_sync(pipeline, studio).exit_code == 0
         before = load_ids(pipeline)
         swap(library, 20)
         for item in media_of(library)[-20:]:

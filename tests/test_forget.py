@@ -20,7 +20,7 @@ from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import BY_NAME
-from tests.scenario import assert_equal_to, frozen, media_of, run_sync, truth_of
+from tests.scenario import assert_equal_to, first_sync, frozen, media_of, run_sync, truth_of
 from tests.test_cli import everything
 from tests.warehouse import assert_mirror, query
 
@@ -52,7 +52,7 @@ def test_a_forgotten_dataset_is_in_no_table_no_staging_no_package_and_comes_back
     library = frozen(40, datasets=2)
     kept, going = library.datasets
     with Studio(library) as studio:
-        run_sync(warehouse, studio)
+        first_sync(warehouse, studio)
         library.add_caption(media_of(library, going, frames=1)[0]["id"], "A name that has to go.")
         run_sync(warehouse, studio)
         assert staged(warehouse) > 0
@@ -81,7 +81,7 @@ def test_a_forgotten_dataset_is_in_no_table_no_staging_no_package_and_comes_back
 def test_a_forgotten_media_leaves_with_all_that_belongs_to_it_and_nothing_else(warehouse):
     library = frozen(30, datasets=2)
     with Studio(library) as studio:
-        run_sync(warehouse, studio)
+        first_sync(warehouse, studio)
         # as `status` counts them, in either warehouse
         (one, other) = read_status(warehouse, base_url=studio.url).datasets
         assert (one.media, other.media, one.outcome, one.in_account) == (15, 15, "complete", None)
@@ -104,7 +104,7 @@ def test_an_erasure_that_fails_on_its_way_erases_nothing(pipeline, monkeypatch):
     library = frozen(20)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         with pipeline.sql_client() as client:
             client.execute_sql("ALTER TABLE captions RENAME COLUMN dataset_id TO somewhere_else")
         with pytest.raises(Exception, match="could not be erased"):

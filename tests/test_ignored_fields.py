@@ -11,7 +11,7 @@ import pytest
 from coreviz_source.changes import Fingerprint
 from coreviz_source.local_studio import Studio
 from coreviz_source.local_studio.ids import stamp
-from tests.scenario import frozen, media_of, run, run_sync
+from tests.scenario import first_sync, frozen, media_of, run, run_sync
 from tests.warehouse import load_ids, query, runs
 
 #: What is signed below, by the API's names.
@@ -65,7 +65,7 @@ def test_only_most_media_at_once_without_their_updated_at_are_suspicious(pipelin
     library = frozen(40)
     (dataset,) = library.datasets
     with Studio(library) as studio:
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         library.advance(minutes=1)
         for media in media_of(library)[:changed]:
             with library.changing(media["id"]) as item:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -23,6 +25,14 @@ from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.listing.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+NEWEST_FIRST = itemgetter(1, 0)
+
+
+@functools.cache
+def sent(number: int, created: datetime) -> bytes:
+    return json.dumps({"id": f"m{number}", "createdAt": created.isoformat()}).encode()
 
 
 class Server:
@@ -69,8 +79,10 @@ class Server:
             self.number += 1
             if self.change and 1 < self.number < 60:
                 self.mutate(self.change)
-            tie = (lambda m: self.dice.random()) if self.shuffled else (lambda m: hash(m[0]))
-            ordered = sorted(self.media, key=lambda m: (m[1], tie(m)), reverse=True)
+            if self.shuffled:
+                ordered = sorted(self.media, key=lambda m: (m[1], self.dice.random()), reverse=True)
+            else:
+                ordered = sorted(self.media, key=NEWEST_FIRST, reverse=True)
             size = min(limit, self.cap or limit)
             found = ordered[offset : offset + size]
             if self.glitch == "short":
@@ -80,13 +92,24 @@ class Server:
             elif self.glitch == "repeat" and self.number == 3:
                 found = ordered[:size]
             more = offset + len(found) < len(ordered) if self.more == "true" else self.more
-            items = [json.dumps({"id": f"m{i}", "createdAt": c.isoformat()}).encode() for i, c in found]
-            return Page(items, max(0, len(ordered) + self.total), more, START)
+            return Page([sent(*each) for each in found], max(0, len(ordered) + self.total), more, START)
+
+
+class AtOnce(Executor):
+    """Answers each request when it is sent: for one request at a time a thread is as good and takes longer."""
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*arguments, **named))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def listed(server: Server, page_size: int | None, ahead: int | None, window: Window) -> tuple[Listing, list[int]]:
     pace = Pace(page_size, ahead)
-    with ThreadPoolExecutor(pace.most_parallel) as threads:
+    with AtOnce() if pace.most_parallel == 1 else ThreadPoolExecutor(pace.most_parallel) as threads:
         listing = Listing(server, "dataset", pace, threads, Calls())  # type: ignore[arg-type]
         listing.open()
         listing.window = window

@@ -16,6 +16,7 @@ import pytest
 
 import coreviz_source.api.http
 from coreviz_source.local_studio import Studio
+from tests import forked
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 from tests.test_crash import SCRIPT
 from tests.warehouse import runs
@@ -45,10 +46,11 @@ def synced(
 ) -> subprocess.CompletedProcess[str]:
     (dataset,) = studio.library.datasets
     places = (str(folder / "library.duckdb"), str(folder / "pipelines"))
+    # what its imports take of the memory counts
+    python = sys.executable if script == LITTLE_MEMORY else forked.python()
     return subprocess.run(
-        [sys.executable, "-c", script, studio.url, *places, dataset, str(limit)],
+        [python, "-c", script, studio.url, *places, dataset, str(limit)],
         env={
-            "PYTHONPATH": str(Path(__file__).parents[1]),
             "HOME": str(folder),
             "PATH": "/usr/bin:/bin",
             "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -252,8 +254,8 @@ def test_a_signal_ends_the_run_soon_and_the_next_one_is_whole(new_pipeline, tmp_
         began = time.monotonic()
         places = (str(tmp_path / "library.duckdb"), str(tmp_path / "pipelines"))
         done = subprocess.run(
-            [sys.executable, "-c", script, studio.url, *places, dataset, moment, str(count)],
-            env={"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            [forked.python(), "-c", script, studio.url, *places, dataset, moment, str(count)],
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
             timeout=120,

@@ -22,6 +22,7 @@ from coreviz_source.errors import EXIT_CODES
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import OUTCOMES
 from coreviz_source.settings import SETTINGS, WAREHOUSE
+from tests import forked
 from tests.docs import ROOT, blocks
 from tests.scenario import frozen, media_of
 from tests.test_cli import command  # noqa: F401
@@ -54,7 +55,7 @@ def hook():
 
 def shell(script: str, studio: Studio, **more: str) -> subprocess.CompletedProcess[str]:
     given = {"COREVIZ_API_KEY": studio.key, "SOURCES__COREVIZ__BASE_URL": studio.url}
-    path = f"{BIN}:{os.environ['PATH']}"
+    path = forked.path()
     return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, **given, "PATH": path, **more}
     )

@@ -21,7 +21,7 @@ from coreviz_source.local_studio import Library, Studio
 from coreviz_source.warehouse.catalog import SEARCH_INDEX
 from coreviz_source.warehouse.search import MOST_TERMS, matches, parse, statement, values
 from tests.bigquery import BigQuery
-from tests.scenario import frozen, media_of, run_sync
+from tests.scenario import first_sync, frozen, media_of, run_sync
 from tests.warehouse import query
 
 CAPTIONS = {
@@ -187,7 +187,7 @@ def test_what_is_softly_deleted_is_not_found(pipeline):
     with Studio(library) as studio:
         item = media_of(library, frames=1)[0]
         library.add_caption(item["id"], "Very special.")
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         assert found(pipeline, "very special") == ["Very special."]
         library.delete(item["id"])
         run_sync(pipeline, studio, deletes="soft", reconcile_every="0")

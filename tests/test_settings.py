@@ -32,9 +32,10 @@ from coreviz_source.loading.configuration import (
 from coreviz_source.loading.place import resolve_pipeline
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE, Settings, WarehouseSettings
+from tests import forked
 from tests import settings as documents
 from tests.scenario import frozen, pipeline_in, truth_of
-from tests.test_cli import PROGRAM, environment
+from tests.test_cli import environment
 from tests.warehouse import assert_mirror
 
 FIRST, SECOND = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -66,7 +67,7 @@ def inactive(monkeypatch):
 
 def in_a_process(*arguments: str, studio: Studio | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **variables} if studio is None else environment(studio, **variables)
-    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, env=env)
+    return subprocess.run([forked.command(), *arguments], capture_output=True, text=True, env=env)
 
 
 def test_the_page_the_configuration_file_and_the_docstring_say_what_is_declared():
@@ -445,7 +446,7 @@ def test_a_level_that_does_not_exist_is_a_wrong_setting(line):
 def test_output_that_nobody_reads_to_its_end_is_no_error(line):
     # the reader has left before anything is written
     done = subprocess.run(
-        ["bash", "-c", f"(sleep 0.1; exec {PROGRAM} {line}) | true; echo ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"(sleep 0.1; exec {forked.command()} {line}) | true; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
     )
@@ -455,7 +456,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_error(line):
 def test_a_sync_whose_output_nobody_reads_loads_everything():
     with Studio(frozen(12)) as studio:
         done = subprocess.run(
-            ["bash", "-c", f"{PROGRAM} sync --json | true; echo ${{PIPESTATUS[0]}}"],
+            ["bash", "-c", f"{forked.command()} sync --json | true; echo ${{PIPESTATUS[0]}}"],
             capture_output=True,
             text=True,
             env=environment(studio),

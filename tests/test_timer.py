@@ -13,7 +13,7 @@ from coreviz_source.commands.status import Status, read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import DatasetReport
 from coreviz_source.tables import BY_NAME
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
+from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run_sync
 from tests.test_crash import killed
 from tests.warehouse import query
 
@@ -110,7 +110,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
             "lists everything, because no complete listing was ever finished"
         ] * 2
         assert not Path(str(pipeline.working_dir)).parents[1].joinpath("library.duckdb").exists()
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         library.remove_dataset(left)
         assert run_sync(pipeline, studio, dataset_ids=None).exit_code == 0
         status = status_of(pipeline, studio)
@@ -137,7 +137,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
 def test_status_reports_a_run_that_did_not_succeed(pipeline, outcome):
     library = frozen(20)
     with Studio(library) as studio:
-        run_sync(pipeline, studio)
+        first_sync(pipeline, studio)
         if outcome == "failed":
             for item in media_of(library):
                 library.delete(item["id"])

@@ -20,7 +20,7 @@ from coreviz_source.tables import BY_NAME, GONE, TABLES
 from coreviz_source.warehouse.catalog import SEARCH_INDEX, _Catalog
 from coreviz_source.warehouse.destination import DESTINATIONS
 from coreviz_source.warehouse.views import NAMES, render, views
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync, truth_of
+from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run_sync, truth_of
 from tests.test_changes import CHANGES
 from tests.truth import Row, canonical, truth
 from tests.view_truth import Expected, checked_ages, freshness
@@ -178,7 +178,7 @@ def test_an_unchanged_run_executes_nothing_and_what_was_lost_or_is_of_another_re
 ):
     library = frozen(20)
     with Studio(library) as studio:
-        assert run_sync(warehouse, studio).warnings == []
+        assert first_sync(warehouse, studio).warnings == []
         executed: list[str] = []
         execute = _Catalog._execute
         monkeypatch.setattr(_Catalog, "_execute", lambda self, sql: (executed.extend(sql), execute(self, sql)))
@@ -210,7 +210,7 @@ def query_none(warehouse: dlt.Pipeline, *statements: str) -> None:
 
 def test_tables_views_and_columns_carry_their_descriptions(warehouse):
     with Studio(frozen(20)) as studio:
-        run_sync(warehouse, studio, views=False)
+        first_sync(warehouse, studio, views=False)
     assert standing(warehouse) == set()
     if is_postgres(warehouse):
         sql = (
@@ -260,7 +260,7 @@ def test_tables_views_and_columns_carry_their_descriptions(warehouse):
 def test_objects_of_others_are_left_alone_and_reported(warehouse):
     tables = {name: name_of(warehouse, name) for name in ("freshness", "tag_usage")}
     with Studio(frozen(20)) as studio:
-        run_sync(warehouse, studio, views=False)
+        first_sync(warehouse, studio, views=False)
         query_none(
             warehouse,
             f"CREATE TABLE {tables['freshness']} AS SELECT 1 AS mine",

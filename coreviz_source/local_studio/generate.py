@@ -115,7 +115,7 @@ class Generator:
             item["metadata"]["tags"].pop("Product", None)
         return item
 
-    def _delays(self, of: str, room: float) -> Delays:
+    def delays(self, of: str, room: float) -> Delays:
         """How long the processing of a generated media item took; at most the seconds that there were."""
         random = Random(of)
         first = round(random.uniform(3, 10), 3)

@@ -70,7 +70,7 @@ class Library(Store):
                 kind = "video" if place % 9 == 4 else "pdf" if place % 60 == 30 else "image"
                 created = newest - timedelta(seconds=every * (share - 1 - place) + random.uniform(0, every / 2))
                 folder = random.choice(folders) if folders and random.random() < 0.5 else None
-                delays = library._delays(f"{dataset.id} {place}", (newest - created).total_seconds())
+                delays = library.delays(f"{dataset.id} {place}", (newest - created).total_seconds())
                 library._add_media(dataset.id, kind, created, folder, delays)
         return library
 
