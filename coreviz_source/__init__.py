@@ -21,13 +21,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coreviz_source.library import open_library
     from coreviz_source.report import DatasetReport, Progress, Report
     from coreviz_source.resident import sync_every
     from coreviz_source.source import coreviz
     from coreviz_source.synchronize import sync
     from coreviz_source.warehouse.catalog import create_views
 
-__all__ = ["DatasetReport", "Progress", "Report", "coreviz", "create_views", "sync", "sync_every"]
+__all__ = ["DatasetReport", "Progress", "Report", "coreviz", "create_views", "open_library", "sync", "sync_every"]
 
 _HOMES = {
     "DatasetReport": "report",
@@ -35,6 +36,7 @@ _HOMES = {
     "Report": "report",
     "coreviz": "source",
     "create_views": "warehouse.catalog",
+    "open_library": "library",
     "sync": "synchronize",
     "sync_every": "resident",
 }

@@ -78,6 +78,16 @@ def test_the_readmes_own_question_is_answered_by_the_demo(demo):
     assert done.stdout.count("│") > 5
 
 
+def test_the_page_on_python_runs_on_the_demo(demo):
+    directory, _ = demo
+    examples = blocks(ROOT / "docs" / "python.md", "python")
+    assert len(examples) == 2
+    for example in examples:
+        done = subprocess.run([sys.executable, "-c", example], cwd=directory, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.strip()
+
+
 def test_the_questions_of_the_sql_page_have_the_answers_of_the_demo(demo):
     directory, _ = demo
     with duckdb.connect(str(directory / "coreviz_demo.duckdb"), read_only=True) as database:

@@ -26,7 +26,7 @@ ORDER = (
     ("run",),
     ("mirror",),
     ("loading",),
-    ("source", "synchronize"),
+    ("source", "synchronize", "library"),
     ("resident",),
     ("commands",),
     ("cli", "dashboard"),

@@ -10,7 +10,7 @@ import dlt
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.warehouse.catalog import no_tables_error
 from coreviz_source.warehouse.connection import Connection
-from coreviz_source.warehouse.search import MOST_TERMS, matches, parse, statement, values
+from coreviz_source.warehouse.search import checked_terms, matches, statement, values
 from coreviz_source.warehouse.state import StoredState
 
 _SQL = """
@@ -59,11 +59,9 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
         ConfigurationError: The query is empty, or the limit is below 1.
         DestinationError: The warehouse cannot be read, or has no captions yet.
     """
-    terms = parse(text)
-    if not terms or limit < 1:
-        raise ConfigurationError("The query is empty, or the limit is below 1.", remedy="Give at least one word.")
-    if len(terms) > MOST_TERMS:
-        raise ConfigurationError(f"The query has more than {MOST_TERMS} words.", remedy="Leave out some of them.")
+    if limit < 1:
+        raise ConfigurationError("The limit is below 1.", remedy="Ask for at least one caption.")
+    terms = checked_terms(text)
     with closing(StoredState(Connection(pipeline, read_only=True))) as memory:
         if not memory.tables.issuperset(_TABLES):
             raise no_tables_error(pipeline)

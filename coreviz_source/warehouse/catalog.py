@@ -21,7 +21,7 @@ from coreviz_source.errors import DestinationError
 from coreviz_source.tables import BY_NAME, CAPTIONS, TABLES
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import Destination
-from coreviz_source.warehouse.failures import scrub
+from coreviz_source.warehouse.failures import Warehouse, scrub
 from coreviz_source.warehouse.views import View, render, tables_of, views
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def ensure_catalog(
         return [problem]
 
 
-def no_tables_error(pipeline: dlt.Pipeline) -> DestinationError:
+def no_tables_error(pipeline: Warehouse) -> DestinationError:
     """The error of a warehouse that has no tables of ours."""
     return DestinationError(
         f"There are no tables in {pipeline.dataset_name!r} yet.",

@@ -51,6 +51,7 @@ class Destination:
         replaces_changed_views: Whether a view can be replaced by one with other columns.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
         prepare: Changes how a pipeline connects, before it does.
+        for_reading: Returns credentials that can only read, from those that can write.
         check: Raises `ConfigurationError` if a warehouse that was just opened cannot be used.
     """
 
@@ -76,6 +77,7 @@ class Destination:
     microseconds: str = ""
     replaces_changed_views: bool = True
     load_workers: int | None = None
+    for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     prepare: Callable[[dlt.Pipeline], None] = field(default=lambda pipeline: None)
     check: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
 
@@ -103,6 +105,18 @@ def _check_names(client: SqlClientBase[Any]) -> None:
     check_catalog(client)
 
 
+def _read_only_file(credentials: Any) -> Any:
+    from coreviz_source.warehouse.file import for_reading
+
+    return for_reading(credentials)
+
+
+def _read_only_session(credentials: Any) -> Any:
+    from coreviz_source.warehouse.postgres import for_reading
+
+    return for_reading(credentials)
+
+
 def _use_utf8(pipeline: dlt.Pipeline) -> None:
     from coreviz_source.warehouse.postgres import use_utf8
 
@@ -121,6 +135,7 @@ _DUCKDB = Destination(
     # dlt puts the path into a statement, where DuckDB reads `key=value` as a column, and patterns and quotes as such
     can_load_from=lambda path: not set(path) & set("'=*?[]{}\\"),
     is_file=True,
+    for_reading=_read_only_file,
     check=_check_names,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
     load_workers=1,
@@ -145,6 +160,7 @@ _POSTGRES = Destination(
     dialect="postgres",
     module="psycopg2",
     prepare=_use_utf8,
+    for_reading=_read_only_session,
     check=_check_encoding,
     # only ADBC loads parquet; dlt's own choice without it, csv, would turn empty strings into nulls
     loads_parquet=lambda: _is_importable("adbc_driver_postgresql"),

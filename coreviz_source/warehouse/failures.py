@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, quote_plus, unquote
 
 import dlt
@@ -22,6 +22,18 @@ HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?)
 
 _SECRET_NAME = re.compile("pass|secret|token$|(?<!ssl)key$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@]*?:(.*)@", re.DOTALL)
+
+
+class Warehouse(Protocol):
+    """What an error is about: a pipeline, or whatever else has a destination and a dataset."""
+
+    @property
+    def destination(self) -> Any:
+        """Dlt's destination."""
+
+    @property
+    def dataset_name(self) -> str:
+        """Schema of the tables."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ def failure_of(error: BaseException) -> Failure | None:
     return next((failure for failure in FAILURES if failure.matches(error)), None)
 
 
-def remedy_for(error: BaseException, pipeline: dlt.Pipeline) -> str:
+def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
     """What to do about an error of the warehouse."""
     setting = f"destination.{pipeline.destination.destination_name}.credentials"
     failure = failure_of(error)
@@ -133,7 +145,7 @@ def remedy_for(error: BaseException, pipeline: dlt.Pipeline) -> str:
     return failure.remedy.format(setting=setting)
 
 
-def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -> DestinationError:
+def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> DestinationError:
     """The error of a warehouse that could not be opened, read or prepared.
 
     It quotes dlt, except for credentials that are missing and a file that is open elsewhere: dlt's messages for
@@ -176,6 +188,11 @@ def connection_error(error: BaseException, doing: str, pipeline: dlt.Pipeline) -
     return DestinationError(f"The warehouse could not be {doing}: {said}", remedy=remedy_for(error, pipeline), **where)
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether a DuckDB file could not be opened because somebody has it open."""
+    return HOLDER.search(str(error)) is not None or is_open_here(error)
+
+
 def is_open_here(error: BaseException) -> bool:
     """Whether a DuckDB file could not be opened because this process has it open with other settings."""
     return "different configuration" in str(error)
@@ -188,7 +205,7 @@ def _fields(traces: Any) -> Iterator[str]:
         yield from (field for each in inner for field in _fields(each)) if inner else (name,)
 
 
-def cause_of(error: BaseException, pipeline: dlt.Pipeline) -> BaseException | None:
+def cause_of(error: BaseException, pipeline: Warehouse) -> BaseException | None:
     """The error itself, to be chained as a cause; None if it or one of its causes quotes a secret.
 
     Its frames are removed: a traceback with the values of all variables would show the connection string.
@@ -202,7 +219,7 @@ def cause_of(error: BaseException, pipeline: dlt.Pipeline) -> BaseException | No
     return error
 
 
-def scrub(text: str, pipeline: dlt.Pipeline) -> str:
+def scrub(text: str, pipeline: Warehouse) -> str:
     """A string without the secrets of the pipeline's destination, in whatever form they stand in it."""
     for form in sorted({form for secret in secrets_of(pipeline) for form in _forms(secret)}, key=len, reverse=True):
         text = text.replace(form, "***")
@@ -230,7 +247,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield from (line for line in secret.splitlines() if len(line) > 15)
 
 
-def secrets_of(pipeline: dlt.Pipeline) -> set[str]:
+def secrets_of(pipeline: Warehouse) -> set[str]:
     """Every secret value in the credentials of a pipeline's destination, resolved or as they were given."""
     destination: Any = pipeline.destination
     found = set(_secrets_in(destination.config_params.get("credentials")))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt.destinations.impl.duckdb.configuration import NON_ATTACHABLE_LOCATIONS
+from dlt.destinations.impl.duckdb.configuration import NON_ATTACHABLE_LOCATIONS, DuckDbCredentials
 
 from coreviz_source.errors import ConfigurationError, DestinationError
 
@@ -72,3 +72,18 @@ def check_names(catalog: str, dataset_name: str) -> None:
             f"The DuckDB file and the dataset in it are both named {catalog}, which DuckDB finds ambiguous.",
             remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
         )
+
+
+def for_reading(credentials: Any) -> Any:
+    """Credentials that open the same file with the same settings, to read only; a database in memory stays as it is."""
+    if credentials.database in NON_ATTACHABLE_LOCATIONS:
+        return credentials
+    return DuckDbCredentials(
+        credentials.database,
+        read_only=True,
+        extensions=credentials.extensions,
+        global_config=credentials.global_config,
+        pragmas=credentials.pragmas,
+        local_config=credentials.local_config,
+        session_timezone=credentials.session_timezone,
+    )

@@ -89,6 +89,15 @@ def use_utf8(pipeline: dlt.Pipeline) -> None:
     pipeline.destination = destination
 
 
+def for_reading(credentials: Utf8Credentials) -> Utf8Credentials:
+    """The same credentials for sessions in which every transaction is read-only."""
+    reading = copy.copy(credentials)
+    query = credentials.query or {}
+    options = f"{query.get('options', '')} -cdefault_transaction_read_only=on"
+    reading.query = {**query, "options": options.strip()}
+    return reading
+
+
 def check_encoding(client: SqlClientBase[Any]) -> None:
     """Checks that the database can store every character.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from coreviz_source.errors import ConfigurationError
 from coreviz_source.values import clean_text
 from coreviz_source.warehouse.destination import SEARCH_VECTOR, by_dialect
 
@@ -92,6 +93,20 @@ def parse(query: str) -> tuple[Term, ...]:
     return tuple(dict.fromkeys(terms)) or ((Term(" ".join(text.split())),) if text.split() else ())
 
 
+def checked_terms(query: str) -> tuple[Term, ...]:
+    """The terms of a query.
+
+    Raises:
+        ConfigurationError: It is empty, or has too many terms.
+    """
+    terms = parse(query)
+    if not terms:
+        raise ConfigurationError("The query is empty.", remedy="Give at least one word.")
+    if len(terms) > MOST_TERMS:
+        raise ConfigurationError(f"The query has more than {MOST_TERMS} words.", remedy="Leave out some of them.")
+    return terms
+
+
 def matches(column: str, terms: Sequence[Term], caption_id: str = "") -> str:
     """The condition, in BigQuery's SQL, that a string matches a query.
 
@@ -148,6 +163,25 @@ def statement(sql: str, dialect: str, path: Callable[[str], list[str]]) -> tuple
         parameter.replace(exp.Var(this=f"%({parameter.name})s"))
     rendered = tree.sql(dialect, identify=True)
     return _PARAMETER.sub("%s", rendered), tuple(_PARAMETER.findall(rendered))
+
+
+def condition(column: str, terms: Sequence[Term], caption_id: str, dialect: str) -> Any:
+    """The condition that a caption matches a query, parsed by sqlglot, with the query's words in it.
+
+    Args:
+        column: The text of the caption.
+        terms: All terms of the query.
+        caption_id: The column with the caption's id.
+        dialect: sqlglot's name of the warehouse's SQL.
+    """
+    import sqlglot
+    from sqlglot import exp
+
+    given = values(terms)
+    tree = with_stems(sqlglot.parse_one(f"SELECT {matches(column, terms, caption_id)}", read=WRITTEN), dialect)
+    for parameter in list(tree.find_all(exp.Parameter)):
+        parameter.replace(exp.Literal.string(given[parameter.name]))
+    return tree.selects[0]
 
 
 def with_stems(tree: Any, dialect: str) -> Any:

@@ -19,7 +19,7 @@ PICTURE = HERE / "map.svg"
 ROWS = (
     ("cli",),
     ("dashboard", "commands", "resident"),
-    ("source", "synchronize"),
+    ("source", "synchronize", "library"),
     ("loading",),
     ("mirror",),
     ("run",),
