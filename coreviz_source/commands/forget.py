@@ -93,9 +93,9 @@ def forget(pipeline: dlt.Pipeline, subject: Subject) -> Forgotten:
 
 
 def _tables_there(pipeline: dlt.Pipeline) -> bool:
-    memory = StoredState(Connection(pipeline))
-    memory.close()
-    return bool(memory.tables)
+    stored = StoredState(Connection(pipeline))
+    stored.close()
+    return bool(stored.tables)
 
 
 def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:

@@ -153,12 +153,12 @@ def read_status(
     """
     now = now or datetime.now(timezone.utc)
     settings = resolve(arguments, pipeline_name=pipeline.pipeline_name, keyless=True)
-    memory = StoredState(Connection(pipeline, read_only=True))
+    stored = StoredState(Connection(pipeline, read_only=True))
     try:
-        found = _stored(memory)
-        last = memory.last_runs()
+        found = _read(stored)
+        last = stored.last_runs()
     finally:
-        memory.close()
+        stored.close()
     status = Status(location(pipeline), pipeline.dataset_name, pipeline.working_dir, pending_packages(pipeline))
     asked = {canonical_id(item) for item in settings.dataset_ids}
     account = _ask(status, settings)
@@ -206,40 +206,40 @@ def _age(dataset: DatasetStatus) -> str:
     return f"its last run that ended well began {_moment(dataset.last_good)}"
 
 
-def _stored(memory: StoredState) -> dict[str, DatasetStatus]:
+def _read(stored: StoredState) -> dict[str, DatasetStatus]:
     found: dict[str, DatasetStatus] = {}
 
     def dataset(dataset_id: str) -> DatasetStatus:
         return found.setdefault(dataset_id, DatasetStatus(dataset_id))
 
     for table in TABLES:
-        if table.name in memory.tables and table is not RUNS and "dataset_id" in table.by_name:
+        if table.name in stored.tables and table is not RUNS and "dataset_id" in table.by_name:
             sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
-            for dataset_id, count in memory.query(sql):
+            for dataset_id, count in stored.query(sql):
                 dataset(dataset_id).rows[table.name] = count
-    if DATASETS.name in memory.tables:
-        for dataset_id, name, organization_id in memory.query("SELECT id, name, organization_id FROM {datasets}"):
+    if DATASETS.name in stored.tables:
+        for dataset_id, name, organization_id in stored.query("SELECT id, name, organization_id FROM {datasets}"):
             one = dataset(dataset_id)
             one.name, one.organization_id = name, organization_id
-    if ORGANIZATIONS.name in memory.tables:
-        names = dict(memory.query("SELECT id, name FROM {organizations}"))
+    if ORGANIZATIONS.name in stored.tables:
+        names = dict(stored.query("SELECT id, name FROM {organizations}"))
         for one in found.values():
             one.organization = names.get(one.organization_id)
-    if MEDIA.name in memory.tables:
-        for dataset_id, count in memory.query(
+    if MEDIA.name in stored.tables:
+        for dataset_id, count in stored.query(
             "SELECT dataset_id, COUNT(*) FROM {media} WHERE deleted_at IS NULL GROUP BY dataset_id"
         ):
             dataset(dataset_id).media = count
-    if {MEDIA.name, CAPTIONS.name} <= memory.tables:
-        for dataset_id, count in memory.query(
+    if {MEDIA.name, CAPTIONS.name} <= stored.tables:
+        for dataset_id, count in stored.query(
             "SELECT m.dataset_id, COUNT(*) FROM {media} m "
             "LEFT JOIN (SELECT DISTINCT dataset_id, media_id FROM {captions}) c "
             "ON c.dataset_id = m.dataset_id AND c.media_id = m.id "
             "WHERE m.deleted_at IS NULL AND c.media_id IS NULL GROUP BY m.dataset_id"
         ):
             dataset(dataset_id).without_caption = count
-    if RUNS.name in memory.tables:
-        for dataset_id, began, outcome, message in memory.query(
+    if RUNS.name in stored.tables:
+        for dataset_id, began, outcome, message in stored.query(
             "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, "
             "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, r.message, "
             "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
@@ -249,7 +249,7 @@ def _stored(memory: StoredState) -> dict[str, DatasetStatus]:
             one = dataset(dataset_id)
             one.last_run, one.outcome, one.message = utc(began), outcome, message
         # of whichever tables: a run that selects some of them keeps those fresh
-        for dataset_id, began in memory.query(
+        for dataset_id, began in stored.query(
             "SELECT r.dataset_id, MAX(r.started_at) FROM {_coreviz_runs} r "
             "JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
