@@ -62,9 +62,7 @@ def report(told: dict[str, Any]) -> str:
     library = told["libraries"][str(size)]
     rows = sum(count for name, count in library.items() if name != "bytes")
     goals = _goals(told, size, largest)
-    missed, reached = (
-        sum(line.endswith(f"| {verdict} |") for line in goals) for verdict in (_VERDICTS[False], _VERDICTS[True])
-    )
+    reached, missed = (sum(line.endswith(f"| {_VERDICTS[met]} |") for line in goals) for met in (True, False))
     text = [
         "# Results",
         "",
@@ -82,12 +80,12 @@ def report(told: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
         *goals,
         "",
-        f"{missed} of {missed + reached} goals are missed. [What was tried](README.md#what-was-tried) says why.",
+        f"{missed} of {missed + reached} goals are missed. [What was tried](README.md#what-was-tried) says where the time goes.",
         "",
         f"## Programs, {size:,} media",
         "",
-        "The server behaves as documented, and nothing changes while it is read, so hardly any program loses rows here. "
-        "`tests/test_losses.py` measures what is lost otherwise; [README](../README.md#why-trust-it) has its table.",
+        "The server behaves as documented, and nothing changes while it is read, so hardly any program loses rows "
+        "here. `tests/test_losses.py` measures what is lost otherwise; [README](../README.md#why-trust-it) has its table.",
         "",
         "| program | rounds | seconds | fastest to slowest | CPU seconds | peak memory, MB | rows lost |",
         "|---|---|---|---|---|---|---|",
