@@ -80,12 +80,14 @@ def report(told: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
         *goals,
         "",
-        f"{missed} of {missed + reached} goals are missed. [What was tried](README.md#what-was-tried) says where the time goes.",
+        f"{missed} of {missed + reached} goals are missed. [What was tried](README.md#what-was-tried) says where the "
+        "time goes.",
         "",
         f"## Programs, {size:,} media",
         "",
         "The server behaves as documented, and nothing changes while it is read, so hardly any program loses rows "
-        "here. `tests/test_losses.py` measures what is lost otherwise; [README](../README.md#why-trust-it) has its table.",
+        "here. `tests/test_losses.py` measures what is lost otherwise; [README](../README.md#why-trust-it) has its "
+        "table.",
         "",
         "| program | rounds | seconds | fastest to slowest | CPU seconds | peak memory, MB | rows lost |",
         "|---|---|---|---|---|---|---|",
