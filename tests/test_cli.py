@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -21,6 +22,7 @@ from filelock import FileLock
 
 import coreviz_source
 from coreviz_source.cli import main
+from coreviz_source.cli.output import Lines, say
 from coreviz_source.commands.schema import as_json
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE
@@ -206,6 +208,18 @@ def test_a_name_with_line_breaks_and_control_characters_is_one_line_of_a_log(com
     assert "([red]a[/] 2026-01-01 00:00:00Z ERROR forged [2J :dog:)" in done.stdout
     assert not [line for line in done.output.splitlines() if line.startswith("2026-01-01")]
     assert ESCAPE not in done.output
+
+
+def test_a_line_that_the_output_cannot_encode_is_printed_with_escapes(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    for objects in (False, True):
+        with Lines(objects, quiet=False, verbose=False).printing():
+            say("Fr\u00fchling \ud800", is_result=True)
+    output.seek(0)
+    plain, as_object = output.read().splitlines()
+    assert plain.endswith("Z INFO Fr\\xfchling \\ud800")
+    assert json.loads(as_object)["message"] == "Fr\u00fchling \ud800"
 
 
 def test_the_delete_brake_prints_the_command_that_removes_what_is_missing(command):

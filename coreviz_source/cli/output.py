@@ -57,12 +57,12 @@ class Lines(logging.Handler):
             elif stream.isatty():
                 self._on_terminal(record, stream)
             else:
-                for text in self._texts(record):
+                for text in self._texts(record, stream):
                     click.echo(f"{_time(record):%Y-%m-%d %H:%M:%SZ} {record.levelname} {text}", file=stream)
 
     def _on_terminal(self, record: logging.LogRecord, stream: TextIO) -> None:
         color = _COLORS.get(record.levelno)
-        for text in self._texts(record):
+        for text in self._texts(record, stream):
             if self.above is not None and stream is sys.stderr:
                 self.above(text, color)
             else:
@@ -70,9 +70,11 @@ class Lines(logging.Handler):
                 text = textwrap.fill(text, width, subsequent_indent="  ")
                 click.echo(click.style(text, fg=color) if color else text, file=stream)
 
-    def _texts(self, record: logging.LogRecord) -> list[str]:
-        """The message, and the lines of a traceback."""
+    def _texts(self, record: logging.LogRecord, stream: TextIO) -> list[str]:
+        """The message, and the lines of a traceback, as the stream can print them."""
+        encoding = stream.encoding or "utf-8"
         lines = [record.getMessage(), *self._traceback(record).splitlines()]
+        lines = [line.encode(encoding, "backslashreplace").decode(encoding) for line in lines]
         return [_CONTROL.sub(" ", line).rstrip() for line in lines]
 
     def _object(self, record: logging.LogRecord) -> str:
@@ -86,7 +88,6 @@ class Lines(logging.Handler):
                 **getattr(record, "fields", {}),
                 **({"traceback": traceback} if traceback else {}),
             },
-            ensure_ascii=False,
             default=str,
         )
 
