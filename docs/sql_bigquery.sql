@@ -51,10 +51,18 @@ LIMIT 5;
 -- How long do captions take?
 SELECT
   dataset_name,
-  COUNT(caption_latency_seconds) AS media,
-  ROUND(CAST(APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(50)] AS NUMERIC), 1) AS median,
-  ROUND(CAST(APPROX_QUANTILES(caption_latency_seconds, 100)[OFFSET(95)] AS NUMERIC), 1) AS p95
-FROM coreviz.media_overview
+  COUNT(*) AS media,
+  ROUND(CAST(MIN(CASE WHEN share >= 0.5 THEN seconds END) AS NUMERIC), 1) AS median,
+  ROUND(CAST(MIN(CASE WHEN share >= 0.95 THEN seconds END) AS NUMERIC), 1) AS p95
+FROM (
+  SELECT
+    dataset_name,
+    caption_latency_seconds AS seconds,
+    CUME_DIST() OVER (PARTITION BY dataset_name ORDER BY caption_latency_seconds NULLS LAST) AS share
+  FROM coreviz.media_overview
+  WHERE
+    NOT caption_latency_seconds IS NULL
+) AS s
 GROUP BY
   dataset_name
 ORDER BY

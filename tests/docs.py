@@ -51,10 +51,6 @@ def for_bigquery(sql: str) -> str:
     for one in list(rewritten.find_all(exp.Any)):
         # x = ANY(list) is x IN UNNEST(list)
         one.parent.replace(exp.In(this=one.parent.this, unnest=exp.Unnest(expressions=[one.this.unnest()])))
-    for quantile in list(rewritten.find_all(exp.WithinGroup)):
-        share, (ordered,) = float(quantile.this.this.name), quantile.expression.expressions
-        approximate = f"APPROX_QUANTILES({ordered.this.sql('bigquery')}, 100)[OFFSET({share * 100:.0f})]"
-        quantile.replace(sqlglot.parse_one(approximate, read="bigquery"))
     for truncated in rewritten.find_all(exp.TimestampTrunc):
         if truncated.args["unit"].sql("bigquery") == "WEEK":
             # BigQuery's week begins on Sunday

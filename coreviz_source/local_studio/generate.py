@@ -115,13 +115,6 @@ class Generator:
             item["metadata"]["tags"].pop("Product", None)
         return item
 
-    def delays(self, of: str, room: float) -> Delays:
-        """How long the processing of a generated media item took; at most the seconds that there were."""
-        random = Random(of)
-        first = round(random.uniform(3, 10), 3)
-        captioned = first + round(min(random.lognormvariate(2.5, 1.2), 1800), 3)
-        return (first, captioned) if captioned + 15 < room else AT_ONCE
-
     def _exif(self) -> Item:
         make, model = self.random.choice(CAMERAS)
         return {
@@ -227,6 +220,14 @@ class Generator:
             "metadata": {},
             "model": self.random.choice(MODELS),
         }
+
+
+def made_up_delays(of: str, room: float) -> Delays:
+    """How long the processing of a generated media item took; at most the seconds that there were."""
+    random = Random(of)
+    first = round(random.uniform(3, 10), 3)
+    captioned = first + round(min(random.lognormvariate(2.5, 1.2), 1800), 3)
+    return (first, captioned) if captioned + 15 < room else AT_ONCE
 
 
 def _written(media_id: str, thing: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 
 from coreviz_source.local_studio.form import Item, holder_path
-from coreviz_source.local_studio.generate import AT_ONCE, PROCESSING, Delays
+from coreviz_source.local_studio.generate import AT_ONCE, PROCESSING, Delays, made_up_delays
 from coreviz_source.local_studio.ids import canonical_id, label
 from coreviz_source.local_studio.store import Dataset, Store
 from coreviz_source.local_studio.vocabulary import FOLDERS, PROMPTS, THEMES
@@ -70,7 +70,7 @@ class Library(Store):
                 kind = "video" if place % 9 == 4 else "pdf" if place % 60 == 30 else "image"
                 created = newest - timedelta(seconds=every * (share - 1 - place) + random.uniform(0, every / 2))
                 folder = random.choice(folders) if folders and random.random() < 0.5 else None
-                delays = library.delays(f"{dataset.id} {place}", (newest - created).total_seconds())
+                delays = made_up_delays(f"{dataset.id} {place}", (newest - created).total_seconds())
                 library._add_media(dataset.id, kind, created, folder, delays)
         return library
 
