@@ -57,7 +57,7 @@ os._exit(code)
 """
 
 
-SERVER = "import sys; sys.path.append(sys.argv.pop(1)); from tests import forked; forked.serve()"
+SERVER = "import sys; sys.path.insert(1, sys.argv.pop(1)); from tests import forked; forked.serve()"
 
 
 @functools.cache
