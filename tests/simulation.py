@@ -109,7 +109,9 @@ class Listing:
         while self._frontier < self._total and len(self._planned) < most:
             self._waiting.append((self._frontier, limit))
             self._planned.add(self._frontier)
+            self.pace.plan(limit)
             self._frontier += min(limit, self._expected or limit)
+            limit = min(limit, self.pace.page_size(self._total))
         self._start(now)
 
     def _start(self, now: float) -> None:

@@ -14,7 +14,7 @@ import pytest
 import coreviz_source.api.http
 import coreviz_source.api.pace
 from coreviz_source.api.http import ATTEMPTS, LONGEST_WAIT, Calls, Response, Transient, wait
-from coreviz_source.api.pace import LONGEST_PAUSE, Pace
+from coreviz_source.api.pace import LONGEST_PAUSE, MOST_PARALLEL, Pace
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ApiUnavailableError, CorevizError
 from coreviz_source.listing.listing import Listing
@@ -145,8 +145,8 @@ def test_after_429_no_thread_sends_anything_until_the_server_permits_it(monkeypa
         listing, found = listed(studio)
         assert listing.proof.complete, listing.proof.reason
         assert found == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
-    # those that were on their way when the refusal arrived are the only ones
-    assert len([at for at in arrived if 0.2 < at - arrived[8] < 1]) == 0
+    # only those that were on their way when the refusal arrived
+    assert len([at for at in arrived if 0 < at - arrived[8] < 1]) < MOST_PARALLEL
     assert listing.calls.retries == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -80,8 +80,8 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    asked: Mapping[str, Any]
-    seconds: float
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def time(self) -> datetime:

@@ -228,14 +228,14 @@ class _PageSize:
         self._slow = float(LARGEST_PAGE)
         self._probing = False
 
+    @property
     def next(self) -> int:
         """The number of items of the next page. Once a page failed, a larger one is tried alone."""
-        if self._too_large is None or self.limit <= self.proven:
-            return self.limit
-        if self._probing:
-            return self.proven
-        self._probing = True
-        return self.limit
+        return self.proven if self._probing else self.limit
+
+    def plan(self, limit: int) -> None:
+        """Notes that a page will be asked for."""
+        self._probing = self._probing or (self._too_large is not None and limit > self.proven)
 
     def bytes_of(self, limit: int) -> float:
         """How large a response is, judged by those before."""
@@ -317,8 +317,13 @@ class Pace:
         if self._fixed_page is not None:
             return self._fixed_page
         with self._lock:
-            limit = self._page.next()
-            return limit if total is None else max(FIRST_PAGE, min(limit, math.ceil(total / self.parallel)))
+            limit = self._page.next
+        return limit if total is None else max(FIRST_PAGE, min(limit, math.ceil(total / self.parallel)))
+
+    def plan(self, limit: int) -> None:
+        """Notes that a page of a size will be asked for."""
+        with self._lock:
+            self._page.plan(limit)
 
     @property
     def first_page(self) -> int:

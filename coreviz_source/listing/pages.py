@@ -117,6 +117,7 @@ class Pages:
 
     def _send(self, offset: int, limit: int, step: int = 0) -> _Request:
         request = _Request(offset, limit, step)
+        self._pace.plan(limit)
         self._waiting.append(request)
         self._start()
         return request
