@@ -12,9 +12,8 @@ from threading import Timer
 import pytest
 
 import coreviz_source.api.http
-import coreviz_source.api.pace
 from coreviz_source.api.http import ATTEMPTS, LONGEST_WAIT, Calls, Response, Transient, wait
-from coreviz_source.api.pace import LONGEST_PAUSE, MOST_PARALLEL, Pace
+from coreviz_source.api.pace import Pace
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import ApiUnavailableError, CorevizError
 from coreviz_source.listing.listing import Listing
@@ -24,7 +23,6 @@ from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import HARMLESS, PASSING, REFUSALS, Faults
 from coreviz_source.rows.build import media_rows
 from coreviz_source.values import DEEPEST, canonical_id, decode_json
-from tests.hostile import status
 from tests.scenario import assert_equal_to, first_sync, frozen, media_of, pipeline_in, run_sync, truth_of
 from tests.warehouse import read
 
@@ -107,47 +105,6 @@ def test_a_fault_now_and_then_is_survived_by_the_listing_that_meets_it(studio, n
     assert faults.injected
     assert listing.proof.complete, listing.proof.reason
     assert sorted(found) == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
-
-
-def listed(studio: Studio) -> tuple[Listing, list[str]]:
-    """A listing with settings that choose themselves, and the ids that it found."""
-    (dataset,) = studio.library.datasets
-    client = client_of(studio)
-    with ThreadPoolExecutor(client.pace.most_parallel) as threads:
-        listing = Listing(client, dataset, client.pace, threads, Calls())
-        listing.open()
-        return listing, sorted(item.id for items in listing for item in items)
-
-
-@pytest.mark.parametrize("code", [400, 413, 504])
-def test_pages_that_are_too_large_for_the_server_are_asked_for_in_smaller_ones(code):
-    with Studio(frozen(2000)) as studio:
-        (dataset,) = studio.library.datasets
-        studio.before = lambda request: status(code)() if int(request.params["limit"]) > 300 else None
-        listing, found = listed(studio)
-        assert listing.proof.complete, listing.proof.reason
-        assert found == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
-        refused = [request for request in studio.requests if int(request.params["limit"]) > 300]
-        assert 0 < len(refused) <= 10
-        assert len(studio.requests) < 40
-
-
-def test_after_429_no_thread_sends_anything_until_the_server_permits_it(monkeypatch):
-    monkeypatch.setattr(coreviz_source.api.pace, "LONGEST_PAUSE", LONGEST_PAUSE)
-    arrived = []
-
-    def refuse(request):
-        arrived.append(time.monotonic())
-        return status(429, **{"Retry-After": "1"})() if request.number == 9 else None
-
-    with Studio(frozen(2000), limit_cap=50, before=refuse) as studio:
-        (dataset,) = studio.library.datasets
-        listing, found = listed(studio)
-        assert listing.proof.complete, listing.proof.reason
-        assert found == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
-    # only those that were on their way when the refusal arrived
-    assert len([at for at in arrived if 0 < at - arrived[8] < 1]) < MOST_PARALLEL
-    assert listing.calls.retries == 1
 
 
 @pytest.mark.parametrize("name", LEAVES_A_MARK)

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any
@@ -95,21 +95,9 @@ class Server:
             return Page([sent(*each) for each in found], max(0, len(ordered) + self.total), more, START)
 
 
-class AtOnce(Executor):
-    """Answers each request when it is sent: for one request at a time a thread is as good and takes longer."""
-
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(function(*arguments, **named))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
-
 def listed(server: Server, page_size: int | None, ahead: int | None, window: Window) -> tuple[Listing, list[int]]:
     pace = Pace(page_size, ahead)
-    with AtOnce() if pace.most_parallel == 1 else ThreadPoolExecutor(pace.most_parallel) as threads:
+    with ThreadPoolExecutor(pace.most_parallel) as threads:
         listing = Listing(server, "dataset", pace, threads, Calls())  # type: ignore[arg-type]
         listing.open()
         listing.window = window

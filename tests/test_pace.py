@@ -1,12 +1,15 @@
-"""The pace that chooses by itself: nearly as fast as the best fixed settings, on servers in virtual time."""
+"""The pace that chooses: nearly as fast as the best fixed settings in virtual time, and kept to by all threads."""
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
 import coreviz_source.api.pace
+from coreviz_source.api.http import Calls
 from coreviz_source.api.pace import (
     BYTES_AHEAD,
     BYTES_UNREAD,
@@ -19,6 +22,13 @@ from coreviz_source.api.pace import (
     Flight,
     Pace,
 )
+from coreviz_source.api.studio import CorevizClient
+from coreviz_source.listing.listing import Listing as ApiListing
+from coreviz_source.loading.configuration import resolve
+from coreviz_source.local_studio import Studio
+from coreviz_source.values import canonical_id
+from tests.hostile import status
+from tests.scenario import frozen
 from tests.simulation import Listing, Server, best_fixed
 
 KINDS = {
@@ -154,3 +164,43 @@ def test_a_page_that_was_too_large_is_asked_for_in_a_size_that_arrived():
     assert pace.page_size() == FIRST_PAGE
     pace.received(Flight(316, 4, 1), 316, 10**5, 0.1, short=False)
     assert (pace.page_size(), pace.retry_size(LARGEST_PAGE), pace.most_parallel) == (562, 316, MOST_PARALLEL)
+
+
+def listed(studio: Studio) -> tuple[ApiListing, list[str]]:
+    """A listing with settings that choose themselves, and the ids that it found."""
+    (dataset,) = studio.library.datasets
+    client = CorevizClient(resolve({"base_url": studio.url, "api_key": studio.key}))
+    with ThreadPoolExecutor(client.pace.most_parallel) as threads:
+        listing = ApiListing(client, dataset, client.pace, threads, Calls())
+        listing.open()
+        return listing, sorted(item.id for items in listing for item in items)
+
+
+@pytest.mark.parametrize("code", [400, 413, 504])
+def test_pages_that_are_too_large_for_the_server_are_asked_for_in_smaller_ones(code):
+    with Studio(frozen(2000)) as studio:
+        (dataset,) = studio.library.datasets
+        studio.before = lambda request: status(code)() if int(request.params["limit"]) > 300 else None
+        listing, found = listed(studio)
+        assert listing.proof.complete, listing.proof.reason
+        assert found == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
+        refused = [request for request in studio.requests if int(request.params["limit"]) > 300]
+        assert 0 < len(refused) <= 10
+        assert len(studio.requests) < 40
+
+
+def test_after_429_no_thread_sends_anything_until_the_server_permits_it():
+    arrived = []
+
+    def refuse(request):
+        arrived.append(time.monotonic())
+        return status(429, **{"Retry-After": "1"})() if request.number == 9 else None
+
+    with Studio(frozen(2000), limit_cap=50, before=refuse) as studio:
+        (dataset,) = studio.library.datasets
+        listing, found = listed(studio)
+        assert listing.proof.complete, listing.proof.reason
+        assert found == sorted(canonical_id(item["id"]) for item in studio.snapshot(dataset))
+    # only those that were on their way when the refusal arrived
+    assert len([at for at in arrived if 0 < at - arrived[8] < 1]) < MOST_PARALLEL
+    assert listing.calls.retries == 1

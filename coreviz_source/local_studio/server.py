@@ -88,6 +88,8 @@ class Studio(Endpoints):
         super().__post_init__()
         self.key = api_key
         self._socket = socket.create_server(("127.0.0.1", port))
+        # without it each response waits for the acknowledgement of its headers; asyncio sets it for other sockets only
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(
             routes=[
