@@ -6,28 +6,17 @@ const make = (tag, name, text) => {
   return element;
 };
 
-// the text, with the searched words marked
+// the text, with the searched words marked; scripts without spaces have no edges of words
 const marked = (element, text, words) => {
-  const lower = text.toLowerCase();
-  const wanted = words.map((word) => word.toLowerCase()).filter(Boolean);
-  // a language in which lower case has another length: no marks rather than wrong ones
-  if (!wanted.length || lower.length !== text.length) {
-    element.append(text);
-    return element;
-  }
+  const edge = "[\\p{L}\\p{M}\\p{N}]", whole = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}]/u;
+  const forms = [...words].sort((a, b) => b.length - a.length).map((word) => {
+    const plain = word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&").replace(/\s+/g, "\\s+");
+    return whole.test(word) ? plain : `(?<!${edge})${plain}(?!${edge})`;
+  });
   let at = 0;
-  while (at < text.length) {
-    let next = -1, length = 0;
-    for (const word of wanted) {
-      const found = lower.indexOf(word, at);
-      if (found >= 0 && (next < 0 || found < next || (found === next && word.length > length))) {
-        next = found;
-        length = word.length;
-      }
-    }
-    if (next < 0) break;
-    element.append(text.slice(at, next), make("mark", "", text.slice(next, next + length)));
-    at = next + length;
+  for (const found of forms.length ? text.matchAll(new RegExp(forms.join("|"), "giu")) : []) {
+    element.append(text.slice(at, found.index), make("mark", "", found[0]));
+    at = found.index + found[0].length;
   }
   element.append(text.slice(at));
   return element;
