@@ -262,7 +262,7 @@ def test_the_command_prints_the_verdict_and_ends_with_it(command, studio, librar
         f"{dataset}: the warehouse is the API's state\n"
         "  30 items listed, 30 counted by the API\n"
         "  24 media items stored, 24 compared in full, from single media\n"
-        "  0 media items are newer than the last run\n"
+        "  0 media items newer than the last run\n"
         "  folderItemCount: agree; tags of the dataset: agree (neither decides)\n"
     )
     changed = media_of(library)[0]["id"]

@@ -122,7 +122,7 @@ def test_status_warns_of_a_dataset_that_left_the_account_and_keeps_its_rows(pipe
         assert f"forget --dataset-ids {left}" in warning
         named = {d.dataset_id: d.next_run for d in status_of(pipeline, studio, dataset_ids=[kept]).datasets}
         assert named[left] == "nothing: dataset_ids does not name it"
-        assert status_of(pipeline, studio, max_media=5).datasets[0].next_run == "lists at most 5 media"
+        assert status_of(pipeline, studio, max_media=5).datasets[0].next_run == "lists at most 5 media items"
         keyless = status_of(pipeline, studio, api_key=None)
         assert "no key" in keyless.account
         address = studio.url

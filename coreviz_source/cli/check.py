@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coreviz_source.cli.options import settings
+from coreviz_source.report import counted
 
 if TYPE_CHECKING:
     from coreviz_source.commands.audit import Audit
@@ -98,8 +99,8 @@ def _print_checked(checked: Checked) -> None:
             _print_dataset(dataset)
         return
     click.echo(
-        f"{checked.base_url} accepts the key; the account has {_count(checked.organizations, 'organization')} "
-        f"and {_count(checked.datasets, 'dataset')}."
+        f"{checked.base_url} accepts the key; the account has {counted(len(checked.organizations), 'organization')} "
+        f"and {counted(len(checked.datasets), 'dataset')}."
     )
     owned: dict[str | None, list[CheckedDataset]] = {one.id: [] for one in checked.organizations}
     for dataset in checked.datasets:
@@ -109,7 +110,7 @@ def _print_checked(checked: Checked) -> None:
         organization = known.get(owner or "")
         if organization is None or organization.is_reachable:
             name = owner if organization is None else organization.name
-            click.echo(f"{name}: {_count(datasets, 'dataset')}")
+            click.echo(f"{name}: {counted(len(datasets), 'dataset')}")
         for dataset in datasets:
             _print_dataset(dataset, "  ")
 
@@ -119,12 +120,8 @@ def _print_dataset(dataset: CheckedDataset, indent: str = "") -> None:
         click.echo(dataset.error, err=True)
         return
     name = f" ({dataset.name})" if dataset.name else ""
-    count = "?" if dataset.items is None else dataset.items
+    count = "?" if dataset.items is None else f"{dataset.items:,}"
     click.echo(f"{indent}{dataset.dataset_id}{name}: {count} media and folders")
-
-
-def _count(things: Any, noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def _contract(resolved: Settings, as_json: bool, show_ids: bool) -> None:
@@ -163,20 +160,19 @@ def _print_audit(found: Audit) -> None:
         if one.error:
             click.echo(one.error, err=True)
             continue
-        click.echo(f"  {one.listed} items listed, {'?' if one.total is None else one.total} counted by the API")
-        click.echo(
-            f"  {one.stored} media items stored, {one.sampled} compared in full, from {one.sampled_from or 'none'}"
-        )
-        click.echo(f"  {one.newer} media items are newer than the last run")
+        total = "?" if one.total is None else f"{one.total:,}"
+        stored, sampled = counted(one.stored, "media item"), f"{one.sampled:,} compared in full"
+        click.echo(f"  {counted(one.listed, 'item')} listed, {total} counted by the API")
+        click.echo(f"  {stored} stored, {sampled}, from {one.sampled_from or 'none'}")
+        click.echo(f"  {counted(one.newer, 'media item')} newer than the last run")
         if one.undecided:
-            click.echo(
-                f"  {one.undecided} media items are stored and not listed: the next complete run has to remove them"
-            )
+            undecided = counted(one.undecided, "media item")
+            click.echo(f"  {undecided} stored and not listed, for the next complete run to remove")
         click.echo(f"  folderItemCount: {one.folder_item_counts}; tags of the dataset: {one.tags} (neither decides)")
         for difference in one.differences[:_MOST_PRINTED]:
             click.echo(f"  {difference}")
         if len(one.differences) > _MOST_PRINTED:
-            click.echo(f"  and {len(one.differences) - _MOST_PRINTED} more, see --json")
+            click.echo(f"  and {len(one.differences) - _MOST_PRINTED:,} more, see --json")
     if any(one.differences for one in found.datasets):
         click.echo(
             "A media item can change without a newer time in it. Run coreviz-source sync --reconcile-every 0, then "

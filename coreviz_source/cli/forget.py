@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coreviz_source.cli.options import warehouse
+from coreviz_source.report import counted
 
 if TYPE_CHECKING:
     import dlt
@@ -53,9 +54,9 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
         _complain_of(found.not_found, where)
         if found.nothing and not found.packages:
             sys.exit(DatasetNotFoundError.exit_code)
-        click.echo(f"To be erased from {where}: {_counted(found.rows)}.", err=True)
+        click.echo(f"To be erased from {where}: {_numbers(found.rows)}.", err=True)
         if found.packages:
-            click.echo(f"{found.packages} packages that an interrupted run left are dropped as well.", err=True)
+            click.echo(f"Dropped with them: {counted(found.packages, 'package')} of an interrupted run.", err=True)
         if not sys.stdin.isatty():
             raise click.UsageError("Nothing was erased: there is no terminal to ask for confirmation on. Add --yes.")
         click.confirm("Erase?", abort=True, err=True)
@@ -63,8 +64,8 @@ def command(pipeline: dlt.Pipeline, dataset_ids: str, media_ids: str, yes: bool,
     if as_json:
         click.echo(json.dumps(asdict(erased)))
     elif not erased.nothing:
-        click.echo(f"Erased from {where}: {_counted(erased.rows)}.")
-        click.echo(f"Erased from staging: {_counted(erased.staging)}. No package of dlt is left on this machine.")
+        click.echo(f"Erased from {where}: {_numbers(erased.rows)}.")
+        click.echo(f"Erased from staging: {_numbers(erased.staging)}. No package of dlt is left on this machine.")
     if not erased.nothing:
         click.echo(destination_of(pipeline).remains_after_forget, err=True)
         click.echo("The next sync loads again what the API still has.", err=True)
@@ -83,5 +84,5 @@ def _ids(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def _counted(rows: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in rows.items()) or "nothing"
+def _numbers(rows: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in rows.items()) or "nothing"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coreviz_source.cli.options import read_only_warehouse, settings
+from coreviz_source.report import counted
 
 if TYPE_CHECKING:
     import dlt
@@ -82,9 +83,10 @@ def _print(dataset: DatasetStatus) -> None:
         _line("last good run", f"{_ago(dataset.last_good)}: stale")
     _line("last complete", _ago(dataset.last_complete))
     others = {name.replace("_", " "): n for name, n in dataset.rows.items() if name not in ("datasets", "media")}
-    _line("stored", ", ".join([f"{dataset.media:,} media", *(f"{n:,} {name}" for name, n in others.items())]))
+    media = counted(dataset.media, "media item")
+    _line("stored", ", ".join([media, *(f"{number:,} {name}" for name, number in others.items())]))
     if dataset.without_caption:
-        _line("waiting", f"{dataset.without_caption:,} media have no caption")
+        _line("waiting", f"{counted(dataset.without_caption, 'media item')} without a caption")
     _line("next run", dataset.next_run)
 
 
@@ -100,6 +102,5 @@ def _ago(moment: datetime | None) -> str:
     seconds = (datetime.now(timezone.utc) - moment).total_seconds()
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{moment:%Y-%m-%d %H:%M UTC}, {count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{moment:%Y-%m-%d %H:%M UTC}, {counted(int(seconds // length), unit)} ago"
     return f"{moment:%Y-%m-%d %H:%M UTC}, just now"

@@ -29,6 +29,7 @@ from coreviz_source.commands.responses import (
 )
 from coreviz_source.commands.shapes import field_name, shape
 from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.report import counted
 from coreviz_source.rows.build import folder_rows, media_rows
 from coreviz_source.rows.derive import edges
 from coreviz_source.tables import BY_NAME, FOLDERS
@@ -91,10 +92,6 @@ def _verdict(holds: bool) -> str:
     return HOLDS if holds else DOES_NOT_HOLD
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _some(names: Iterable[str]) -> str:
     found = sorted(set(names))
     more = len(found) - _MOST_NAMES
@@ -136,7 +133,7 @@ def _exists(probe: Probe, holds: bool, evidence: str) -> Judgement:
 def _organizations_listed(given: AccountResponses) -> Judgement:
     found, sent = given.listed, given.organizations.sent
     form = "an array" if isinstance(sent, list) else "an object with the key organizations"
-    return _exists(given.organizations, found is not None, f"{_count(len(found or ()), 'organization')}, as {form}")
+    return _exists(given.organizations, found is not None, f"{counted(len(found or ()), 'organization')}, as {form}")
 
 
 def _me(given: AccountResponses) -> Judgement:
@@ -151,7 +148,9 @@ def _default_is_listed(given: AccountResponses) -> Judgement:
     if not isinstance(default, str) or listed is None:
         return Judgement(CANNOT_TELL, "one of the two endpoints did not respond with organizations")
     ids = {canonical_id(str(one.get("id"))) for one in listed}
-    return Judgement(_verdict(canonical_id(default) in ids), f"compared with {_count(len(ids), 'listed organization')}")
+    return Judgement(
+        _verdict(canonical_id(default) in ids), f"compared with {counted(len(ids), 'listed organization')}"
+    )
 
 
 def _datasets_listed(given: AccountResponses) -> Judgement:
@@ -162,7 +161,7 @@ def _datasets_listed(given: AccountResponses) -> Judgement:
     lists = [probe.sent.get("datasets") if isinstance(probe.sent, dict) else probe.sent for probe in read]
     form = "an array" if isinstance(first.sent, list) else "an object with the key datasets"
     count = sum(len(one) for one in lists if isinstance(one, list))
-    return _exists(first, all(isinstance(one, list) for one in lists), f"{_count(count, 'dataset')}, as {form}")
+    return _exists(first, all(isinstance(one, list) for one in lists), f"{counted(count, 'dataset')}, as {form}")
 
 
 def _all_organizations(given: AccountResponses) -> Judgement:
@@ -172,13 +171,13 @@ def _all_organizations(given: AccountResponses) -> Judgement:
     refused = sum(probe.status == 403 for probe in given.datasets)
     if refused:
         return Judgement(
-            DOES_NOT_HOLD, f"{refused} of {_count(len(listed), 'listed organization')} refused their datasets (403)"
+            DOES_NOT_HOLD, f"{refused} of {counted(len(listed), 'listed organization')} refused their datasets (403)"
         )
     if len(listed) == 1:
         return Judgement(CANNOT_TELL, "one organization is listed, which may be all or the only one for this key")
     if any(probe.sent is None for probe in given.datasets):
         return Judgement(CANNOT_TELL, "not every organization responded with its datasets")
-    return Judgement(HOLDS, f"{_count(len(listed), 'organization')} listed, and all that were asked responded")
+    return Judgement(HOLDS, f"{counted(len(listed), 'organization')} listed, and all that were asked responded")
 
 
 ACCOUNT: tuple[Assumption[AccountResponses], ...] = (
@@ -225,21 +224,18 @@ def _limit(given: Responses) -> Judgement:
     pages = [page for page in given.pages if page.limit is not None and page.total is not None]
     for page in pages:
         assert page.limit is not None and page.total is not None
+        came = f"{counted(len(page.items), 'item')} came where {page.limit} were asked for"
         if len(page.items) > page.limit:
-            return Judgement(DOES_NOT_HOLD, f"{len(page.items)} items came where {page.limit} were asked for")
+            return Judgement(DOES_NOT_HOLD, came)
         if len(page.items) < min(page.limit, page.total - page.offset):
             most = max(len(one.items) for one in pages)
-            return Judgement(
-                DOES_NOT_HOLD,
-                f"{len(page.items)} items came where {page.limit} were asked for and {page.total - page.offset} exist; "
-                f"the largest page had {most}",
-            )
+            return Judgement(DOES_NOT_HOLD, f"{came} and {page.total - page.offset} exist; the largest page had {most}")
     if not pages:
         return Judgement(CANNOT_TELL, "the responses have no total to compare with")
     largest, most = max(page.limit or 0 for page in pages), max(len(page.items) for page in pages)
     if most < largest:
-        return Judgement(CANNOT_TELL, f"pages of up to {_count(most, 'item')} came; the dataset has no more")
-    return Judgement(HOLDS, f"pages of up to {_count(most, 'item')} came as asked for")
+        return Judgement(CANNOT_TELL, f"pages of up to {counted(most, 'item')} came; the dataset has no more")
+    return Judgement(HOLDS, f"pages of up to {counted(most, 'item')} came as asked for")
 
 
 def _limit_echoed(given: Responses) -> Judgement:
@@ -252,10 +248,10 @@ def _limit_echoed(given: Responses) -> Judgement:
     wrong = [(page, limit) for page, limit in filled if limit != len(page.items)]
     if wrong:
         page, limit = wrong[0]
-        return Judgement(DOES_NOT_HOLD, f"pagination says {limit}, and {_count(len(page.items), 'item')} came")
+        return Judgement(DOES_NOT_HOLD, f"pagination says {limit}, and {counted(len(page.items), 'item')} came")
     if not filled:
         return Judgement(CANNOT_TELL, "every page reached the end of the list")
-    return Judgement(HOLDS, f"it equals the number of items of all {_count(len(filled), 'page')} before the last")
+    return Judgement(HOLDS, f"it equals the number of items of all {counted(len(filled), 'page')} before the last")
 
 
 def _default_limit(given: Responses) -> Judgement:
@@ -263,8 +259,8 @@ def _default_limit(given: Responses) -> Judgement:
     if bare is None:
         return Judgement(CANNOT_TELL, "there was no response to a request without parameters")
     if bare.total is None or (bare.total <= _DEFAULT_LIMIT and len(bare.items) == bare.total):
-        return Judgement(CANNOT_TELL, f"{_count(len(bare.items), 'item')} came, of {bare.total}")
-    return Judgement(_verdict(len(bare.items) == _DEFAULT_LIMIT), f"{_count(len(bare.items), 'item')} came")
+        return Judgement(CANNOT_TELL, f"{counted(len(bare.items), 'item')} came, of {bare.total}")
+    return Judgement(_verdict(len(bare.items) == _DEFAULT_LIMIT), f"{counted(len(bare.items), 'item')} came")
 
 
 def _direction(page: Page) -> str | None:
@@ -303,7 +299,7 @@ def _type_filter(given: Responses) -> Judgement:
         return Judgement(DOES_NOT_HOLD if given.folders else CANNOT_TELL, "no item came")
     folders = sum(item.get("type") == "folder" for item in page.items)
     return Judgement(
-        _verdict(folders == len(page.items)), f"{folders} of {_count(len(page.items), 'item')} are folders"
+        _verdict(folders == len(page.items)), f"{folders} of {counted(len(page.items), 'item')} are folders"
     )
 
 
@@ -327,7 +323,7 @@ def _sorted(given: Responses) -> Judgement:
         return Judgement(DOES_NOT_HOLD, f"page {wrong[0]} is {shown[wrong[0]]}")
     if not shown:
         return Judgement(CANNOT_TELL, "no page has items with different createdAt, or some have none")
-    return Judgement(HOLDS, f"{_count(len(shown), 'page')} compared")
+    return Judgement(HOLDS, f"{counted(len(shown), 'page')} compared")
 
 
 def _ties(given: Responses) -> Judgement:
@@ -338,7 +334,7 @@ def _ties(given: Responses) -> Judgement:
     tied = sum(number for number in times.values() if number > 1)
     if tied:
         return Judgement(DOES_NOT_HOLD, f"{tied} of {len(given.places)} items share one, at most {largest} the same")
-    return Judgement(HOLDS, f"{_count(len(given.places), 'item')} compared")
+    return Judgement(HOLDS, f"{counted(len(given.places), 'item')} compared")
 
 
 def _positions(given: Responses) -> Judgement:
@@ -353,14 +349,14 @@ def _positions(given: Responses) -> Judgement:
                 return Judgement(DOES_NOT_HOLD, f"{place} stands elsewhere in another page", (place,))
     if compared <= len(at):
         return Judgement(CANNOT_TELL, "no two pages overlap")
-    return Judgement(HOLDS, f"{_count(len(at), 'position')} compared over {_count(len(given.pages), 'page')}")
+    return Judgement(HOLDS, f"{counted(len(at), 'position')} compared over {counted(len(given.pages), 'page')}")
 
 
 def _has_total(given: Responses) -> Judgement:
     without = [number for number, page in enumerate(given.pages, 1) if page.total is None]
     if without:
         return Judgement(DOES_NOT_HOLD, f"page {without[0]} has no usable total")
-    return Judgement(HOLDS, f"{_count(len(given.pages), 'page')} have one")
+    return Judgement(HOLDS, f"{counted(len(given.pages), 'page')} have one")
 
 
 def _longest(given: Responses) -> int:
@@ -375,7 +371,7 @@ def _list_end(given: Responses) -> Judgement:
     longest = _longest(given)
     if longest > total:
         return Judgement(
-            DOES_NOT_HOLD, f"the list continues after its total, by {_count(longest - total, 'item')} or more"
+            DOES_NOT_HOLD, f"the list continues after its total, by {counted(longest - total, 'item')} or more"
         )
     # a request past the total, of which the page is not full, shows the end
     reaching = [page for page in given.pages if page.limit is not None and page.offset + page.limit > total]
@@ -384,7 +380,7 @@ def _list_end(given: Responses) -> Judgement:
     if any(page.offset < total and not page.items for page in reaching):
         return Judgement(DOES_NOT_HOLD, "the list ends before its total")
     if any(page.number("limit") in (None, page.limit) and page.end < total for page in reaching):
-        return Judgement(DOES_NOT_HOLD, f"the list ends {_count(total - longest, 'item')} or more before its total")
+        return Judgement(DOES_NOT_HOLD, f"the list ends {counted(total - longest, 'item')} or more before its total")
     return Judgement(CANNOT_TELL, "no request reached the end")
 
 
@@ -394,9 +390,9 @@ def _total_counts_folders(given: Responses) -> Judgement:
         return Judgement(CANNOT_TELL, "no folder was seen in the list")
     end = _list_end(given)
     if end.verdict == HOLDS:
-        return Judgement(HOLDS, f"{_count(known, 'folder')} seen in the list, which ends at its total")
+        return Judgement(HOLDS, f"{counted(known, 'folder')} seen in the list, which ends at its total")
     longer = given.total is not None and _longest(given) > given.total
-    return Judgement(DOES_NOT_HOLD if longer else CANNOT_TELL, f"{_count(known, 'folder')} seen; {end.evidence}")
+    return Judgement(DOES_NOT_HOLD if longer else CANNOT_TELL, f"{counted(known, 'folder')} seen; {end.evidence}")
 
 
 def _has_more(given: Responses) -> Judgement:
@@ -410,7 +406,7 @@ def _has_more(given: Responses) -> Judgement:
     for number, page in known:
         if page.pagination["hasMore"] != (page.end < (page.total or 0)):
             return Judgement(DOES_NOT_HOLD, f"page {number} ends at {page.end} of {page.total}, and says the opposite")
-    return Judgement(HOLDS, f"{_count(len(known), 'page')} compared")
+    return Judgement(HOLDS, f"{counted(len(known), 'page')} compared")
 
 
 def _date_header(given: Responses) -> Judgement:
@@ -495,7 +491,7 @@ def _caption_models(given: Responses) -> Judgement:
     if not captions:
         return Judgement(CANNOT_TELL, "no caption was seen")
     named = sum(isinstance(caption.get("model"), str) for caption in captions)
-    return Judgement(_verdict(named > 0), f"{named} of {_count(len(captions), 'caption')} have it")
+    return Judgement(_verdict(named > 0), f"{named} of {counted(len(captions), 'caption')} have it")
 
 
 def _descriptions(given: Responses) -> Judgement:
@@ -508,7 +504,7 @@ def _descriptions(given: Responses) -> Judgement:
     if not outside and not inside:
         return Judgement(CANNOT_TELL, "no media item has a description or a prompt")
     return Judgement(
-        _verdict(not outside), f"in metadata of {_count(inside, 'media item')}, outside of it in {outside}"
+        _verdict(not outside), f"in metadata of {counted(inside, 'media item')}, outside of it in {outside}"
     )
 
 
@@ -521,7 +517,7 @@ def _polygons(items: Iterable[Item], where: str) -> Judgement:
     if not things:
         return Judgement(CANNOT_TELL, f"no detected object was seen {where}")
     found = sum(map(_has_polygon, things))
-    text = f"{found} of {_count(len(things), 'object')} have a polygon {where}"
+    text = f"{found} of {counted(len(things), 'object')} have a polygon {where}"
     return Judgement(_verdict(found > 0), text)
 
 
@@ -568,9 +564,9 @@ def _polygon_pixels(given: Responses) -> Judgement:
 def _deleted_hidden(given: Responses) -> Judgement:
     shown = [place for place in given.places if place.item.get("status") == "deleted"]
     if shown:
-        text = f"{len(shown)} of {_count(len(given.places), 'item')} have it, the first is {shown[0]}"
+        text = f"{len(shown)} of {counted(len(given.places), 'item')} have it, the first is {shown[0]}"
         return Judgement(DOES_NOT_HOLD, text, (shown[0],))
-    return Judgement(CANNOT_TELL, f"none of {_count(len(given.places), 'item')} has it; that none exists is possible")
+    return Judgement(CANNOT_TELL, f"none of {counted(len(given.places), 'item')} has it; that none exists is possible")
 
 
 def _deleted_single(given: Responses) -> Judgement:
@@ -586,7 +582,7 @@ def _previews(given: Responses) -> Judgement:
         return Judgement(CANNOT_TELL, "no folder was seen")
     names = {key for place in given.folders for key in place.item if "preview" in key.lower()}
     if not names:
-        return Judgement(DOES_NOT_HOLD, f"{_count(len(given.folders), 'folder')} have no field with that name")
+        return Judgement(DOES_NOT_HOLD, f"{counted(len(given.folders), 'folder')} have no field with that name")
     return Judgement(HOLDS, f"in the field {_some(map(field_name, names))}")
 
 
@@ -612,7 +608,7 @@ def _declared(given: Responses) -> Judgement:
             if found.get(name) in (None, "null"):
                 found[name] = shape(value)
     if not found:
-        return Judgement(HOLDS, f"{_count(len(given.places), 'item')} compared with the declared tables")
+        return Judgement(HOLDS, f"{counted(len(given.places), 'item')} compared with the declared tables")
     return Judgement(DOES_NOT_HOLD, _some(f"{name} ({form})" for name, form in found.items()))
 
 
@@ -633,7 +629,7 @@ def _fitting(given: Responses) -> Judgement:
     }
     if declared:
         return Judgement(DOES_NOT_HOLD, f"values that do not fit, or ids of other items, in {_some(declared)}")
-    return Judgement(HOLDS, f"{_count(len(given.places), 'item')} became rows")
+    return Judgement(HOLDS, f"{counted(len(given.places), 'item')} became rows")
 
 
 def _stable(given: Responses) -> Judgement:
@@ -645,7 +641,7 @@ def _stable(given: Responses) -> Judgement:
         return Judgement(CANNOT_TELL, "no item was in both responses")
     changed = Counter(name for one, two in pairs for name in {n for _, n in differences(one, two, table_of(one))})
     if not changed:
-        return Judgement(HOLDS, f"{_count(len(pairs), 'item')} compared")
+        return Judgement(HOLDS, f"{counted(len(pairs), 'item')} compared")
     return Judgement(DOES_NOT_HOLD, _some(f"{name} (in {n} of {len(pairs)} items)" for name, n in changed.items()))
 
 
@@ -680,7 +676,7 @@ def _versions(given: Responses) -> Judgement:
     probe = given.probe("versions")
     found = probe.sent.get("versions") if isinstance(probe.sent, dict) else None
     count = len(found) if isinstance(found, list) else 0
-    return _exists(probe, isinstance(found, list), f"{_count(count, 'version')} of one media item")
+    return _exists(probe, isinstance(found, list), f"{counted(count, 'version')} of one media item")
 
 
 def _tags(given: Responses) -> Judgement:
@@ -688,7 +684,7 @@ def _tags(given: Responses) -> Judgement:
     found = probe.sent.get("tags") if isinstance(probe.sent, dict) else None
     fits = isinstance(found, dict) and all(isinstance(values, list) for values in found.values())
     count = len(found) if isinstance(found, dict) else 0
-    return _exists(probe, fits, f"{_count(count, 'tag group')}")
+    return _exists(probe, fits, f"{counted(count, 'tag group')}")
 
 
 def _sent_under(key: str, given: Responses) -> Judgement:

@@ -21,6 +21,7 @@ from coreviz_source.errors import CorevizError, worst_exit_code
 from coreviz_source.evidence import objection
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
+from coreviz_source.report import counted
 from coreviz_source.rows.build import media_rows, replace_nul
 from coreviz_source.rows.derive import tags as tags_of
 from coreviz_source.settings import Settings
@@ -339,7 +340,7 @@ class _Comparison:
         have, want = by_key(stored), by_key(sent)
         path = ".".join(table.api_path) or _PATHS.get(table.name, "")
         if len(have) < len(stored):
-            self._differs(f"{len(stored) - len(have)} rows are stored twice", table.name)
+            self._differs(f"{counted(len(stored) - len(have), 'row')} stored twice", table.name)
         for found, other, what in (
             (have, want, "it is stored, and the API does not send it"),
             (want, have, "the API sends it, and it is not stored"),

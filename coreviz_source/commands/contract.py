@@ -19,6 +19,7 @@ from coreviz_source.api.studio import CorevizClient, Endpoint, Probe
 from coreviz_source.commands.assumptions import ACCOUNT, DATASET, DOCUMENTS, Assumption
 from coreviz_source.commands.responses import AccountResponses, Item, Page, Place, Responses, objects_in
 from coreviz_source.errors import ApiUnavailableError, CorevizError, worst_exit_code
+from coreviz_source.report import counted
 from coreviz_source.settings import Settings
 from coreviz_source.values import canonical_id
 
@@ -106,7 +107,7 @@ class ContractReport:
             *_lines(self.account),
         ]
         for one in self.datasets:
-            lines += ["", f"Dataset {one.dataset} of {len(self.datasets)}: {one.requests} requests"]
+            lines += ["", f"Dataset {one.dataset} of {len(self.datasets)}: {counted(one.requests, 'request')}"]
             lines += [f"  {one.error}"] if one.error else []
             lines += _lines(one.findings)
             if one.page_times:

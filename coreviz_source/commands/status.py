@@ -14,6 +14,7 @@ from coreviz_source.changes import plan
 from coreviz_source.errors import STALE, AuthenticationError, CorevizError, worst_exit_code
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
+from coreviz_source.report import counted
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
@@ -120,7 +121,8 @@ class Status:
         if self.is_stale and not self.datasets:
             found.append("Nothing has been loaded yet.")
         if self.pending_packages:
-            found.append(f"An interrupted run left {self.pending_packages} packages; the next run loads them first.")
+            packages = counted(self.pending_packages, "package")
+            found.append(f"An interrupted run left {packages}, which the next run loads first.")
         return found
 
     def to_json(self) -> str:
@@ -276,7 +278,8 @@ def _ask(status: Status, settings: Settings) -> Account | None:
 def _next(settings: Settings, last: LastRuns, now: datetime, pending: int) -> str:
     mode, window = plan(settings, last, now)
     if mode == "sample":
-        return f"lists at most {settings.max_media} media"
+        assert settings.max_media is not None
+        return f"lists at most {counted(settings.max_media, 'media item')}"
     if mode == "slice":
         return "lists the media created in the range of date_from and date_to"
     if pending:

@@ -18,6 +18,7 @@ from coreviz_source.dashboard.filters import WAITED, choose, chosen, day, filter
 from coreviz_source.dashboard.folders import Folder
 from coreviz_source.dashboard.head import moment
 from coreviz_source.dashboard.queries import EXPORTED, SORTS, Filters, Place, Row
+from coreviz_source.report import counted
 
 #: Most pictures on one page. Filters lead to older ones.
 MOST = 960
@@ -101,7 +102,7 @@ def _line(filters: Filters, shown: int, matches: int) -> None:
     """How many there are, in which order, and the same as a file."""
     with st.container(horizontal=True, key="line", vertical_alignment="center", gap="small"):
         first = f", the first {shown:,} shown" if shown < matches else ""
-        st.caption(f"{matches:,} media item{'' if matches == 1 else 's'}{first}", width="stretch")
+        st.caption(f"{counted(matches, 'media item')}{first}", width="stretch")
         st.selectbox(
             "Sort",
             [sort for sort in SORTS if sort != "newest"],
@@ -120,7 +121,7 @@ def _line(filters: Filters, shown: int, matches: int) -> None:
             "text/csv",
             on_click="ignore",
             icon=":material/download:",
-            help=f"All {min(matches, EXPORTED):,} media items with their first captions, as a CSV file",
+            help=f"{counted(min(matches, EXPORTED), 'media item')} with the first caption of each, as a CSV file",
         )
 
 
