@@ -26,9 +26,10 @@ from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.head import fresh
 from coreviz_source.dashboard.outlines import outline
-from coreviz_source.dashboard.queries import LATENCIES, SORTS, Filters, Place
+from coreviz_source.dashboard.queries import LATENCIES, SORTS, Cursor, Filters
 from coreviz_source.dashboard.runs import duration
-from coreviz_source.dashboard.warehouse import READ, BusyError, NothingLoadedError, Reader, Warehouse, rendered
+from coreviz_source.dashboard.warehouse import READ, NothingLoadedError, Reader, Warehouse, rendered
+from coreviz_source.errors import BusyError
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.warehouse.search import parse
 from tests.bigquery import BigQuery
@@ -105,7 +106,7 @@ def test_pages_of_the_gallery_hold_every_media_once_newest_first(
 ) -> None:
     monkeypatch.setattr(queries, "PAGE", 9)
     found: list[Item] = []
-    while page := queries.gallery(reader, Filters(), Place.of(found[-1]) if found else None):
+    while page := queries.gallery(reader, Filters(), Cursor.of(found[-1]) if found else None):
         found += page
     expected = media(library)
     assert ids(found) == ids(expected)
@@ -135,7 +136,7 @@ def test_in_every_order_pages_and_neighbours_are_those_of_the_sorted_library(
     expected += [i for i in media(library) if keys[sort](i) is None]
     monkeypatch.setattr(queries, "PAGE", 23)
     filters, found = Filters(sort=sort), list[Item]()
-    while page := queries.gallery(reader, filters, Place.of(found[-1]) if found else None):
+    while page := queries.gallery(reader, filters, Cursor.of(found[-1]) if found else None):
         found += page
     assert ids(found) == ids(expected)
     for place in (0, 1, 40, len(expected) - 2, len(expected) - 1):
@@ -319,7 +320,7 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
 
         def rows(self, sql: str, **values: Any) -> list[DictStrAny]:
             asked.append(sql)
-            values = dict.fromkeys(("n", "media", "place"), 1) | dict.fromkeys(
+            values = dict.fromkeys(("n", "media", "sort_key"), 1) | dict.fromkeys(
                 ("newest", "oldest"), datetime.now(timezone.utc)
             )
             return [values | dict.fromkeys(("id", "dataset_id", "media_id", "type", "blob"), "a")]
@@ -332,8 +333,8 @@ def test_every_question_is_one_select_of_declared_columns_for_bigquery() -> None
         if question.__module__ == queries.__name__ and not name.startswith("_"):
             taken = {k: v for k, v in arguments.items() if k in inspect.signature(question).parameters}
             question(Recorder(), **taken)
-    queries.gallery(Recorder(), everything, Place(datetime.now(timezone.utc), "z"))
-    queries.gallery(Recorder(), everything, Place(None, "z"))
+    queries.gallery(Recorder(), everything, Cursor(datetime.now(timezone.utc), "z"))
+    queries.gallery(Recorder(), everything, Cursor(None, "z"))
     queries.gallery(Recorder(), Filters(waited=-1, sort="name"))
     assert len(asked) > 20
     schema = {

@@ -12,8 +12,8 @@ from typing import Any
 import streamlit as st
 
 from coreviz_source.dashboard import queries, served
-from coreviz_source.dashboard.warehouse import BusyError, NothingLoadedError
-from coreviz_source.errors import CorevizError
+from coreviz_source.dashboard.warehouse import NothingLoadedError
+from coreviz_source.errors import BusyError, CorevizError
 
 #: Seconds that a result is cached, for all visitors of the page.
 KEPT = 5

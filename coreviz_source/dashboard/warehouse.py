@@ -17,13 +17,14 @@ from typing import Any
 import dlt
 import sqlglot
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from sqlglot import exp
 
-from coreviz_source.errors import CorevizError, DestinationError, find
+from coreviz_source.errors import BusyError, CorevizError, DestinationError, find
 from coreviz_source.tables import BY_NAME, MEDIA, Column, Table
 from coreviz_source.warehouse.destination import prepare
-from coreviz_source.warehouse.failures import cause_of, connection_error
+from coreviz_source.warehouse.failures import cause_of, connection_error, is_locked
 from coreviz_source.warehouse.search import WRITTEN, with_stems
 
 #: Seconds that a page waits for a load that has the DuckDB file.
@@ -52,14 +53,8 @@ class NothingLoadedError(DestinationError):
     remedy = "Load something with `coreviz-source sync`, or the demo with `coreviz-source demo`."
 
 
-class BusyError(DestinationError):
-    """A load is writing into the DuckDB file right now."""
-
-    remedy = "DuckDB shows a file to others only between loads."
-
-
 @dataclass(frozen=True)
-class PlaceOfTables:
+class Location:
     """Where the tables are.
 
     Attributes:
@@ -74,8 +69,8 @@ class PlaceOfTables:
 class Warehouse:
     """The tables of a pipeline, for reading only.
 
-    DuckDB opens the file with `read_only`, Postgres gets `default_transaction_read_only`, and whatever is not a
-    single `SELECT` is refused before it reaches any of them, which is what protects BigQuery.
+    DuckDB and Postgres connect for reading only, and whatever is not a single `SELECT` is refused before it reaches
+    any warehouse, which is what protects BigQuery.
 
     Args:
         pipeline: Its destination and dataset are read; nothing of it is changed.
@@ -90,7 +85,7 @@ class Warehouse:
         self.address = address
 
     @cached_property
-    def place(self) -> PlaceOfTables:
+    def location(self) -> Location:
         """Where the tables are."""
         try:
             config: Any = self._pipeline.destination_client().config
@@ -101,7 +96,7 @@ class Warehouse:
             names: list[str | None] = [Path(found.database).name]
         else:
             names = [self._destination.name, *(getattr(found, key, None) for key in ("host", "project_id", "database"))]
-        return PlaceOfTables(" · ".join([*filter(None, names), schema]), f"{config}, schema {schema}")
+        return Location(" · ".join([*filter(None, names), schema]), f"{config}, schema {schema}")
 
     @contextmanager
     def opened(self) -> Iterator[Reader]:
@@ -130,7 +125,7 @@ class Warehouse:
         until = time.monotonic() + PATIENCE
         while True:
             client: Any = self._pipeline.destination_client()
-            _read_only(client.sql_client)
+            client.sql_client.credentials = _for_pages(self._destination.for_reading(client.sql_client.credentials))
             try:
                 client.sql_client.open_connection()
                 break
@@ -145,11 +140,13 @@ class Warehouse:
             client.sql_client.close_connection()
 
     def _explained(self, error: Exception) -> CorevizError:
-        text = str(error)
-        if isinstance(error, DestinationUndefinedEntity) or "database does not exist" in text:
+        if isinstance(error, DestinationUndefinedEntity) or "database does not exist" in str(error):
             return NothingLoadedError()
-        if "Could not set lock on file" in text or "different configuration" in text:
-            return BusyError()
+        if is_locked(error):
+            return BusyError(
+                "A load is writing into the DuckDB file right now.",
+                remedy="DuckDB shows a file to others only between loads.",
+            )
         return connection_error(error, "read", self._pipeline)
 
 
@@ -228,15 +225,12 @@ def _empty(table: Table) -> exp.Select:
     return empty
 
 
-def _read_only(client: Any) -> None:
-    """Sees to it that what a client opens cannot be written to."""
-    credentials = client.credentials
-    if hasattr(credentials, "read_only"):
-        credentials.read_only = True
-    elif hasattr(credentials, "session_timezone"):
+def _for_pages(credentials: Any) -> Any:
+    """Credentials for reading, with settings of the session that the dashboard's queries need on Postgres."""
+    if isinstance(credentials, PostgresCredentials):
         # weeks begin at midnight UTC, whatever the server's time zone is
         credentials.session_timezone = "UTC"
         # and room to count half a million captions without a file
-        settings = "-cdefault_transaction_read_only=on -cwork_mem=64MB"
-        options = f"{credentials.query.get('options', '')} {settings}"
-        credentials.query = {**credentials.query, "options": options.strip()}
+        query = credentials.query or {}
+        credentials.query = {**query, "options": f"{query.get('options', '')} -cwork_mem=64MB".strip()}
+    return credentials

@@ -102,7 +102,7 @@ class Connection:
         client: Any = self._next or self.pipeline.destination_client()
         self._next = None
         if self._read_only and self.destination.is_file:
-            client.sql_client.credentials.read_only = True
+            client.sql_client.credentials = self.destination.for_reading(client.sql_client.credentials)
             try:
                 entered: SqlJobClientBase = self._resources.enter_context(client)
                 return entered

@@ -190,7 +190,7 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
 
 def is_locked(error: BaseException) -> bool:
     """Whether a DuckDB file could not be opened because somebody has it open."""
-    return HOLDER.search(str(error)) is not None or is_open_here(error)
+    return "Could not set lock on file" in str(error) or is_open_here(error)
 
 
 def is_open_here(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt.destinations.impl.duckdb.configuration import NON_ATTACHABLE_LOCATIONS, DuckDbCredentials
+from dlt.destinations.impl.duckdb.configuration import NON_ATTACHABLE_LOCATIONS
 
 from coreviz_source.errors import ConfigurationError, DestinationError
 
@@ -75,15 +75,14 @@ def check_names(catalog: str, dataset_name: str) -> None:
 
 
 def for_reading(credentials: Any) -> Any:
-    """Credentials that open the same file with the same settings, to read only; a database in memory stays as it is."""
-    if credentials.database in NON_ATTACHABLE_LOCATIONS:
+    """Credentials that open the same file with the same settings, to read only.
+
+    A database in memory, and a connection that the caller gave to dlt, stay as they are: nothing else reaches them.
+    """
+    if credentials.database in NON_ATTACHABLE_LOCATIONS or credentials.external_conn() is not None:
         return credentials
-    return DuckDbCredentials(
-        credentials.database,
-        read_only=True,
-        extensions=credentials.extensions,
-        global_config=credentials.global_config,
-        pragmas=credentials.pragmas,
-        local_config=credentials.local_config,
-        session_timezone=credentials.session_timezone,
-    )
+    reading = credentials.copy()
+    reading.read_only = True
+    # connections of its own: a copy has none
+    reading.on_resolved()
+    return reading
