@@ -20,7 +20,7 @@ import dlt
 import duckdb
 
 from coreviz_source.dashboard import queries
-from coreviz_source.dashboard.queries import Filters, Place
+from coreviz_source.dashboard.queries import Cursor, Filters
 from coreviz_source.dashboard.warehouse import READ, Reader, Warehouse
 from coreviz_source.warehouse.search import parse
 
@@ -134,7 +134,9 @@ def make(path: Path, media: int) -> None:
 def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
     """What is timed, by name."""
     first = queries.gallery(reader, Filters())
-    middle = reader.rows("SELECT m.created_at AS place, m.id FROM media m ORDER BY m.created_at LIMIT 1 OFFSET 100000")
+    middle = reader.rows(
+        "SELECT m.created_at AS sort_key, m.id FROM media m ORDER BY m.created_at LIMIT 1 OFFSET 100000"
+    )
     some = middle[0] if middle else first[-1]
     video = next(row for row in first if row["type"] == "video")
     red = Filters(terms=parse("red dog"))
@@ -144,7 +146,7 @@ def questions(reader: Reader) -> dict[str, Callable[[Reader], Any]]:
     )
     return {
         "gallery: first page": lambda r: queries.gallery(r, Filters()),
-        "gallery: a page in the middle": lambda r: queries.gallery(r, Filters(), Place.of(some)),
+        "gallery: a page in the middle": lambda r: queries.gallery(r, Filters(), Cursor.of(some)),
         "gallery: how many": lambda r: queries.count(r, Filters()),
         "search `red dog`": lambda r: queries.gallery(r, red),
         "search `red dog`: how many": lambda r: queries.count(r, red),

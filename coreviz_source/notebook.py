@@ -55,7 +55,7 @@ class _Line:
         ended = sum(one.has_ended for one in self._events.values())
         total = f" of {event.total:,}" if event.total else ""
         text = (
-            f"{event.name or event.dataset_id}: {event.phase}, {event.listed:,}{total} listed, {event.new:,} new, "
+            f"{event.title}: {event.phase}, {event.listed:,}{total} listed, {event.new:,} new, "
             f"{event.changed:,} changed; {ended:,} of {counted(len(self._events), 'dataset')} ended"
         )
         return {"text/plain": text, "text/html": f"<div>{escape(text)}</div>"}

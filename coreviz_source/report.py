@@ -91,6 +91,14 @@ class DatasetReport:
         """The number of rows in all tables that were written, or in a dry run would be."""
         return sum(self.rows.values())
 
+    def counts(self, dry_run: bool = False) -> str:
+        """What was listed, and what was written of it or in a dry run would be, in words."""
+        rows = f"{counted(self.written, 'row')} {'would be ' if dry_run else ''}written"
+        return (
+            f"{counted(self.listed, 'item')} listed, {self.new:,} new, {self.changed:,} changed, {self.gone:,} deleted "
+            f"({rows})"
+        )
+
     @property
     def complete(self) -> bool:
         """Whether the whole dataset was listed and the listing was proven complete."""
@@ -123,6 +131,11 @@ class Progress:
     rows: int = 0
     report: DatasetReport | None = None
     """The result; None until everything was listed, or the dataset failed."""
+
+    @property
+    def title(self) -> str:
+        """The dataset's name, or its id if the API sent no name."""
+        return self.name or self.dataset_id
 
     @property
     def has_ended(self) -> bool:

@@ -13,7 +13,6 @@ import pytest
 from coreviz_source.extras import install_command
 
 GIT = {"url": "https://example.com/c.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}
-CLONE = {"url": "file:///here", "dir_info": {"editable": True}}
 WHEEL = {"url": "file:///tmp/coreviz_source-0.1.0-py3-none-any.whl", "archive_info": {}}
 
 

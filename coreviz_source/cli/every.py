@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from coreviz_source.cli.output import say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, leave, say, unless_nobody_reads
 from coreviz_source.cli.systemd import Systemd
 from coreviz_source.report import counted
 
 if TYPE_CHECKING:
     import dlt
 
-    from coreviz_source.report import DatasetReport, Progress, Report
+    from coreviz_source.report import Progress, Report
 
 #: Seconds between two lines about a cycle that takes long.
 PROGRESS_EVERY = 30.0
@@ -72,11 +71,9 @@ def _leave(number: int, waits: bool) -> NoReturn:
         say("Stopped between two cycles.")
         code = 0 if number == signal.SIGTERM else 128 + number
     else:
-        say("Interrupted. Everything that was loaded stays, and the next run continues from there.", logging.WARNING)
+        say(INTERRUPTED, logging.WARNING)
         code = 128 + number
-    sys.stderr.flush()
-    # to wait for the requests that are under way could take minutes, if the API does not respond
-    os._exit(code)
+    leave(code)
 
 
 class _Log:
@@ -106,7 +103,7 @@ class _Log:
             self.systemd.ready()
         if time.monotonic() - self._printed >= PROGRESS_EVERY and not event.has_ended:
             total = f" of {event.total:,}" if event.total else ""
-            self._line(f"{event.name or event.dataset_id}: {event.phase}, {event.listed:,}{total} listed")
+            self._line(f"{event.title}: {event.phase}, {event.listed:,}{total} listed")
 
     def wait(self, seconds: float) -> None:
         """Waits between two cycles."""
@@ -124,7 +121,12 @@ class _Log:
         self._failures = self._failures + 1 if report.exit_code else 0
         changed = [dataset for dataset in report.datasets.values() if dataset.rows]
         for dataset in changed:
-            self._line(_result(dataset), dataset_id=dataset.dataset_id, outcome=dataset.outcome, rows=dataset.written)
+            self._line(
+                f"{dataset.title}: {dataset.result}: {dataset.counts()}; {dataset.seconds:.1f} s",
+                dataset_id=dataset.dataset_id,
+                outcome=dataset.outcome,
+                rows=dataset.written,
+            )
         for dataset in report.datasets.values():
             level = logging.ERROR if dataset.exit_code else logging.WARNING
             self._complain(dataset.title, dataset.message.strip(), level)
@@ -155,14 +157,6 @@ class _Log:
     def _line(self, text: str, level: int = logging.INFO, **fields: Any) -> None:
         self._printed = time.monotonic()
         say(" ".join(text.split()), level, **fields)
-
-
-def _result(dataset: DatasetReport) -> str:
-    return (
-        f"{dataset.title}: {dataset.result}: {counted(dataset.listed, 'item')} listed, {dataset.new:,} new, "
-        f"{dataset.changed:,} changed, {dataset.gone:,} deleted ({counted(dataset.written, 'row')} written); "
-        f"{dataset.seconds:.1f} s"
-    )
 
 
 def _now() -> str:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import wraps
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import click
 
+#: What a run prints when a signal ends it.
+INTERRUPTED = "Interrupted. Everything that was loaded stays, and the next run continues from there."
 #: Loggers whose messages are in the report as well, which is printed.
 _REPORTED = {"coreviz_source", "coreviz_source.mirror", "coreviz_source.warehouse.catalog"}
 _COLORS = {logging.ERROR: "red", logging.WARNING: "yellow"}
@@ -177,6 +179,12 @@ def logged(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(lines=lines, **arguments)
 
     return with_lines
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process at once: to wait for requests under way could take minutes, if the API does not respond."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def close_stdout() -> None:

@@ -135,7 +135,7 @@ class Screen:
         total, left, rate = goal(event), self._clock.left(event), self._clock.rate(event)
         return (
             mark,
-            Text(event.name or event.dataset_id, no_wrap=True, overflow="ellipsis"),
+            Text(event.title, no_wrap=True, overflow="ellipsis"),
             _PHASES.get(event.phase, event.phase),
             f"{event.listed:,}" + (f"/{total:,}" if total else ""),
             f"{event.new:,}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -16,7 +15,7 @@ from click.core import ParameterSource
 
 from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
-from coreviz_source.cli.output import Lines, logged, say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, Lines, leave, logged, say, unless_nobody_reads
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -146,12 +145,10 @@ def _say_result(dataset: DatasetReport, dry_run: bool, is_result: bool) -> None:
     from coreviz_source.report import counted
 
     level = logging.ERROR if dataset.exit_code else logging.INFO
-    rows = f"{counted(dataset.written, 'row')} {'would be ' if dry_run else ''}written"
     numbers = ("listed", "new", "changed", "gone", "unchanged", "requests", "retries", "seconds")
     say(
         f"{dataset.dataset_id}{f' ({dataset.name})' if dataset.name else ''} {dataset.result}: "
-        f"{counted(dataset.listed, 'item')} listed, {dataset.new:,} new, {dataset.changed:,} changed, "
-        f"{dataset.gone:,} deleted ({rows}); {counted(dataset.requests, 'request')}, {dataset.seconds:.1f} s",
+        f"{dataset.counts(dry_run)}; {counted(dataset.requests, 'request')}, {dataset.seconds:.1f} s",
         level,
         is_result=is_result,
         dataset_id=dataset.dataset_id,
@@ -210,13 +207,11 @@ def _terminate(number: int, frame: object) -> NoReturn:
 def _leave(interruption: KeyboardInterrupt, events: dict[str, Progress], as_json: bool) -> NoReturn:
     # dlt's own exception has the signal that it caught
     code = 128 + int(getattr(interruption, "signal_code", signal.SIGINT))
-    say("Interrupted. Everything that was loaded stays, and the next run continues from there.", logging.WARNING)
+    say(INTERRUPTED, logging.WARNING)
     if as_json:
         from coreviz_source.report import DatasetReports, Report
 
         report = Report("", DatasetReports.of(event.report_so_far() for event in events.values()))
         with unless_nobody_reads():
             click.echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
-    sys.stderr.flush()
-    # to wait for the requests that are under way could take minutes, if the API does not respond
-    os._exit(code)
+    leave(code)

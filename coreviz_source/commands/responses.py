@@ -132,11 +132,6 @@ class Responses:
         totals = {page.total for page in self.pages}
         return totals.pop() if len(totals) == 1 else None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every item of the list was seen."""
-        return self.total is not None and len(self.places) >= self.total
-
     def single_sent(self) -> Item | None:
         """The media item as its own endpoint sends it, without what only this endpoint adds."""
         sent = self.probe("media").sent

@@ -17,7 +17,7 @@ from coreviz_source.dashboard.answers import answer, dataset_names, note, page, 
 from coreviz_source.dashboard.filters import WAITED, choose, chosen, day, filters_of, folders, tags
 from coreviz_source.dashboard.folders import Folder
 from coreviz_source.dashboard.head import moment
-from coreviz_source.dashboard.queries import EXPORTED, SORTS, Filters, Place, Row
+from coreviz_source.dashboard.queries import EXPORTED, SORTS, Cursor, Filters, Row
 from coreviz_source.report import counted
 
 #: Most pictures on one page. Filters lead to older ones.
@@ -59,7 +59,7 @@ def gallery() -> None:
     elif not shown:
         note("Nothing matches.", "Take away a word or a filter; every word must occur in the same caption.")
     elif len(shown) < min(matches, MOST) and st.button("More", width="stretch"):
-        shown.extend(answer("gallery", filters, Place.of(shown[-1])))
+        shown.extend(answer("gallery", filters, Cursor.of(shown[-1])))
         st.rerun()
 
 

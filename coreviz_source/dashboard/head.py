@@ -30,8 +30,8 @@ def state() -> None:
     parts = []
     # the page itself shows an error with its remedy
     with suppress(CorevizError):
-        place = served().place
-        parts.append(f'<span title="{escape(place.address)}">{escape(place.name)}</span>')
+        location = served().location
+        parts.append(f'<span title="{escape(location.address)}">{escape(location.name)}</span>')
         parts.append(fresh(answer("freshness"), datetime.now(timezone.utc)))
     st.html(f'<p class="cv-state">{" · ".join(parts)}</p>')
 

@@ -152,25 +152,25 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place in the gallery: the value that it is sorted by, and the id that decides among equal ones."""
+class Cursor:
+    """Where a page of the gallery ends: the value that it is sorted by, and the id that decides among equal ones."""
 
     key: Any
     media_id: str
 
     @classmethod
-    def of(cls, row: Row) -> Place:
-        """Where a row of the gallery is."""
-        return cls(row["place"], row["id"])
+    def of(cls, row: Row) -> Cursor:
+        """The cursor at a row of the gallery."""
+        return cls(row["sort_key"], row["id"])
 
 
-def gallery(reader: Reader, filters: Filters, after: Place | None = None) -> list[Row]:
+def gallery(reader: Reader, filters: Filters, after: Cursor | None = None) -> list[Row]:
     """A page of media, each with its first caption, or the one that was searched, and that frame."""
     behind, values = _beside(filters, after, forward=True) if after else ("", {})
     values |= filters.values
     media = reader.rows(
         f"""SELECT m.dataset_id, m.id, m.name, m.type, m.blob, m.duration, m.moderation_status, m.created_at,
-            {SORTS[filters.sort][0]} AS place
+            {SORTS[filters.sort][0]} AS sort_key
         {filters.sql} {behind} {filters.order} LIMIT {PAGE}""",
         **values,
     )
@@ -222,13 +222,13 @@ def neighbours(reader: Reader, filters: Filters, dataset_id: str, media_id: str)
     """The `previous` and the `next` media item in the gallery, as seen from one that need not be in it."""
     key = SORTS[filters.sort][0]
     here = reader.rows(
-        f"SELECT m.id, {key} AS place FROM media m WHERE m.dataset_id = @in_dataset AND m.id = @media LIMIT 1",
+        f"SELECT m.id, {key} AS sort_key FROM media m WHERE m.dataset_id = @in_dataset AND m.id = @media LIMIT 1",
         in_dataset=dataset_id,
         media=media_id,
     )
     found: dict[str, Row | None] = {"previous": None, "next": None}
     for name in found if here else ():
-        beside, values = _beside(filters, Place.of(here[0]), forward=name == "next")
+        beside, values = _beside(filters, Cursor.of(here[0]), forward=name == "next")
         order = filters.order if name == "next" else _reversed(filters.order)
         rows = reader.rows(
             f"SELECT m.dataset_id, m.id, m.name {filters.sql} {beside} {order} LIMIT 1", **filters.values, **values
@@ -470,17 +470,17 @@ _RUNS = "FROM _coreviz_runs r LEFT JOIN _dlt_loads l ON l.load_id = r._dlt_load_
 _OUTCOME = "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END"
 
 
-def _beside(filters: Filters, place: Place, forward: bool) -> tuple[str, dict[str, Any]]:
-    """The condition that a media item stands behind a place of the gallery, or before it, and its values."""
+def _beside(filters: Filters, cursor: Cursor, forward: bool) -> tuple[str, dict[str, Any]]:
+    """The condition that a media item is behind a cursor in the gallery, or before it, and its values."""
     column, falling = SORTS[filters.sort]
     sign = "<" if falling is forward else ">"
-    if place.key is None:
+    if cursor.key is None:
         before = "" if forward else f"{column} IS NOT NULL OR "
-        return f"AND ({before}({column} IS NULL AND m.id {sign} @place_id))", {"place_id": place.media_id}
+        return f"AND ({before}({column} IS NULL AND m.id {sign} @cursor_id))", {"cursor_id": cursor.media_id}
     last = f" OR {column} IS NULL" if forward else ""
     return (
-        f"AND ({column} {sign} @place_key OR ({column} = @place_key AND m.id {sign} @place_id){last})",
-        {"place_key": place.key, "place_id": place.media_id},
+        f"AND ({column} {sign} @cursor_key OR ({column} = @cursor_key AND m.id {sign} @cursor_id){last})",
+        {"cursor_key": cursor.key, "cursor_id": cursor.media_id},
     )
 
 
