@@ -27,7 +27,7 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
-from coreviz_source.loading.place import resolve_pipeline
+from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.tables import BY_NAME, CAPTIONS, FRAMES, GONE, MEDIA, MEDIA_TAGS, OBJECTS, RUNS, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.catalog import no_tables_error

@@ -207,7 +207,7 @@ def test_a_missing_folder_is_named_and_not_made(command, tmp_path, line):
 
 
 @pytest.mark.parametrize("line", ["status", "check"])
-def test_a_folder_that_was_deleted_under_the_command_is_said(tmp_path, line):
+def test_a_folder_that_was_deleted_under_the_command_is_named(tmp_path, line):
     (folder,) = folders(tmp_path, "folder")
     done = subprocess.run(
         ["bash", "-c", f"cd {folder} && rmdir {folder} && {PROGRAM} {line}"], capture_output=True, text=True

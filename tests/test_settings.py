@@ -29,7 +29,7 @@ from coreviz_source.loading.configuration import (
     resolve,
     sectioned_variables,
 )
-from coreviz_source.loading.place import resolve_pipeline
+from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import SETTINGS, WAREHOUSE, Settings, WarehouseSettings
 from tests import forked

@@ -14,7 +14,7 @@ import coreviz_source.loading.packages
 import coreviz_source.mirror
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.loading.configuration import resolve
-from coreviz_source.loading.place import resolve_pipeline
+from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Library, Studio
 from tests import hostile
 from tests.scenario import assert_equal_to, frozen, media_of, pipeline_in, run, run_sync

@@ -142,7 +142,7 @@ def _contract(resolved: Settings, as_json: bool, show_ids: bool) -> None:
 
 def _audit(resolved: Settings, as_json: bool, sample: int | None, given: dict[str, str | None]) -> None:
     from coreviz_source.commands.audit import SAMPLE, audit
-    from coreviz_source.loading.place import command_line_pipeline
+    from coreviz_source.loading.pipeline import command_line_pipeline
 
     with command_line_pipeline(partial(click.echo, err=True), reading=True, **given) as pipeline:
         found = audit(pipeline, resolved, SAMPLE if sample is None else sample)

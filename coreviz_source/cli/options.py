@@ -51,7 +51,7 @@ def read_only_warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_pipeline(command: Callable[..., Any], *, reading: bool) -> Callable[..., Any]:
     @wraps(command)
     def with_pipeline(**arguments: Any) -> Any:
-        from coreviz_source.loading.place import command_line_pipeline
+        from coreviz_source.loading.pipeline import command_line_pipeline
 
         given = {setting.name: arguments.pop(setting.name) for setting in WAREHOUSE}
         reads = reading or arguments.get("dry_run", False)

@@ -63,7 +63,7 @@ def page(draw: Callable[[], None]) -> Callable[[], None]:
             time.sleep(2)
             st.rerun()
         except CorevizError as error:
-            note("The warehouse does not answer.", str(error))
+            note("The warehouse cannot be read.", str(error))
 
     return drawn
 

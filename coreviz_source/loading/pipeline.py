@@ -1,4 +1,4 @@
-"""Where the command line's tables are, and where dlt keeps on disk what belongs to them.
+"""The pipeline of the command line: where its tables are, and where dlt keeps on disk what belongs to them.
 
 dlt remembers for each name of a pipeline in which folder it first ran, and looks for its DuckDB file there from then
 on, wherever it runs. The command line uses the file of the folder in which it runs, unless a setting names another
@@ -43,8 +43,8 @@ _PACKAGES = ("normalize/extracted/*", "load/normalized/*")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where tables are, and the working directory of the pipeline that loads them. Nothing of it has to exist.
+class PipelineFactory:
+    """Makes the pipeline: where its tables are, and its working directory. Nothing of it has to exist.
 
     Args:
         values: `destination`, `dataset_name` and `pipeline_name`.
@@ -67,7 +67,7 @@ class Place:
         """The working directory."""
         return self.pipelines_dir / self.values["pipeline_name"]
 
-    def pipeline(self) -> dlt.Pipeline:
+    def for_loading(self) -> dlt.Pipeline:
         """A pipeline that loads. Its working directory is made.
 
         Raises:
@@ -85,7 +85,7 @@ class Place:
         except OSError as error:
             raise unwritable(self.working_dir, error) from error
 
-    def reading_pipeline(self, folder: str) -> dlt.Pipeline:
+    def for_reading(self, folder: str) -> dlt.Pipeline:
         """A pipeline that only reads.
 
         Its `working_dir` is nevertheless the one in which runs leave packages, so that these can be counted.
@@ -130,8 +130,8 @@ class Place:
                 shutil.rmtree(path)
 
 
-def resolve_place(**given: str | None) -> Place:
-    """The place that the command line uses, from what was given, then dlt's configuration, then the defaults.
+def resolve_factory(**given: str | None) -> PipelineFactory:
+    """What makes the pipeline of the command line, from what was given, then dlt's configuration, then the defaults.
 
     Args:
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
@@ -147,13 +147,13 @@ def resolve_place(**given: str | None) -> Place:
             configured = _configuration_of(name)
             usual = Path(configured.pipelines_dir or get_dlt_pipelines_dir()).absolute()
             if not DESTINATIONS[values["destination"]].is_file:
-                return Place(values, values["destination"], usual)
+                return PipelineFactory(values, values["destination"], usual)
             own = usual / name
             destination = _destination(values, _local_dir(), own)
             file = _file_of(destination, values)
             root = usual if configured.pipelines_dir else usual.with_name(FOLDER)
             remembered = _remembered_file(own, values)
-            return Place(
+            return PipelineFactory(
                 values,
                 destination,
                 root / f"{text_hash(str(file)):016x}",
@@ -174,12 +174,12 @@ def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipel
         ConfigurationError: There is no such destination, or the pipeline is configured in a way that this source
             cannot honour.
     """
-    place = resolve_place(**given)
+    factory = resolve_factory(**given)
     with sectioned_variables():
         if not reading:
-            return place.pipeline()
+            return factory.for_loading()
         folder = _temporary_folder()
-        pipeline = place.reading_pipeline(folder)
+        pipeline = factory.for_reading(folder)
         weakref.finalize(pipeline, shutil.rmtree, folder, ignore_errors=True)
         return pipeline
 
@@ -197,18 +197,18 @@ def command_line_pipeline(say: Callable[[str], None], *, reading: bool, **given:
         ConfigurationError: As `resolve_pipeline`.
     """
     with sectioned_variables():
-        place = resolve_place(**given)
-        if place.notice:
-            say(place.notice)
+        factory = resolve_factory(**given)
+        if factory.notice:
+            say(factory.notice)
         if reading:
             folder = _temporary_folder()
             try:
-                yield place.reading_pipeline(folder)
+                yield factory.for_reading(folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             return
-        made = [folder for folder in place.working_dir.parents if not folder.exists()]
-        pipeline = place.pipeline()
+        made = [folder for folder in factory.working_dir.parents if not folder.exists()]
+        pipeline = factory.for_loading()
         try:
             yield pipeline
         finally:

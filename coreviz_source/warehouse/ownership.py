@@ -73,7 +73,7 @@ def load_error(error: BaseException, pipeline: dlt.Pipeline, table: str) -> Dest
             try:
                 return table_error(message, connection, table)
             except CorevizError:
-                # the warehouse does not answer: nothing is known of the table
+                # the warehouse does not respond: nothing is known of the table
                 pass
     return DestinationError(
         message,
