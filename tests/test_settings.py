@@ -21,6 +21,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 from dlt.common.pipeline import PipelineContext
 
 from coreviz_source import coreviz, sync
+from coreviz_source.api.pace import FIRST_PAGE, FIRST_PARALLEL, LARGEST_PAGE, MOST_PARALLEL
 from coreviz_source.commands.demo import _Console
 from coreviz_source.errors import AuthenticationError, ConfigurationError
 from coreviz_source.loading.configuration import (
@@ -93,6 +94,12 @@ def test_every_argument_of_the_source_reaches_the_settings(monkeypatch):
     marks = {setting.name: object() for setting in SETTINGS}
     coreviz(**marks)
     assert given == marks
+
+
+def test_the_settings_of_the_pace_name_its_bounds():
+    meanings = {setting.name: setting.meaning for setting in SETTINGS}
+    assert f"{FIRST_PAGE} at first, and up to {LARGEST_PAGE:,} " in meanings["page_size"]
+    assert f"{FIRST_PARALLEL} at first, up to {MOST_PARALLEL} " in meanings["parallel_requests"]
 
 
 @pytest.mark.parametrize("declaration", [Settings, WarehouseSettings])

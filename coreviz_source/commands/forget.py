@@ -169,10 +169,10 @@ def _tables(
             conditions.append(("id", organizations))
         for column, values in conditions if table.name in there else ():
             target = f"{client.sql_client.make_qualified_table_name(table.name)} WHERE {_is_one_of(column, values)}"
-            counted = client.sql_client.execute_sql(f"SELECT {column}, COUNT(*) FROM {target} GROUP BY 1", *values)
-            for item_id, rows in counted or ():
+            by_id = client.sql_client.execute_sql(f"SELECT {column}, COUNT(*) FROM {target} GROUP BY 1", *values)
+            for item_id, rows in by_id or ():
                 found.add(item_id)
                 counts[table.name] = counts.get(table.name, 0) + rows
-            if erase and counted:
+            if erase and by_id:
                 client.sql_client.execute_sql(f"DELETE FROM {target}", *values)
     return counts, found

@@ -30,49 +30,17 @@ _rows = st.components.v2.component(
 @page
 def charts() -> None:
     """Draws the page."""
-    names = dataset_names()
-    dataset = None
-    if len(names) > 1:
-        dataset = st.selectbox(
-            "Dataset",
-            list(names),
-            index=None,
-            key="of",
-            format_func=names.__getitem__,
-            placeholder="All datasets",
-            label_visibility="collapsed",
-            bind="query-params",
-            width=320,
-        )
+    dataset = _choose_dataset()
     found = answers("totals", "growth", "backlog", "latency", "top_labels", "top_tags", dataset=dataset)
-    totals, backlog, tagged = found["totals"], found["backlog"], found["top_tags"][:15]
-    if not totals["media"]:
+    if not found["totals"]["media"]:
         note("There is no media yet.", "Load some with `coreviz-source sync`.")
         return
-    waiting = sum(row["waiting"] for row in backlog)
-    with st.container(horizontal=True, gap="medium"):
-        for title, number in (
-            ("Media", totals["media"]),
-            ("Captions", totals["captions"]),
-            ("Objects", totals["objects"]),
-            ("Without a caption", waiting),
-        ):
-            st.metric(title, f"{number:,}", width=150)
+    _totals(found["totals"], found["backlog"])
     _growth_charts(found["growth"])
     left, right = st.columns(2, gap="large")
     of = {} if dataset is None else {"dataset": dataset}
     with left:
-        _titled("Time until the first caption", "media by how long after their creation it appeared")
-        counted = {row["place"]: row["media"] for row in found["latency"]}
-        _bars(
-            "latency",
-            [
-                _bar(WAITED[str(place)], media, caption=str(place), **of)
-                for place in range(len(LATENCIES) + 1)
-                if (media := counted.get(place, 0))
-            ],
-            "No media item has a caption with a date yet.",
-        )
+        _latency(found["latency"], of)
         _titled("Detected most often", "objects by label")
         _bars(
             "labels",
@@ -80,23 +48,9 @@ def charts() -> None:
             "Nothing was detected yet.",
         )
     with right:
-        _titled("Without a caption", "media that wait for one, by dataset")
-        _bars(
-            "backlog",
-            [
-                _bar(
-                    name_of(row),
-                    row["waiting"],
-                    f"of {row['media']:,}" + (f", the oldest from {moment(row['oldest'])}" if row["oldest"] else ""),
-                    dataset=row["dataset_id"],
-                    caption="none",
-                )
-                for row in backlog[:12]
-                if row["waiting"]
-            ],
-            "None: every media item has a caption.",
-        )
+        _backlog(found["backlog"])
         _titled("Tagged most often", "media by tag")
+        tagged = found["top_tags"][:15]
         _bars(
             "tags",
             [_bar(name, row["media"], tag=name, **of) for name, row in zip(tags(tagged), tagged, strict=True)],
@@ -107,6 +61,68 @@ def charts() -> None:
 def here() -> st.Page:
     """The page in Streamlit's navigation."""
     return st.Page(charts, title="Charts", url_path="charts")
+
+
+def _choose_dataset() -> str | None:
+    """The id of the dataset whose charts are drawn; None for all of them."""
+    names = dataset_names()
+    if len(names) < 2:
+        return None
+    return st.selectbox(
+        "Dataset",
+        list(names),
+        index=None,
+        key="of",
+        format_func=names.__getitem__,
+        placeholder="All datasets",
+        label_visibility="collapsed",
+        bind="query-params",
+        width=320,
+    )
+
+
+def _totals(totals: Row, backlog: list[Row]) -> None:
+    with st.container(horizontal=True, gap="medium"):
+        for title, number in (
+            ("Media", totals["media"]),
+            ("Captions", totals["captions"]),
+            ("Objects", totals["objects"]),
+            ("Without a caption", sum(row["waiting"] for row in backlog)),
+        ):
+            st.metric(title, f"{number:,}", width=150)
+
+
+def _latency(rows: list[Row], of: dict[str, str]) -> None:
+    _titled("Time until the first caption", "media by how long after their creation it appeared")
+    numbers = {row["place"]: row["media"] for row in rows}
+    _bars(
+        "latency",
+        [
+            _bar(WAITED[str(place)], media, caption=str(place), **of)
+            for place in range(len(LATENCIES) + 1)
+            if (media := numbers.get(place, 0))
+        ],
+        "No media item has a caption with a date yet.",
+    )
+
+
+def _backlog(rows: list[Row]) -> None:
+    _titled("Without a caption", "media that wait for one, by dataset")
+    _bars(
+        "backlog",
+        [
+            _bar(
+                name_of(row),
+                row["waiting"],
+                f"of {row['media']:,}" + (f", the oldest from {moment(row['oldest'])}" if row["oldest"] else ""),
+                dataset=row["dataset_id"],
+                caption="none",
+            )
+            for row in rows[:12]
+            if row["waiting"]
+        ],
+        "None: every media item has a caption.",
+    )
 
 
 def _titled(title: str, about: str) -> None:
