@@ -62,13 +62,13 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
     if limit < 1:
         raise ConfigurationError("The limit is below 1.", remedy="Ask for at least one caption.")
     terms = checked_terms(text)
-    with closing(StoredState(Connection(pipeline, read_only=True))) as memory:
-        if not memory.tables.issuperset(_TABLES):
+    with closing(StoredState(Connection(pipeline, read_only=True))) as stored:
+        if not stored.tables.issuperset(_TABLES):
             raise no_tables_error(pipeline)
-        with memory.connection.sql_client() as client:
+        with stored.connection.sql_client() as client:
             sql, parameters = statement(
                 _SQL.format(matches=matches("c.text", terms, "c.id"), limit=limit),
-                memory.connection.destination.dialect,
+                stored.connection.destination.dialect,
                 lambda table: client.make_qualified_table_name_path(table, quote=False),
             )
             given = values(terms)
