@@ -78,7 +78,7 @@ def runs() -> None:
         st.altair_chart(_changes(history, kind, title, colour, last=kind == drawn[-1][0]))
     if len(drawn) < len(_KINDS):
         st.caption(", ".join(f"{title}: none" for kind, title, _ in _KINDS if kind not in {one[0] for one in drawn}))
-    st.markdown(f"**The last runs**: {len(history):,} lines of `_coreviz_runs`")
+    st.markdown(f"**The last runs**: {len(history):,} rows of `_coreviz_runs`")
     _table(
         "history",
         ["Started", "Dataset", "Outcome", "Duration", *(title for _, title, _ in NUMBERS), "Message"],
