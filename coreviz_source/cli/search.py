@@ -27,11 +27,10 @@ class _Search(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if not error.option_name.startswith("--"):
-                error.message += (
-                    ' A query with a hyphen goes into quotes, behind --: coreviz-source search -- "shoe -red"'
-                )
-            raise
+            if error.option_name.startswith("--"):
+                raise
+            hint = 'A query with a hyphen goes into quotes, behind --: coreviz-source search -- "shoe -red"'
+            raise click.NoSuchOption(error.option_name, f"{error.message} {hint}", ctx=ctx) from None
 
 
 @click.command("search", cls=_Search, epilog=EXAMPLES)
