@@ -31,7 +31,7 @@ OUTCOMES = {
 NUMBERS = (
     ("listed", "Listed", "Media items and folders that the API listed."),
     ("new", "New", "Not stored before."),
-    ("changed", "Changed", "Stored with other content; their rows were replaced."),
+    ("changed", "Changed", "Stored with other content; their rows were replaced, unless the run failed."),
     ("gone", "Deleted", "Deleted in CoreViz; their rows were removed or marked."),
     ("unchanged", "Unchanged", "Stored with the same content; nothing was written."),
     ("requests", "Requests", "Requests sent to the API, with those sent again."),
@@ -72,7 +72,7 @@ def runs() -> None:
             for row in fresh
         ],
     )
-    st.markdown("**What the last runs wrote**: media items and folders")
+    st.markdown("**What the last runs found**: media items and folders")
     drawn = [one for one in _KINDS if any(row[one[0]] for row in history)]
     for kind, title, colour in drawn:
         st.altair_chart(_changes(history, kind, title, colour, last=kind == drawn[-1][0]))
