@@ -145,6 +145,7 @@ def test_reading_commands_work_beside_other_readers_and_name_a_load_that_has_the
             for line in readers:
                 done = command(folder, line, studio)
                 assert (done.exit_code, f"open in process {pid}" in done.output) == (7, True), (line, done.output)
+                assert "Wait until it is done" in done.output and "credentials" not in done.output
         assert files_below(tmp_path) == before
 
 

@@ -279,6 +279,10 @@ def test_an_error_of_this_package_is_no_reason_to_end(monkeypatch, clock):
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_accepts_the_unit_of_the_page(tmp_path):
     (unit,) = blocks(PAGE, "ini")
+    scheduled, _ = blocks(ROOT / "docs" / "operations.md", "ini")
+    kept = re.compile(r"^(?:User|EnvironmentFile|\w+Directory|Environment|Protect\w+|PrivateTmp)=.*$", re.MULTILINE)
+    # one takes the place of the other, over the same file
+    assert sorted(kept.findall(unit)) == sorted(kept.findall(scheduled))
     Path("coreviz.service").write_text(unit.replace("/srv/coreviz/.venv/bin", str(Path(PROGRAM).parent)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "./coreviz.service"], capture_output=True, text=True

@@ -20,7 +20,20 @@ Examples:
 """
 
 
-@click.command("search", epilog=EXAMPLES)
+class _Search(click.Command):
+    """A command that explains why `search shoe -red` has no option `-r`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name.startswith("--"):
+                raise
+            hint = 'A query with a hyphen goes into quotes, behind --: coreviz-source search -- "shoe -red"'
+            raise click.NoSuchOption(error.option_name, f"{error.message} {hint}", ctx=ctx) from None
+
+
+@click.command("search", cls=_Search, epilog=EXAMPLES)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many captions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array to stdout.")
@@ -44,7 +57,8 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
         moment = f", page {match.page_number}" if match.page_number is not None else ""
         if match.timestamp_seconds:
             moment = f", at {match.timestamp_seconds:.1f} s"
-        click.echo(f"{match.media_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        name = match.file_name or match.media_name or match.media_id
+        click.echo(f"{name}{moment}  [{match.dataset_name or match.dataset_id}]")
         click.echo(f"  {match.caption}\n  {match.blob or ''}")
     if not found:
         click.echo("No caption matches.", err=True)

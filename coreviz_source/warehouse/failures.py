@@ -20,6 +20,9 @@ from coreviz_source.errors import BusyError, DestinationError, OutOfMemoryError,
 #: DuckDB's error when another process has the file open.
 HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
 
+#: What dlt puts before the reason of every connection that failed, and DuckDB before that of its invalid state.
+_ADVICE = re.compile(r"^Connection with `client_type=.*?The actual reason given is: ", re.DOTALL)
+_ORIGINAL = "Original error: "
 _SECRET_NAME = re.compile("pass|secret|token$|(?<!ssl)key$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@]*?:(.*)@", re.DOTALL)
 
@@ -136,6 +139,16 @@ def failure_of(error: BaseException) -> Failure | None:
     return next((failure for failure in FAILURES if failure.matches(error)), None)
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of an error, without dlt's advice on connections.
+
+    DuckDB refuses everything after a fatal error, and names that error in a line of its own: this line is preferred.
+    """
+    lines = [line for line in _ADVICE.sub("", str(error)).splitlines() if line.strip()]
+    original = next((line for line in lines if line.startswith(_ORIGINAL)), None)
+    return original.removeprefix(_ORIGINAL).strip('"') if original else lines[0] if lines else ""
+
+
 def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
     """What to do about an error of the warehouse."""
     setting = f"destination.{pipeline.destination.destination_name}.credentials"
@@ -184,7 +197,7 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
             remedy="The next run of `sync` creates what is missing, and fills it.",
             **where,
         )
-    said = scrub(f"{type(error).__name__}: {error}", pipeline)
+    said = scrub(f"{type(error).__name__}: {_ADVICE.sub('', str(error))}", pipeline)
     return DestinationError(f"The warehouse could not be {doing}: {said}", remedy=remedy_for(error, pipeline), **where)
 
 
