@@ -207,7 +207,7 @@ def test_a_change_without_a_newer_time_is_a_difference_in_the_listing_and_in_the
     changed = media_of(library)[0]["id"]
     with library.changing(changed) as item:
         item["name"] = "changed.jpg"
-    assert told(audited(pipeline, studio)) == [("media", changed, "name")]
+    assert told(audited(pipeline, studio)) == [("media", changed, "file_name"), ("media", changed, "name")]
     run_sync(pipeline, studio)
     assert told(audited(pipeline, studio)) == []
 
