@@ -44,7 +44,9 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
         moment = f", page {match.page_number}" if match.page_number is not None else ""
         if match.timestamp_seconds:
             moment = f", at {match.timestamp_seconds:.1f} s"
-        click.echo(f"{match.media_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
-        click.echo(f"  {match.caption}\n  {match.blob or ''}")
+        click.echo(f"{match.file_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        click.echo(f"  {match.caption}")
+        if match.blob:
+            click.echo(f"  {match.blob}")
     if not found:
         click.echo("No caption matches.", err=True)

@@ -41,7 +41,7 @@ class DatabaseFile:
         """
         if not self.path.parent.is_dir():
             raise DestinationError(
-                f"The folder of the DuckDB file does not exist: {self.path.parent}",
+                f"The folder of the DuckDB file, {self.path.parent}, does not exist.",
                 remedy=(
                     f"Create the folder, or name another file in `destination.duckdb.credentials`. If the folder was "
                     f"moved or deleted, dlt still remembers it for a pipeline that first ran there: name the file in "
