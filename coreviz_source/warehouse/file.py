@@ -69,8 +69,11 @@ def check_names(catalog: str, dataset_name: str) -> None:
     """
     if catalog.lower() == dataset_name.lower():
         raise ConfigurationError(
-            f"The DuckDB file and the dataset in it are both named {catalog}, which DuckDB finds ambiguous.",
-            remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
+            f"The DuckDB file and the schema in it are both named {catalog}, which DuckDB finds ambiguous.",
+            remedy=(
+                "Give one of them another name: `pipeline_name` (--pipeline-name) names the file, `dataset_name` "
+                "(--dataset-name) the schema."
+            ),
         )
 
 
