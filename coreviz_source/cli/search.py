@@ -30,7 +30,8 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
 
     Every word must occur, as a whole word, in any order, in upper or lower case. In quotes, "red shoe" is a phrase. A
     word or phrase with a hyphen before it, -red, must not occur; if TEXT begins with it, write -- before TEXT. Postgres
-    also finds words with the same English stem: "shoe" finds "shoes". Chinese, Japanese, Korean and Thai words are found inside of longer text.
+    also finds words with the same English stem: "shoe" finds "shoes". Chinese, Japanese, Korean and Thai words are
+    found inside of longer text.
     """
     from dataclasses import asdict
 
