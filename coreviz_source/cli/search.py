@@ -42,8 +42,9 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
     """Print the captions that match TEXT, newest media first. Reads only the warehouse.
 
     Every word must occur, as a whole word, in any order, in upper or lower case. In quotes, "red shoe" is a phrase. A
-    word or phrase with a hyphen before it, -red, must not occur. Postgres also finds words with the same English stem:
-    "shoe" finds "shoes". Chinese, Japanese, Korean and Thai words are found inside of longer text.
+    word or phrase with a hyphen before it, -red, must not occur; if TEXT begins with it, write -- before TEXT. Postgres
+    also finds words with the same English stem: "shoe" finds "shoes". Chinese, Japanese, Korean and Thai words are
+    found inside of longer text.
     """
     from dataclasses import asdict
 
@@ -57,8 +58,9 @@ def command(pipeline: dlt.Pipeline, text: tuple[str, ...], limit: int, as_json: 
         moment = f", page {match.page_number}" if match.page_number is not None else ""
         if match.timestamp_seconds:
             moment = f", at {match.timestamp_seconds:.1f} s"
-        name = match.file_name or match.media_name or match.media_id
-        click.echo(f"{name}{moment}  [{match.dataset_name or match.dataset_id}]")
-        click.echo(f"  {match.caption}\n  {match.blob or ''}")
+        click.echo(f"{match.file_name or match.media_id}{moment}  [{match.dataset_name or match.dataset_id}]")
+        click.echo(f"  {match.caption}")
+        if match.blob:
+            click.echo(f"  {match.blob}")
     if not found:
         click.echo("No caption matches.", err=True)
