@@ -111,7 +111,7 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Windo
         return "sample", Window(settings.date_from, settings.date_to)
     if settings.sliced:
         return "slice", Window(settings.date_from, settings.date_to)
-    due = last.complete is None or last.listed is None or now - last.complete >= settings.reconcile_every
+    due = last.complete is None or last.listed is None or abs(now - last.complete) >= settings.reconcile_every
     if settings.resync or due or settings.reconcile_every <= timedelta(0):
         return "complete", Window()
     assert last.listed is not None

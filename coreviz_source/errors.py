@@ -123,7 +123,7 @@ class DestinationError(CorevizError):
     remedy = "Check the destination's credentials in .dlt/secrets.toml and its permissions."
 
     def __init__(self, message: str | None = None, *, remedy: str | None = None, **context: Any) -> None:
-        if remedy is None and "destination" in context:
+        if remedy is None and "destination" in context and type(self).remedy == DestinationError.remedy:
             setting = f"destination.{context['destination']}.credentials"
             remedy = f"Check `{setting}` in .dlt/secrets.toml, what they permit, and the space that is left."
         super().__init__(message, remedy=remedy, **context)

@@ -20,7 +20,7 @@ def test_a_caption_after_its_media_is_loaded_by_the_next_run(pipeline, seconds):
     with Studio(library) as studio:
         media = library.add_media(dataset)
         with library.changing(media) as item:
-            item["frames"] = [library._frame(item, "Spring Catalogue", 0, 1, library.clock(), False)]
+            item["frames"] = [library._frame(item, "Spring Catalogue", 0, 1, library.clock())]
             item["frames"][0]["captions"] = []
         first_run(pipeline, studio)
         updated = item["updatedAt"]

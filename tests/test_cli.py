@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import duckdb
@@ -197,6 +199,19 @@ def test_a_traceback_of_an_unexpected_error_is_printed_only_if_wanted_each_line_
     lines = verbose.stderr.splitlines()
     assert sum("Z ERROR Traceback (most recent call last):" in line for line in lines) == 1
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR)( |$)", line) for line in lines)
+
+
+def test_a_traceback_that_dlt_reports_is_its_last_line_unless_wanted(capsys):
+    try:
+        raise ValueError("No space left")
+    except ValueError:
+        quoted = traceback.format_exc()
+    for verbose in (False, True):
+        with Lines(False, False, verbose).printing():
+            logging.getLogger("dlt").warning("Job media retried with message %s", quoted)
+        said = capsys.readouterr().err
+        assert said.endswith("ValueError: No space left\n") and said.count("\n") == 1
+        assert ("Traceback" in said) == verbose
 
 
 def test_a_name_with_line_breaks_and_control_characters_is_one_line_of_a_log(command):

@@ -428,6 +428,9 @@ DAY = timedelta(days=1)
         ({}, LastRuns(ago(hours=1), ago(hours=23.99)), ("window", Window(oldest=ago(hours=1, days=7)))),
         ({}, LastRuns(ago(hours=1), ago(hours=24)), ("complete", Window())),
         ({}, LastRuns(ago(hours=-5), ago(hours=2)), ("window", Window(oldest=ago(days=7)))),
+        ({}, LastRuns(ago(hours=-5), ago(hours=-5)), ("window", Window(oldest=ago(days=7)))),
+        # a clock that was days ahead does not put off the next complete listing for so long
+        ({}, LastRuns(ago(days=-3), ago(days=-3)), ("complete", Window())),
         ({"lookback": timedelta(0)}, LastRuns(ago(hours=1), ago(hours=2)), ("window", Window(oldest=ago(hours=1)))),
         ({"lookback": DAY * 900_000}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),
         ({"resync": True}, LastRuns(ago(hours=1), ago(hours=2)), ("complete", Window())),

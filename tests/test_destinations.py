@@ -14,12 +14,14 @@ from urllib.parse import quote
 
 import dlt
 import pytest
+from dlt.destinations.exceptions import DestinationConnectionError
 
 from coreviz_source import coreviz, sync
 from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Studio
 from coreviz_source.settings import WAREHOUSE
 from coreviz_source.warehouse.destination import DESTINATIONS
+from coreviz_source.warehouse.ownership import load_error
 from tests.docs import ROOT
 from tests.postgres import Postgres
 from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run, run_sync
@@ -293,6 +295,17 @@ def test_the_remedy_follows_from_the_class_of_the_error(server, tmp_path, url, w
     assert words in report.to_json()
     assert "destination.postgres.credentials" in report.to_json()
     assert "DROP" not in report.to_json() and "drop" not in report.to_json()
+
+
+def test_a_full_disk_is_named_although_duckdb_refuses_everything_after_it(pipeline):
+    invalid = (
+        "FATAL Error: Failed: database has been invalidated because of a previous fatal error. The database must be "
+        'restarted prior to being used again.\nOriginal error: "Could not write file "a": No space left on device"'
+    )
+    raised = DestinationConnectionError("DuckDbSqlClient", "coreviz", invalid, Exception(invalid))
+    said = str(load_error(raised, pipeline, "media"))
+    assert said.startswith('The rows could not be loaded: Could not write file "a": No space left on device [')
+    assert said.endswith("Free some space where the warehouse is; nothing is lost, the next run continues.")
 
 
 def test_a_duckdb_file_that_is_open_here_with_other_settings_is_called_so(tmp_path, pipeline):

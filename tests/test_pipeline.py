@@ -25,6 +25,7 @@ from coreviz_source import Report, coreviz, sync
 from coreviz_source.cli import main
 from coreviz_source.commands.status import read_status
 from coreviz_source.local_studio import Studio
+from coreviz_source.warehouse.failures import remedy_for
 from tests.scenario import arguments, assert_equal_to, frozen, media_of
 from tests.test_cli import PROGRAM, environment
 
@@ -145,6 +146,7 @@ def test_reading_commands_work_beside_other_readers_and_name_a_load_that_has_the
             for line in readers:
                 done = command(folder, line, studio)
                 assert (done.exit_code, f"open in process {pid}" in done.output) == (7, True), (line, done.output)
+                assert "Wait until it is done" in done.output and "credentials" not in done.output
         assert files_below(tmp_path) == before
 
 
@@ -200,10 +202,37 @@ def test_a_missing_folder_is_named_and_not_made(command, tmp_path, line):
     with Studio(frozen(12)) as studio:
         done = command(folder, line, studio, DESTINATION__DUCKDB__CREDENTIALS=str(tmp_path / "missing/library.duckdb"))
         assert done.exit_code == 7
-        assert f"does not exist: {tmp_path / 'missing'}" in done.stderr.replace("\n", " ")
+        assert f"DuckDB file, {tmp_path / 'missing'}, does not exist." in done.stderr.replace("\n", " ")
         assert "destination.duckdb.credentials" in done.stderr
         assert studio.requests == []
     assert not (tmp_path / "missing").exists() and not (tmp_path / "dlt").exists()
+
+
+def test_a_file_that_cannot_be_opened_is_explained_in_the_databases_words(command, tmp_path):
+    (folder,) = folders(tmp_path, "folder")
+    file = folder / "coreviz_library.duckdb"
+    with Studio(frozen(12)) as studio:
+        file.write_text("no database")
+        broken = command(folder, "status", studio)
+        file.unlink()
+        file.mkdir()
+        directory = command(folder, "sync --quiet", studio)
+        assert studio.requests == []
+    assert (broken.exit_code, directory.exit_code) == (7, 7)
+    assert f'The file "{file}" exists, but it is not a valid DuckDB database file!' in broken.stderr
+    assert "Is a directory" in directory.stderr
+    for done in (broken, directory):
+        assert "Check the path of the DuckDB file" in done.stderr
+        # dlt's advice is about passwords and networks
+        assert "internet connection" not in done.stderr
+    pipeline = into(tmp_path / "library.duckdb", tmp_path / "reader")
+    for refused in (
+        PermissionError(13, "Permission denied", str(file)),
+        OSError(30, "Read-only file system", str(file)),
+        OSError(f'IO Error: Cannot open file "{file}": Permission denied'),
+    ):
+        assert "permission to read and to write the DuckDB file" in remedy_for(refused, pipeline)
+    assert "Grant what is missing" in remedy_for(RuntimeError("permission denied for schema coreviz"), pipeline)
 
 
 @pytest.mark.parametrize("line", ["status", "check"])

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -21,9 +22,10 @@ import pytest
 import coreviz_source.resident as resident
 from coreviz_source import Report, sync_every
 from coreviz_source.api.deadline import DeadlineAdapter
+from coreviz_source.cli import every as every_command
 from coreviz_source.errors import ApiUnavailableError, ConfigurationError, CorevizError
 from coreviz_source.local_studio import Studio
-from coreviz_source.report import DatasetReport
+from coreviz_source.report import DatasetReport, Progress
 from coreviz_source.tables import BY_NAME
 from tests import hostile
 from tests.docs import ROOT, blocks
@@ -202,6 +204,40 @@ def test_the_command_ends_with_the_code_of_the_last_cycle(command, monkeypatch, 
             assert command(studio, "sync", *words).exit_code == 2
 
 
+def test_its_log_has_a_line_per_hour_without_changes_and_one_when_a_problem_is_over(monkeypatch):
+    clock, lines = [0.0], []
+    monkeypatch.setattr(every_command, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(every_command, "say", lambda text, *_, **__: lines.append((clock[0], text)))
+    log = every_command._Log(as_json=False)
+
+    def cycle(report: Report, seconds: float = 0.1) -> None:
+        log.note(Progress("a", "Spring"))
+        clock[0] += seconds
+        log.note(Progress("a", "Spring", listed=7))
+        log.end(report)
+        clock[0] += 60 - seconds
+
+    for _ in range(121):
+        cycle(Report("run"))
+    assert [text for _, text in lines] == [
+        "Nothing changed in 1 cycle.",
+        "Nothing changed in 61 cycles.",
+        "Nothing changed in 121 cycles.",
+    ]
+    lines.clear()
+    cycle(Report("run"), seconds=31)
+    assert [text for _, text in lines] == ["Spring: listing, 7 listed"]
+    lines.clear()
+    away = Report("run", errors=[ApiUnavailableError("The API is away.")])
+    for report in (away, away, Report("run"), Report("run")):
+        cycle(report)
+    assert [text.partition(" Nothing")[0] for _, text in lines] == [
+        "The API is away.",
+        "The API is away.",
+        "Succeeded again, after 2 cycles with problems.",
+    ]
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """The socket of a service manager."""
@@ -279,6 +315,10 @@ def test_an_error_of_this_package_is_no_reason_to_end(monkeypatch, clock):
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_accepts_the_unit_of_the_page(tmp_path):
     (unit,) = blocks(PAGE, "ini")
+    scheduled, _ = blocks(ROOT / "docs" / "operations.md", "ini")
+    kept = re.compile(r"^(?:User|EnvironmentFile|\w+Directory|Environment|Protect\w+|PrivateTmp)=.*$", re.MULTILINE)
+    # one takes the place of the other, over the same file
+    assert sorted(kept.findall(unit)) == sorted(kept.findall(scheduled))
     Path("coreviz.service").write_text(unit.replace("/srv/coreviz/.venv/bin", str(Path(PROGRAM).parent)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "./coreviz.service"], capture_output=True, text=True

@@ -205,6 +205,8 @@ def test_the_command_prints_matches_and_json_and_says_what_is_wrong(tmp_path, mo
     nothing = command("shoe")
     assert (nothing.exit_code, "coreviz-source sync" in nothing.stderr) == (7, True)
     assert command("").exit_code == 2
+    # an option for click, and an excluded word for the one who typed it
+    assert 'search -- "shoe -red"' in command("shoe", "-red").stderr
     library = frozen(40)
     warehouse = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="coreviz")
     with Studio(library) as studio:
@@ -214,10 +216,12 @@ def test_the_command_prints_matches_and_json_and_says_what_is_wrong(tmp_path, mo
     said = command("RED SHOE, at last")
     assert said.exit_code == 0
     frame = video["frames"][-1]
-    assert f"{video['name']}, at {float(frame['timestamp']):.1f} s  [Spring Catalogue]" in said.stdout
+    name = video["name"].rpartition("/")[2]
+    assert said.stdout.startswith(f"{name}, at {float(frame['timestamp']):.1f} s  [Spring Catalogue]\n")
     assert "A red shoe, at last." in said.stdout and video["blob"] in said.stdout
     (match,) = json.loads(command("at last", "--json", "--limit", "1").stdout)
     assert (match["media_id"], match["caption"]) == (video["id"], "A red shoe, at last.")
+    assert (match["media_name"], match["file_name"]) == (video["name"], name)
     assert command("nowhere at all", "--json").stdout == "[]\n"
     without = command("nowhere at all")
     assert (without.exit_code, without.stdout, without.stderr) == (0, "", "No caption matches.\n")

@@ -441,6 +441,14 @@ def test_a_file_without_permission_is_named(configured, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+def test_a_folder_of_settings_without_permission_is_named_and_not_taken_for_missing(configured, monkeypatch):
+    configured('[sources.coreviz]\nlookback = "3d"\n')
+    # root may read everything
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigurationError, match=r"\.dlt cannot be read: Permission denied"), sectioned_variables():
+        pass
+
+
 @pytest.mark.parametrize("line", ["sync", "check", "status"])
 def test_a_level_that_does_not_exist_is_a_wrong_setting(line):
     done = in_a_process(line, RUNTIME__LOG_LEVEL="verbose")

@@ -50,6 +50,9 @@ def test_a_dataset_is_stale_if_its_last_good_run_is_too_old_or_there_was_none(pi
         assert stale(HOUR, dataset_ids=[fresh]) == set()
         # without a key, what the warehouse has never heard of is not known
         assert stale(HOUR, api_key=None) == {failing}
+        # a run in the future, by a clock that was wrong, does not look fresh until then
+        early = read_status(pipeline, library.clock() - 3 * HOUR, HOUR, api_key=None)
+        assert {d.dataset_id for d in early.datasets if d.stale} == {fresh}
         # a run whose rows were not all loaded is not a good one
         with pipeline.sql_client() as client:
             client.execute_sql("DELETE FROM _dlt_loads")

@@ -89,6 +89,7 @@ class _Log:
         self._failures = 0
         self._quiet = 0
         self._printed = time.monotonic()
+        self._began = self._printed
         self._warned: dict[str, str] = {}
         self.systemd = Systemd()
         #: Whether no dataset is under way.
@@ -96,12 +97,14 @@ class _Log:
 
     def note(self, event: Progress) -> None:
         """Takes an event of a cycle. A cycle that takes long has a line every half minute."""
+        if self.waits:
+            self._began = time.monotonic()
         self.waits = False
         self.systemd.alive()
         if event.total is not None:
             # the API has accepted the key
             self.systemd.ready()
-        if time.monotonic() - self._printed >= PROGRESS_EVERY and not event.has_ended:
+        if time.monotonic() - max(self._began, self._printed) >= PROGRESS_EVERY and not event.has_ended:
             total = f" of {event.total:,}" if event.total else ""
             self._line(f"{event.title}: {event.phase}, {event.listed:,}{total} listed")
 
@@ -118,6 +121,8 @@ class _Log:
         """Takes the report of a cycle."""
         self.waits = True
         self._cycles += 1
+        if self._failures and not report.exit_code:
+            self._line(f"Succeeded again, after {counted(self._failures, 'cycle')} with problems.")
         self._failures = self._failures + 1 if report.exit_code else 0
         changed = [dataset for dataset in report.datasets.values() if dataset.rows]
         for dataset in changed:

@@ -75,7 +75,7 @@ class Lines(logging.Handler):
     def _texts(self, record: logging.LogRecord, stream: TextIO) -> list[str]:
         """The message, and the lines of a traceback, as the stream can print them."""
         encoding = stream.encoding or "utf-8"
-        lines = [record.getMessage(), *self._traceback(record).splitlines()]
+        lines = [self._message(record), *self._traceback(record).splitlines()]
         lines = [line.encode(encoding, "backslashreplace").decode(encoding) for line in lines]
         return [_CONTROL.sub(" ", line).rstrip() for line in lines]
 
@@ -86,12 +86,18 @@ class Lines(logging.Handler):
                 "time": f"{_time(record):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
                 "level": record.levelname,
                 "logger": record.name,
-                "message": record.getMessage(),
+                "message": self._message(record),
                 **getattr(record, "fields", {}),
                 **({"traceback": traceback} if traceback else {}),
             },
             default=str,
         )
+
+    def _message(self, record: logging.LogRecord) -> str:
+        """The message; of a traceback in it, only the error at its end, unless more is wanted."""
+        message = record.getMessage()
+        before, traceback, after = message.partition("Traceback (most recent call last):")
+        return message if self.verbose or not traceback else before + after.rstrip().rpartition("\n")[2]
 
     def _traceback(self, record: logging.LogRecord) -> str:
         return logging.Formatter().formatException(record.exc_info) if self.verbose and record.exc_info else ""

@@ -100,6 +100,8 @@ def _ago(moment: datetime | None) -> str:
     if moment is None:
         return "never"
     seconds = (datetime.now(timezone.utc) - moment).total_seconds()
+    if seconds < -60:
+        return f"{moment:%Y-%m-%d %H:%M UTC}, in the future: the clock of the server or of this machine was wrong"
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             return f"{moment:%Y-%m-%d %H:%M UTC}, {counted(int(seconds // length), unit)} ago"

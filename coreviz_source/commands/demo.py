@@ -99,7 +99,8 @@ def run(media: int, generation: int) -> int:
                 return sync(
                     pipeline,
                     progress=show,
-                    dataset_ids=list(library.datasets),
+                    # the API of 2025 lists no datasets; where it does, organizations are loaded as well
+                    dataset_ids=list(library.datasets) if generation == 2025 else None,
                     base_url=studio.url,
                     api_key=studio.key,
                     reconcile_every="0",

@@ -14,7 +14,7 @@ from coreviz_source.warehouse.search import checked_terms, matches, statement, v
 from coreviz_source.warehouse.state import StoredState
 
 _SQL = """
-SELECT c.dataset_id, d.name, c.media_id, m.name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
+SELECT c.dataset_id, d.name, c.media_id, m.name, m.file_name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
 FROM captions c
 JOIN media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
 LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
@@ -34,6 +34,7 @@ class Match:
     dataset_name: str | None
     media_id: str
     media_name: str | None
+    file_name: str | None
     timestamp_seconds: float | None
     page_number: int | None
     caption_id: str

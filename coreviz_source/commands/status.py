@@ -57,7 +57,7 @@ class DatasetStatus:
     """Whether it belongs to an organization that the account does not see: another account loads it."""
     next_run: str = ""
     stale: bool = False
-    """Whether `last_good` is missing or older than `Status.max_age`."""
+    """Whether `last_good` is missing, older than `Status.max_age`, or as far in the future."""
 
     @property
     def title(self) -> str:
@@ -183,7 +183,8 @@ def read_status(
         status.max_age = max_age.total_seconds()
         for dataset in status.datasets:
             if dataset.dataset_id in asked if asked else not dataset.other_account:
-                dataset.stale = dataset.last_good is None or now - dataset.last_good > max_age
+                # a time in the future comes from a clock that was wrong, and would look fresh until it has come
+                dataset.stale = dataset.last_good is None or abs(now - dataset.last_good) > max_age
     return status
 
 

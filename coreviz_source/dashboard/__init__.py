@@ -30,6 +30,8 @@ OPTIONS = {
     # Streamlit advertises its skills for coding agents with the welcome, on machines that have an agent: a card over
     # the search field, and a line in the terminal
     "logger.hideWelcomeMessage": True,
+    # its servers' start is no news beside the line with the address
+    "logger.level": "warning",
     "client.toolbarMode": "minimal",
     "client.showErrorLinks": "false",
     "theme.light.primaryColor": "#1f6f8b",

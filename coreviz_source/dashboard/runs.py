@@ -31,7 +31,7 @@ OUTCOMES = {
 NUMBERS = (
     ("listed", "Listed", "Media items and folders that the API listed."),
     ("new", "New", "Not stored before."),
-    ("changed", "Changed", "Stored with other content; their rows were replaced."),
+    ("changed", "Changed", "Stored with other content; their rows were replaced, unless the run failed."),
     ("gone", "Deleted", "Deleted in CoreViz; their rows were removed or marked."),
     ("unchanged", "Unchanged", "Stored with the same content; nothing was written."),
     ("requests", "Requests", "Requests sent to the API, with those sent again."),
@@ -72,13 +72,13 @@ def runs() -> None:
             for row in fresh
         ],
     )
-    st.markdown("**What the last runs wrote**: media items and folders")
+    st.markdown("**What the last runs found**: media items and folders")
     drawn = [one for one in _KINDS if any(row[one[0]] for row in history)]
     for kind, title, colour in drawn:
         st.altair_chart(_changes(history, kind, title, colour, last=kind == drawn[-1][0]))
     if len(drawn) < len(_KINDS):
         st.caption(", ".join(f"{title}: none" for kind, title, _ in _KINDS if kind not in {one[0] for one in drawn}))
-    st.markdown(f"**The last runs**: {len(history):,} lines of `_coreviz_runs`")
+    st.markdown(f"**The last runs**: {len(history):,} rows of `_coreviz_runs`")
     _table(
         "history",
         ["Started", "Dataset", "Outcome", "Duration", *(title for _, title, _ in NUMBERS), "Message"],

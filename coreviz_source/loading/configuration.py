@@ -252,12 +252,20 @@ def sectioned_variables() -> Iterator[None]:
         ConfigurationError: dlt's configuration cannot be read.
     """
     try:
-        providers = Container()[PluggableRunContext].providers
+        context = Container()[PluggableRunContext]
+        providers = context.providers
     except Exception as error:
         raise configuration_error(error) or ConfigurationError(
             f"dlt's configuration cannot be read: {type(error).__name__}: {error}.",
             remedy="Correct .dlt/config.toml or .dlt/secrets.toml, here or in the home directory.",
         ) from None
+    folder = Path(context.context.settings_dir)
+    # dlt takes files that it cannot reach for missing ones, and the run would begin with the default settings
+    if folder.is_dir() and not os.access(folder, os.X_OK):
+        raise ConfigurationError(
+            f"{folder.absolute()} cannot be read: Permission denied.",
+            remedy="Give this user permission to read it. Nothing was requested yet.",
+        )
     switch_off_unless_set()
     ours = _SectionedVariables()
     usual = providers[ours.name]

@@ -29,6 +29,8 @@ from coreviz_source.local_studio.vocabulary import (
 Delays = tuple[float, float]
 PROCESSING: Delays = (8, 20)
 AT_ONCE: Delays = (0, 0)
+#: Of a video. A second lies between two of them, so that this is also the time until the last one.
+MOST_FRAMES = 12
 
 
 class Generator:
@@ -90,13 +92,17 @@ class Generator:
             "path": f"{above}.{label(media_id)}",
             "datasetId": info["id"],
             "width": 1280 if kind == "video" else 2000,
-            "height": 720 if kind == "video" else 1250,
+            "height": 800 if kind == "video" else 1250,
             "duration": round(random.uniform(4, 60), 2) if kind == "video" else None,
             "sizeBytes": random.randrange(40_000, 9_000_000),
             "exif": {"tags": self._exif() if photographed else {}},
             "createdAt": now,
             "updatedAt": now,
-            "metadata": {"tags": self._tags(thing), "moderation": self._moderation(now), **_written(media_id, thing)},
+            "metadata": {
+                "tags": self._tags(thing),
+                "moderation": self._moderation(created, delays),
+                **_written(media_id, thing),
+            },
             "createdById": self.user["userId"],
             "updatedById": None,
             "status": "active",
@@ -104,7 +110,7 @@ class Generator:
             "versionNumber": 1,
             "frames": [],
         }
-        count = {"image": 1, "video": random.randrange(3, 12), "pdf": random.randrange(2, 5)}[kind]
+        count = {"image": 1, "video": random.randrange(3, MOST_FRAMES), "pdf": random.randrange(2, 5)}[kind]
         if random.random() < 0.04:
             count = 0
         for position in range(count):
@@ -132,15 +138,14 @@ class Generator:
             tags["Product"] = [PRODUCTS[thing]] if thing in PRODUCTS else []
         return {group: values for group, values in tags.items() if values}
 
-    def _moderation(self, now: str) -> Item:
+    def _moderation(self, created: datetime, delays: Delays) -> Item:
         chance = self.random.random()
-        if chance < 0.03:
-            return {
-                "status": "flagged",
-                "categories": [self.random.choice(("violence", "alcohol"))],
-                "moderatedAt": now,
-            }
-        return {"status": "pending" if chance < 0.1 else "approved", "categories": [], "moderatedAt": now}
+        categories = [self.random.choice(("violence", "alcohol"))] if chance < 0.03 else []
+        status = "flagged" if categories else "pending" if chance < 0.1 else "approved"
+        # after its last frame; what is still being processed was moderated when it was uploaded
+        delay = 0 if delays in (AT_ONCE, PROCESSING) else delays[0] + MOST_FRAMES
+        moderated = None if status == "pending" else stamp(created + timedelta(seconds=delay))
+        return {"status": status, "categories": categories, "moderatedAt": moderated}
 
     def _frame(
         self,

@@ -20,6 +20,11 @@ from coreviz_source.errors import BusyError, DestinationError, OutOfMemoryError,
 #: DuckDB's error when another process has the file open.
 HOLDER = re.compile(r'lock on file "(?P<file>.*?)": .*? held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)')
 
+#: What dlt puts before the reason of every connection that failed, and DuckDB before that of its invalid state.
+_ADVICE = re.compile(
+    r"(?:DestinationConnectionError: )?Connection with `client_type=.*?The actual reason given is: ", re.DOTALL
+)
+_ORIGINAL = "Original error: "
 _SECRET_NAME = re.compile("pass|secret|token$|(?<!ssl)key$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@]*?:(.*)@", re.DOTALL)
 
@@ -100,8 +105,14 @@ FAILURES = (
         ("28",),
     ),
     Failure(
+        "file permission",
+        "Give this user permission to read and to write the DuckDB file and its folder.",
+        r"(?:cannot open file|could not (?:read|write)|\[Errno (?:1|13|30)\]).*"
+        r"(?:permission denied|not permitted|read-only file system)",
+    ),
+    Failure(
         "permission",
-        "Grant what is missing to the account in `{setting}`, or permission to write to the file.",
+        "Grant what is missing to the account in `{setting}`.",
         r"permission denied|access denied|must be owner|read-only|not have .*permission|Forbidden|\b403\b",
         ("42501", "25006"),
     ),
@@ -116,7 +127,7 @@ FAILURES = (
     Failure(
         "path",
         "Check the path of the DuckDB file in `{setting}` and the permissions of its folder.",
-        r"Cannot open file|not a valid DuckDB database|No such file or directory|Cannot open database",
+        r"Cannot open file|not a valid DuckDB database|No such file or directory|Cannot open database|Is a directory",
     ),
 )
 
@@ -134,6 +145,16 @@ CHANGED = Failure(
 def failure_of(error: BaseException) -> Failure | None:
     """The class of an error; None if it is of none."""
     return next((failure for failure in FAILURES if failure.matches(error)), None)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error, without dlt's advice on connections.
+
+    DuckDB refuses everything after a fatal error, and names that error in a line of its own: this line is preferred.
+    """
+    lines = [line for line in _ADVICE.sub("", str(error)).splitlines() if line.strip()]
+    original = next((line for line in lines if line.startswith(_ORIGINAL)), None)
+    return original.removeprefix(_ORIGINAL).strip('"') if original else lines[0] if lines else ""
 
 
 def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
@@ -184,7 +205,8 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
             remedy="The next run of `sync` creates what is missing, and fills it.",
             **where,
         )
-    said = scrub(f"{type(error).__name__}: {error}", pipeline)
+    # dlt wraps the database's own words in advice that fits a missing password
+    said = scrub(_ADVICE.sub("", f"{type(error).__name__}: {error}"), pipeline)
     return DestinationError(f"The warehouse could not be {doing}: {said}", remedy=remedy_for(error, pipeline), **where)
 
 

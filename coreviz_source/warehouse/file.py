@@ -41,7 +41,7 @@ class DatabaseFile:
         """
         if not self.path.parent.is_dir():
             raise DestinationError(
-                f"The folder of the DuckDB file does not exist: {self.path.parent}",
+                f"The folder of the DuckDB file, {self.path.parent}, does not exist.",
                 remedy=(
                     f"Create the folder, or name another file in `destination.duckdb.credentials`. If the folder was "
                     f"moved or deleted, dlt still remembers it for a pipeline that first ran there: name the file in "
@@ -69,8 +69,11 @@ def check_names(catalog: str, dataset_name: str) -> None:
     """
     if catalog.lower() == dataset_name.lower():
         raise ConfigurationError(
-            f"The DuckDB file and the dataset in it are both named {catalog}, which DuckDB finds ambiguous.",
-            remedy='Name one of them differently, e.g. dlt.pipeline("coreviz_library", dataset_name="coreviz").',
+            f"The DuckDB file and the schema in it are both named {catalog}, which DuckDB finds ambiguous.",
+            remedy=(
+                "Give one of them another name: `pipeline_name` (--pipeline-name) names the file, `dataset_name` "
+                "(--dataset-name) the schema."
+            ),
         )
 
 

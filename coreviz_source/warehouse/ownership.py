@@ -9,7 +9,7 @@ import dlt
 from coreviz_source.errors import CorevizError, DestinationError
 from coreviz_source.tables import BY_NAME, GONE, LOAD_ID
 from coreviz_source.warehouse.connection import Connection
-from coreviz_source.warehouse.failures import CHANGED, failure_of, remedy_for, scrub
+from coreviz_source.warehouse.failures import CHANGED, failure_of, reason_of, remedy_for, scrub
 
 
 def is_ours(connection: Connection, table: str) -> bool:
@@ -66,8 +66,7 @@ def load_error(error: BaseException, pipeline: dlt.Pipeline, table: str) -> Dest
         pipeline: The pipeline that loaded them.
         table: Name of the table.
     """
-    said = next((line for line in str(error).splitlines() if line.strip()), "")
-    message = f"The rows could not be loaded: {scrub(said, pipeline)[:500]}"
+    message = f"The rows could not be loaded: {scrub(reason_of(error), pipeline)[:500]}"
     if table in BY_NAME and failure_of(error) is None and CHANGED.matches(error):
         with closing(Connection(pipeline)) as connection:
             try:
