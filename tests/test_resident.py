@@ -307,3 +307,16 @@ def test_the_housekeeping_of_the_page_leaves_what_the_next_run_needs(pipeline, c
             (report,) = run_sync(pipeline, studio, **given).datasets.values()
             assert (report.outcome, report.rows) == ("complete" if given else "window", {})
         assert_equal_to(pipeline, studio)
+
+
+def test_a_cycle_that_fails_lets_the_warehouse_go(pipeline, clock):
+    with Studio(frozen(12)) as studio:
+        cycles = sync_every(pipeline, "60s", wait=clock.wait, **arguments(studio, {}))
+        assert next(cycles).exit_code == 0
+        query(pipeline, "ALTER TABLE folders ALTER COLUMN item_count TYPE VARCHAR")
+        report = next(cycles)
+        assert report.exit_code == 7
+        with pipeline.destination_client() as client:
+            path = client.config.credentials.database
+        # while this process has it open for writing, DuckDB refuses that
+        duckdb.connect(path, read_only=True).close()
