@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from coreviz_source.cli.output import say, unless_nobody_reads
+from coreviz_source.cli.output import LeaveAtOnce, say, unless_nobody_reads
 from coreviz_source.cli.systemd import Systemd
 from coreviz_source.report import counted
 
@@ -74,9 +73,7 @@ def _leave(number: int, waits: bool) -> NoReturn:
     else:
         say("Interrupted. Everything that was loaded stays, and the next run continues from there.", logging.WARNING)
         code = 128 + number
-    sys.stderr.flush()
-    # to wait for the requests that are under way could take minutes, if the API does not respond
-    os._exit(code)
+    raise LeaveAtOnce(code)
 
 
 class _Log:

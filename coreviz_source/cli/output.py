@@ -179,6 +179,13 @@ def logged(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_lines
 
 
+class LeaveAtOnce(SystemExit):
+    """Ends the process as soon as the command has cleaned up.
+
+    To wait for the requests that are under way could take minutes, if the API does not respond.
+    """
+
+
 def close_stdout() -> None:
     """Sends everything that is still to be printed nowhere, so that Python does not complain when it exits."""
     # a test's stdout has no file descriptor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -16,7 +15,7 @@ from click.core import ParameterSource
 
 from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
-from coreviz_source.cli.output import Lines, logged, say, unless_nobody_reads
+from coreviz_source.cli.output import LeaveAtOnce, Lines, logged, say, unless_nobody_reads
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -217,6 +216,4 @@ def _leave(interruption: KeyboardInterrupt, events: dict[str, Progress], as_json
         report = Report("", DatasetReports.of(event.report_so_far() for event in events.values()))
         with unless_nobody_reads():
             click.echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
-    sys.stderr.flush()
-    # to wait for the requests that are under way could take minutes, if the API does not respond
-    os._exit(code)
+    raise LeaveAtOnce(code)
