@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.resident as resident
 from coreviz_source import Report, sync_every
@@ -27,7 +28,7 @@ from coreviz_source.report import DatasetReport
 from coreviz_source.tables import BY_NAME
 from tests import hostile
 from tests.docs import ROOT, blocks
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_cli import PROGRAM, command, environment  # noqa: F401
 from tests.warehouse import query, runs
 
@@ -309,7 +310,7 @@ def test_the_housekeeping_of_the_page_leaves_what_the_next_run_needs(pipeline, c
         assert_equal_to(pipeline, studio)
 
 
-def test_a_cycle_that_fails_lets_the_warehouse_go(pipeline, clock):
+def test_a_cycle_or_a_plain_run_that_fails_lets_the_warehouse_go(pipeline, clock):
     with Studio(frozen(12)) as studio:
         cycles = sync_every(pipeline, "60s", wait=clock.wait, **arguments(studio, {}))
         assert next(cycles).exit_code == 0
@@ -320,3 +321,8 @@ def test_a_cycle_that_fails_lets_the_warehouse_go(pipeline, clock):
             path = client.config.credentials.database
         # while this process has it open for writing, DuckDB refuses that
         duckdb.connect(path, read_only=True).close()
+        with pytest.raises(PipelineStepFailed, match="item_count") as failure:
+            run(pipeline, studio)
+        duckdb.connect(path, read_only=True).close()
+        # whoever keeps an error or a report keeps the objects of its frames
+        assert failure.tb and report.errors
