@@ -130,6 +130,7 @@ def cycles(monkeypatch, clock: Clock, *plan: Any, **given: Any) -> tuple[Cycles,
 GOOD = Report("")
 DOWN = Report("", errors=[ApiUnavailableError()])
 REFUSED = Report("", errors=[ConfigurationError()])
+NO_ACCESS_TO_ONE = Report("", {"a": DatasetReport("a", exit_code=3), "b": DatasetReport("b", outcome="complete")})
 
 
 def test_cycles_keep_their_pace_without_overlap_or_burst(monkeypatch, clock):
@@ -166,6 +167,7 @@ def test_failures_are_reported_and_back_off_within_bounds_until_one_cycle_succee
     ("plan", "given", "codes"),
     [
         ([REFUSED, GOOD], {}, [2]),
+        ([NO_ACCESS_TO_ONE, GOOD, DOWN, REFUSED], {"max_failures": 2}, [3, 0, 5, 2]),
         ([DOWN, GOOD, DOWN, DOWN, REFUSED, GOOD], {"max_failures": 3}, [5, 0, 5, 5, 2]),
     ],
 )

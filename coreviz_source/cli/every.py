@@ -116,6 +116,8 @@ class _Log:
 
     def end(self, report: Report) -> None:
         """Takes the report of a cycle."""
+        from coreviz_source.resident import is_hopeless
+
         self.waits = True
         self._cycles += 1
         self._failures = self._failures + 1 if report.exit_code else 0
@@ -138,7 +140,7 @@ class _Log:
         if self._as_json:
             with unless_nobody_reads():
                 click.echo(report.to_json())
-        if report.exit_code not in (2, 3):
+        if not is_hopeless(report):
             self.systemd.ready()
         failed = f"exit code {report.exit_code}, {self._failures} in a row" if report.exit_code else "succeeded"
         self.systemd.status(f"Cycle {self._cycles} at {_now()}: {failed}, {report.seconds:.1f} s")
