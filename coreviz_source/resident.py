@@ -20,7 +20,7 @@ from coreviz_source.values import parse_duration
 LONGEST_PAUSE = 600.0
 #: Seconds of one wait. A process that slept with its machine notices after so long that a cycle is due.
 SLICE = 1.0
-#: Exit codes of the first cycle that no later one can improve: settings, key or access.
+#: Exit codes that stand for wrong settings, a wrong key, or no access.
 HOPELESS = (2, 3)
 
 _log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def sync_every(
         **arguments: The arguments of `coreviz()`.
 
     Yields:
-        The report of each cycle. The last one is that of a first cycle with exit code 2 or 3 (settings, key or access),
-        or of the last of `max_failures` cycles.
+        The report of each cycle. The last one is that of a first cycle that mirrored no dataset and has exit code 2 or
+        3 (settings, key or access), or of the last of `max_failures` cycles.
 
     Raises:
         ConfigurationError: `every` or `max_failures` cannot be used.
@@ -99,7 +99,7 @@ def _cycles(
             failures = failures + 1 if report.exit_code else 0
             fruitless = fruitless + 1 if _is_fruitless(report) else 0
             yield report
-            if failures == max_failures or (is_first and report.exit_code in HOPELESS):
+            if failures == max_failures or (is_first and is_hopeless(report)):
                 return
             is_first = False
             due = now() + _pause_after(fruitless, every) if fruitless else began + every
@@ -113,6 +113,11 @@ def _cycle(synchronizer: Synchronizer) -> Report:
     except Exception as error:
         _log.error("A cycle failed unexpectedly.", exc_info=error)
         return Report("", errors=[CorevizError(f"{type(error).__name__}: {error}")])
+
+
+def is_hopeless(report: Report) -> bool:
+    """Whether settings, key or access are wrong and no dataset was mirrored: after a first cycle, nothing improves."""
+    return report.exit_code in HOPELESS and _is_fruitless(report)
 
 
 def _is_fruitless(report: Report) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -137,8 +138,11 @@ def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[s
     destination_of(pipeline)
     locks = plain_runs.begin(pipeline)
     locks.take_datasets(settings.dataset_ids, shared=settings.sliced)
-    stored = StoredState(Connection(pipeline))
-    ensure_schema(stored, selected, locks.load)
+    with ExitStack() as stack:
+        # an error keeps alive what is open: it is closed, so that others can open the file
+        stored = StoredState(stack.enter_context(closing(Connection(pipeline))))
+        ensure_schema(stored, selected, locks.load)
+        stack.pop_all()
     return Extraction(locks, stored, _batches(settings, stored, Selection(selected, stepped)))
 
 
@@ -149,7 +153,7 @@ def _browse(given: SourceSettings, selected: frozenset[str]) -> Iterator[Batch]:
 
 
 def _batches(settings: Settings, stored: StoredState, selection: Selection) -> Iterator[Batch]:
-    with Run(str(uuid.uuid4()), settings, stored, selection) as run:
+    with closing(stored), Run(str(uuid.uuid4()), settings, stored, selection) as run:
         datasets = run.datasets()
         for warning in run.warnings:
             _log.warning("%s", warning)

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -145,9 +145,14 @@ class Synchronizer:
         pipeline, dry_run = self._pipeline, self._dry_run
         try:
             settings, connections = self._prepared()
-            with silent_unless_set(), _locked(pipeline, settings, dry_run) as locks:
+            with (
+                silent_unless_set(),
+                _locked(pipeline, settings, dry_run) as locks,
+                # an error in the report keeps alive what is open: it is closed, so that others can open the file
+                closing(Connection(pipeline, read_only=dry_run)) as connection,
+            ):
                 settings = _drained(pipeline, locks, settings, dry_run)
-                stored = _read_stored(pipeline, locks, dry_run)
+                stored = _read_stored(connection, locks, dry_run)
                 with (
                     Run(run_id, settings, stored, Selection(), connections) as run,
                     _loader(pipeline, locks, stored, dry_run) as loader,
@@ -216,8 +221,8 @@ def _drained(pipeline: dlt.Pipeline, locks: Locks, settings: Settings, dry_run: 
     return settings
 
 
-def _read_stored(pipeline: dlt.Pipeline, locks: Locks, dry_run: bool) -> StoredState:
-    stored = StoredState(Connection(pipeline, read_only=dry_run))
+def _read_stored(connection: Connection, locks: Locks, dry_run: bool) -> StoredState:
+    stored = StoredState(connection)
     if not dry_run:
         ensure_schema(stored, frozenset(BY_NAME), locks.load)
     return stored

@@ -354,6 +354,20 @@ def test_an_interrupted_sync_ends_cleanly_and_the_next_one_finishes(command, num
     assert count == 200
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--every=60s"])
+def test_an_interrupted_command_that_loaded_nothing_leaves_nothing_on_disk(tmp_path, option):
+    places = {"TMPDIR": str(tmp_path / "tmp"), "DLT_DATA_DIR": str(tmp_path / "dlt")}
+    (tmp_path / "tmp").mkdir()
+    with Studio(frozen(12), latency=30) as studio:
+        process = subprocess.Popen([PROGRAM, "sync", option], env={**environment(studio), **places})
+        while not studio.requests:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    left = [path for path in tmp_path.rglob("*") if path.name not in ("tmp", "dlt")]
+    assert left == []
+
+
 @pytest.mark.parametrize("step", ["listing", "loading", "load"])
 def test_an_interruption_at_any_step_is_raised_and_the_next_run_ends_equal_to_the_truth(pipeline, monkeypatch, step):
     from dlt.common.exceptions import SignalReceivedException

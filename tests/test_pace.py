@@ -23,6 +23,7 @@ from coreviz_source.api.pace import (
     Pace,
 )
 from coreviz_source.api.studio import CorevizClient
+from coreviz_source.errors import ApiUnavailableError
 from coreviz_source.listing.listing import Listing as ApiListing
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.local_studio import Studio
@@ -204,3 +205,16 @@ def test_after_429_no_thread_sends_anything_until_the_server_permits_it():
     # only those that were on their way when the refusal arrived
     assert len([at for at in arrived if 0 < at - arrived[8] < 1]) < MOST_PARALLEL
     assert listing.calls.retries == 1
+
+
+def test_at_the_end_of_a_run_the_requests_that_wait_for_their_turn_are_not_sent_all_at_once():
+    with Studio(frozen(20)) as studio, ThreadPoolExecutor(3) as threads:
+        (dataset,) = studio.library.datasets
+        client = CorevizClient(resolve({"base_url": studio.url, "api_key": studio.key, "requests_per_second": 0.05}))
+        client.page(dataset, 0, FIRST_PAGE, Calls())
+        waiting = [threads.submit(client.page, dataset, 0, FIRST_PAGE, Calls()) for _ in range(3)]
+        client.close()
+        for each in waiting:
+            with pytest.raises(ApiUnavailableError):
+                each.result(10)
+        assert len(studio.requests) == 1

@@ -24,8 +24,10 @@ from filelock import FileLock
 from coreviz_source import Report, coreviz, sync
 from coreviz_source.cli import main
 from coreviz_source.commands.status import read_status
+from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse.failures import remedy_for
+from coreviz_source.warehouse.lock_file import LockFile
 from tests.scenario import arguments, assert_equal_to, frozen, media_of
 from tests.test_cli import PROGRAM, environment
 
@@ -330,6 +332,24 @@ def test_packages_of_an_earlier_release_are_loaded_once(command, tmp_path, monke
         assert_equal_to(into(folder / FILE, tmp_path / "reader"), studio)
         assert not earlier.has_pending_data
         assert "An interrupted run" not in command(folder, "status", studio).stderr
+
+
+def test_two_commands_that_take_over_the_same_packages_at_the_same_moment_both_continue(monkeypatch):
+    earlier = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="coreviz")
+    with Studio(frozen(12)) as studio:
+        earlier.extract(coreviz(**arguments(studio, {})))
+        usual = LockFile.attempt
+
+        def after_the_other(*given):
+            monkeypatch.setattr(LockFile, "attempt", usual)
+            assert resolve_pipeline().has_pending_data
+            return usual(*given)
+
+        monkeypatch.setattr(LockFile, "attempt", after_the_other)
+        pipeline = resolve_pipeline()
+        assert pipeline.has_pending_data and not earlier.has_pending_data
+        assert sync(pipeline, **arguments(studio, {})).exit_code == 0
+        assert_equal_to(pipeline, studio)
 
 
 @pytest.mark.parametrize("line", ["sync", "sync --dry-run", "status"])

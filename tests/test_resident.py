@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.resident as resident
 from coreviz_source import Report, sync_every
@@ -29,7 +30,7 @@ from coreviz_source.report import DatasetReport, Progress
 from coreviz_source.tables import BY_NAME
 from tests import hostile
 from tests.docs import ROOT, blocks
-from tests.scenario import arguments, assert_equal_to, frozen, media_of, run_sync
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_cli import PROGRAM, command, environment  # noqa: F401
 from tests.warehouse import query, runs
 
@@ -131,6 +132,7 @@ def cycles(monkeypatch, clock: Clock, *plan: Any, **given: Any) -> tuple[Cycles,
 GOOD = Report("")
 DOWN = Report("", errors=[ApiUnavailableError()])
 REFUSED = Report("", errors=[ConfigurationError()])
+NO_ACCESS_TO_ONE = Report("", {"a": DatasetReport("a", exit_code=3), "b": DatasetReport("b", outcome="complete")})
 
 
 def test_cycles_keep_their_pace_without_overlap_or_burst(monkeypatch, clock):
@@ -167,6 +169,7 @@ def test_failures_are_reported_and_back_off_within_bounds_until_one_cycle_succee
     ("plan", "given", "codes"),
     [
         ([REFUSED, GOOD], {}, [2]),
+        ([NO_ACCESS_TO_ONE, GOOD, DOWN, REFUSED], {"max_failures": 2}, [3, 0, 5, 2]),
         ([DOWN, GOOD, DOWN, DOWN, REFUSED, GOOD], {"max_failures": 3}, [5, 0, 5, 5, 2]),
     ],
 )
@@ -347,3 +350,21 @@ def test_the_housekeeping_of_the_page_leaves_what_the_next_run_needs(pipeline, c
             (report,) = run_sync(pipeline, studio, **given).datasets.values()
             assert (report.outcome, report.rows) == ("complete" if given else "window", {})
         assert_equal_to(pipeline, studio)
+
+
+def test_a_cycle_or_a_plain_run_that_fails_lets_the_warehouse_go(pipeline, clock):
+    with Studio(frozen(12)) as studio:
+        cycles = sync_every(pipeline, "60s", wait=clock.wait, **arguments(studio, {}))
+        assert next(cycles).exit_code == 0
+        query(pipeline, "ALTER TABLE folders ALTER COLUMN item_count TYPE VARCHAR")
+        report = next(cycles)
+        assert report.exit_code == 7
+        with pipeline.destination_client() as client:
+            path = client.config.credentials.database
+        # while this process has it open for writing, DuckDB refuses that
+        duckdb.connect(path, read_only=True).close()
+        with pytest.raises(PipelineStepFailed, match="item_count") as failure:
+            run(pipeline, studio)
+        duckdb.connect(path, read_only=True).close()
+        # whoever keeps an error or a report keeps the objects of its frames
+        assert failure.tb and report.errors

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from filelock import FileLock
 from coreviz_source import coreviz
 from coreviz_source.errors import BusyError
 from coreviz_source.local_studio import Studio
+from coreviz_source.warehouse.lock_file import LockFile
 from coreviz_source.warehouse.locks import Locks
 from tests.postgres import Postgres
 from tests.processes import Worker
@@ -383,3 +384,19 @@ def test_a_lock_file_that_nobody_may_read_or_write_while_it_is_locked_still_name
             thread.join()
     assert len(left) == 2
     assert all(f"in use by process {os.getpid()} on" in message for message in left)
+
+
+def test_a_release_that_is_interrupted_leaves_the_lock_that_another_run_has_taken_meanwhile(tmp_path, monkeypatch):
+    path = tmp_path / "library.duckdb"
+    theirs = tmp_path / "library.duckdb.lock"
+    usual = FileLock._release
+
+    def interrupted(lock):
+        monkeypatch.setattr(FileLock, "_release", usual)
+        theirs.touch(exist_ok=False)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ExitStack() as resources:
+        assert LockFile(path).attempt(resources) is None
+        monkeypatch.setattr(FileLock, "_release", interrupted)
+    assert theirs.exists() and not LockFile(path).is_locked

@@ -11,6 +11,8 @@ from dlt.common.configuration.utils import get_resolved_traces
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.local_studio import Studio
+from coreviz_source.warehouse.connection import Connection
+from tests import hostile
 from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_crash import killed
 from tests.warehouse import load_ids, query, runs
@@ -104,6 +106,21 @@ def test_a_package_is_loaded_where_it_does_more_than_add_a_row(new_pipeline, pac
             assert run_sync(pipeline, studio).exit_code == 0
             assert len(packages) == loaded
         assert_equal_to(pipeline, studio)
+
+
+def test_a_package_is_loaded_where_this_run_created_the_tables(pipeline, packages, monkeypatch):
+    """Also where the server ends sessions, so that the connection knows the tables that this run has created."""
+    monkeypatch.setenv("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_ID", "true")
+    monkeypatch.setattr("coreviz_source.loading.packages.WAITING", 5)
+    usual = Connection._open
+    monkeypatch.setattr(Connection, "_open", lambda self: self.close() or usual(self))
+    with Studio(frozen(20, datasets=2)) as studio:
+        _, second = studio.library.datasets
+        studio.before = lambda request: hostile.status(500)() if second in request.path else None
+        assert run_sync(pipeline, studio).exit_code == 5
+        assert [row["outcome"] for row in runs(pipeline)] == ["complete", "failed"]
+        assert query(pipeline, "SELECT COUNT(*) FROM _coreviz_runs WHERE _dlt_id IS NULL") == [(0,)]
+        assert len(packages) == 2
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])

@@ -190,7 +190,7 @@ class Http:
         self._attempts = attempts
 
     def close(self) -> None:
-        """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
+        """Ends all waiting: no request is sent any more, and one in flight fails as if it were the last attempt."""
         self._closed.set()
         if self._own_connections is not None:
             self._own_connections.close()
@@ -237,7 +237,7 @@ class Http:
                 with attempt:
                     again = attempt.retry_state.attempt_number > 1
                     asked = None if limit is None else self.pace.retry_size(limit) if again else limit
-                    self._wait_for_start()
+                    self._wait_for_start(context)
                     calls.count(again)
                     sent = params if asked is None else {"limit": asked, **params}
                     started = time.monotonic()
@@ -254,13 +254,18 @@ class Http:
             raise last.error from None
         raise AssertionError("tenacity ended without a result")
 
-    def _wait_for_start(self) -> None:
-        """Waits until the pace lets another request start."""
-        while not self._closed.is_set():
+    def _wait_for_start(self, context: Mapping[str, Any]) -> None:
+        """Waits until the pace lets another request start.
+
+        Raises:
+            Transient: This object was closed meanwhile.
+        """
+        while True:
             now = time.monotonic()
             at = self.pace.start_at(now)
-            if at > now:
-                self._closed.wait(at - now)
+            if self._closed.wait(max(0.0, at - now)):
+                # nobody waits for the response, and all threads would ask for it at once
+                raise Transient(ApiUnavailableError("The run ended before the request was sent.", **context))
             if not self.pace.is_on_hold(time.monotonic()):
                 return
 

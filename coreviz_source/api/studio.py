@@ -181,7 +181,7 @@ class CorevizClient:
         self.calls = Calls()
 
     def close(self) -> None:
-        """Ends all waiting for another attempt: a request in flight fails as if it had been the last attempt."""
+        """Ends all waiting: no request is sent any more, and one in flight fails as if it were the last attempt."""
         self._http.close()
 
     def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:

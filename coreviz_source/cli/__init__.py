@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from coreviz_source.cli import check, dashboard, demo, forget, schema, search, status, studio, sync
-from coreviz_source.cli.output import close_stdout, print_error
+from coreviz_source.cli.output import LeaveAtOnce, close_stdout, print_error
 
 #: Exit code of a program whose reader went away, as a shell reports the signal SIGPIPE.
 BROKEN_PIPE = 141
@@ -43,6 +43,9 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         print_error("Interrupted.")
         sys.exit(130)
+    except LeaveAtOnce as end:
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
     except BrokenPipeError:
         close_stdout()
         sys.exit(BROKEN_PIPE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from coreviz_source.cli.output import INTERRUPTED, leave, say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, say, unless_nobody_reads
 from coreviz_source.cli.systemd import Systemd
 from coreviz_source.report import counted
 
@@ -73,7 +73,7 @@ def _leave(number: int, waits: bool) -> NoReturn:
     else:
         say(INTERRUPTED, logging.WARNING)
         code = 128 + number
-    leave(code)
+    raise LeaveAtOnce(code)
 
 
 class _Log:
@@ -119,6 +119,8 @@ class _Log:
 
     def end(self, report: Report) -> None:
         """Takes the report of a cycle."""
+        from coreviz_source.resident import is_hopeless
+
         self.waits = True
         self._cycles += 1
         if self._failures and not report.exit_code:
@@ -148,7 +150,7 @@ class _Log:
         if self._as_json:
             with unless_nobody_reads():
                 click.echo(report.to_json())
-        if report.exit_code not in (2, 3):
+        if not is_hopeless(report):
             self.systemd.ready()
         failed = f"exit code {report.exit_code}, {self._failures} in a row" if report.exit_code else "succeeded"
         self.systemd.status(f"Cycle {self._cycles} at {_now()}: {failed}, {report.seconds:.1f} s")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import wraps
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -187,10 +187,11 @@ def logged(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_lines
 
 
-def leave(code: int) -> NoReturn:
-    """Ends this process at once: to wait for requests under way could take minutes, if the API does not respond."""
-    sys.stderr.flush()
-    os._exit(code)
+class LeaveAtOnce(SystemExit):
+    """Ends the process as soon as the command has cleaned up.
+
+    To wait for the requests that are under way could take minutes, if the API does not respond.
+    """
 
 
 def close_stdout() -> None:

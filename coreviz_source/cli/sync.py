@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
-from coreviz_source.cli.output import INTERRUPTED, Lines, leave, logged, say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, Lines, logged, say, unless_nobody_reads
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -214,4 +214,4 @@ def _leave(interruption: KeyboardInterrupt, events: dict[str, Progress], as_json
         report = Report("", DatasetReports.of(event.report_so_far() for event in events.values()))
         with unless_nobody_reads():
             click.echo(json.dumps({**report.to_dict(), "exit_code": code, "interrupted": True}))
-    leave(code)
+    raise LeaveAtOnce(code)

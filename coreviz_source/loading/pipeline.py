@@ -119,8 +119,8 @@ class PipelineFactory:
         if self.earlier is None or self.working_dir.exists():
             return
         with ExitStack() as stack:
-            if LockFile(self.earlier).attempt(stack) is not None:
-                # a run of that release is still under way
+            if LockFile(self.earlier).attempt(stack) is not None or self.working_dir.exists():
+                # a run of that release is still under way, or another command has taken them over
                 return
             copied = self.pipelines_dir / f"{self.values['pipeline_name']}.new"
             shutil.rmtree(copied, ignore_errors=True)

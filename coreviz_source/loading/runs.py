@@ -45,7 +45,7 @@ def write_runs(locks: Locks, stored: StoredState, batches: Sequence[Batch]) -> b
         DestinationError: They could not be written. Nothing is.
     """
     rows = [batch.tables[RUNS.name] for batch in batches if RUNS.name in batch.tables]
-    complete = not stored.repaired and stored.tables >= {*BY_NAME, "_dlt_loads"}
+    complete = not stored.repaired and stored.stored_columns.keys() >= {*BY_NAME, "_dlt_loads"}
     if not (rows and complete and stored.connection.destination.has_transactions):
         return False
     with stored.connection.client() as client:

@@ -25,9 +25,12 @@ class _RemovedLock(FileLock):
             super()._release()
 
     def _release(self) -> None:
+        descriptor = self._context.lock_file_fd
         # Windows does not remove an open file
         with suppress(OSError):
-            os.unlink(self.lock_file)
+            # a release that was interrupted is repeated, when another run may have made a file of its own
+            if descriptor is not None and _is_file(descriptor, self.lock_file):
+                os.unlink(self.lock_file)
         super()._release()
 
 
