@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import dlt
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -98,3 +99,15 @@ def test_what_is_missing_is_named(pipeline, monkeypatch):
         opened.captions.pl()
     with pytest.raises(Exception, match="nowhere"):
         opened("SELECT nowhere FROM media").fetchall()
+
+
+def test_a_connection_that_dlt_was_given_is_read_through(tmp_path):
+    with duckdb.connect(str(tmp_path / "library.duckdb")) as connection, Studio(frozen(6)) as studio:
+        pipeline = dlt.pipeline(
+            "given",
+            destination=dlt.destinations.duckdb(connection),
+            dataset_name="coreviz",
+            pipelines_dir=str(tmp_path / "pipelines"),
+        )
+        run_sync(pipeline, studio)
+        assert len(list(cv.open_library(pipeline).media)) == 6
