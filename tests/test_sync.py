@@ -252,7 +252,7 @@ def test_a_duckdb_file_named_like_the_dataset_is_refused_before_the_first_reques
     with Studio(frozen(10)) as studio:
         report = run_sync(pipeline, studio)
         assert report.exit_code == 2
-        assert "coreviz_library" in report.to_json()
+        assert "--pipeline-name" in report.to_json() and "--dataset-name" in report.to_json()
         assert studio.requests == []
 
 
