@@ -13,8 +13,8 @@ import dlt
 
 from coreviz_source.errors import ConfigurationError, CorevizError
 from coreviz_source.report import Progress, Report
+from coreviz_source.settings import check_duration
 from coreviz_source.synchronize import Synchronizer
-from coreviz_source.values import parse_duration
 
 #: Longest pause after failures, in seconds; `every` if that is longer.
 LONGEST_PAUSE = 600.0
@@ -77,14 +77,9 @@ def sync_every(
 
 
 def _seconds_of(every: str | timedelta) -> float:
-    try:
-        seconds = parse_duration(every).total_seconds()
-    except ValueError as error:
-        raise ConfigurationError(f"every: {error}.") from None
-    if seconds < 1 or (isinstance(every, str) and every.strip()[-1].isdigit()):
-        raise ConfigurationError(
-            f"every is {every}, which is not a time of at least a second.", remedy="Write its unit: 60s, 5m."
-        )
+    seconds = check_duration(every, "every").total_seconds()
+    if seconds < 1:
+        raise ConfigurationError(f"every is {every}; it has to be at least a second.", remedy="Write 60s or 5m.")
     return seconds
 
 
