@@ -5,7 +5,6 @@ Closed at once, because DuckDB lets nobody load into a file that somebody has op
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from coreviz_source.errors import BusyError, CorevizError, DestinationError, fin
 from coreviz_source.tables import BY_NAME, MEDIA, Column, Table
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error, is_locked
-from coreviz_source.warehouse.search import WRITTEN, with_stems
+from coreviz_source.warehouse.search import WRITTEN, with_parameters, with_stems
 
 #: Seconds that a page waits for a load that has the DuckDB file.
 PATIENCE = 2.0
@@ -43,7 +42,6 @@ _LOADS = Table(
 _LOAD_ID = Column("_dlt_load_id", "text", "Id of the load.", None)
 #: The tables that a query can name.
 READ: dict[str, Table] = {**BY_NAME, _LOADS.name: _LOADS}
-_VALUE = re.compile(r"%\((\w+)\)s")
 _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
 
 
@@ -208,12 +206,9 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
                 return exp.alias_(_empty(READ[node.name]).subquery(), node.alias_or_name, table=True)
             parts = dict(zip(("this", "db", "catalog"), map(exp.to_identifier, reversed(path)), strict=False))
             return exp.Table(**parts, alias=node.args.get("alias"))
-        if isinstance(node, exp.Parameter):
-            return exp.Var(this=f"%({node.name})s")
         return node
 
-    statement = with_stems(tree, dialect).transform(placed).sql(dialect, identify=True)
-    return _VALUE.sub("%s", statement), tuple(_VALUE.findall(statement))
+    return with_parameters(with_stems(tree, dialect).transform(placed), dialect)
 
 
 def _empty(table: Table) -> exp.Select:

@@ -159,6 +159,18 @@ def statement(sql: str, dialect: str, path: Callable[[str], list[str]]) -> tuple
         parts = [exp.to_identifier(part) for part in path(table.name)]
         for key, part in zip(("this", "db", "catalog"), reversed(parts), strict=False):
             table.set(key, part)
+    return with_parameters(tree, dialect)
+
+
+def with_parameters(tree: Any, dialect: str) -> tuple[str, tuple[str, ...]]:
+    """A parsed query as a warehouse reads it, with `%s` for its parameters, and their names in order.
+
+    Args:
+        tree: The query, with `@name` for parameters; it is changed.
+        dialect: sqlglot's name of the warehouse's SQL.
+    """
+    from sqlglot import exp
+
     for parameter in list(tree.find_all(exp.Parameter)):
         parameter.replace(exp.Var(this=f"%({parameter.name})s"))
     rendered = tree.sql(dialect, identify=True)
