@@ -33,7 +33,7 @@ Examples:
   coreviz-source sync --dataset-ids ID --resync  one dataset from scratch
   coreviz-source sync --json | jq .exit_code     for scripts
   coreviz-source sync --log-format json          one JSON object per line of the log
-  coreviz-source sync --every 60s                stay, and sync again every minute
+  coreviz-source sync --every 60s                keep running, and sync every minute
 """
 
 
@@ -41,7 +41,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Print what a run would change, and write nothing.")
 @click.option("--views/--no-views", default=True, help="Whether to create the views for analysts at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and everything else to stderr.")
-@click.option("--every", metavar="TIME", help="Stay, and sync again so long after the last time, such as 60s or 5m.")
+@click.option("--every", metavar="TIME", help="Keep running, and sync at this interval, such as 60s or 5m.")
 @click.option("--max-failures", type=click.IntRange(1), help="With --every: end after so many failures in a row.")
 @logged
 @warehouse
