@@ -39,7 +39,7 @@ from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, ru
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
 from tests.test_views import assert_views, plain
-from tests.warehouse import assert_equal, load_ids, query, read, runs
+from tests.warehouse import assert_equal, assert_opened_library_is_whole, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 TYPES = {"id": "STRING", "text": "STRING", "bigint": "INT64", "double": "FLOAT64", "bool": "BOOL"}
@@ -162,6 +162,7 @@ def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, t
     assert len(made) == len(NAMES_OF_VIEWS)
     matches = search(warehouse, "RED shoe, late")
     assert matches == search(pipeline, "RED shoe, late") and matches
+    assert_opened_library_is_whole(warehouse)
     for question, sql in questions().items():
         said = for_bigquery(sql).replace("coreviz.", here)
         answers = [query(each, asked) for each, asked in ((warehouse, said), (pipeline, sql))]
