@@ -16,7 +16,7 @@ from sqlglot import exp
 from coreviz_source import coreviz, create_views
 from coreviz_source.errors import DestinationError
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.tables import BY_NAME, GONE, TABLES
+from coreviz_source.tables import BY_NAME, CURRENT, GONE
 from coreviz_source.warehouse.catalog import SEARCH_INDEX, _Catalog
 from coreviz_source.warehouse.destination import DESTINATIONS
 from coreviz_source.warehouse.views import NAMES, render, views
@@ -226,7 +226,7 @@ def test_tables_views_and_columns_carry_their_descriptions(warehouse):
         sql = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'coreviz'"
         tables = "SELECT table_name, NULL, comment FROM duckdb_tables() WHERE schema_name = 'coreviz'"
     found = {(table, column): comment for table, column, comment in query(warehouse, sql) + query(warehouse, tables)}
-    for table in TABLES:
+    for table in CURRENT:
         assert found[table.name, None] == table.description
         for column in table.columns:
             assert found[table.name, column.name] == column.description

@@ -9,7 +9,7 @@ from typing import Any
 
 import dlt
 
-from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, Table
+from coreviz_source.tables import BY_NAME, CURRENT, GONE, LOAD_ID, Table
 from tests.truth import Row, truth
 
 ENCODER = json.JSONEncoder(sort_keys=True, default=lambda v: v.isoformat())
@@ -81,7 +81,7 @@ def load_ids(pipeline: dlt.Pipeline) -> dict[str, Counter[str]]:
     """How many rows of each table each load wrote; a run that writes nothing leaves it as it is."""
     found = {}
     with pipeline.sql_client() as client:
-        for name in BY_NAME:
+        for name in (table.name for table in CURRENT):
             if name != "_coreviz_runs":
                 sql = f"SELECT {LOAD_ID}, COUNT(*) FROM {client.make_qualified_table_name(name)} GROUP BY 1"
                 found[name] = Counter(dict(client.execute_sql(sql)))  # type: ignore[arg-type]
