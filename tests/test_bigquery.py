@@ -30,7 +30,7 @@ from sqlglot import exp
 from coreviz_source import sync
 from coreviz_source.commands.search import search
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 from coreviz_source.warehouse.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key
 from tests.bigquery_sql import GOLDEN, conversation
@@ -173,7 +173,7 @@ def test_tables_have_their_types_descriptions_partitions_and_clusters_from_the_s
     warehouse = into(service.credentials(), tmp_path)
     with Studio(frozen(10)) as studio:
         run(warehouse, studio, max_media=3)
-    for table in TABLES:
+    for table in CURRENT:
         made = service.tables[warehouse.dataset_name, table.name]
         columns = {c.name: c for c in made.this.expressions}
         for column in table.columns:
