@@ -37,6 +37,7 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/coreviz-source schema --format markdown > docs/tables.md
 	$(BIN)/python -m tests.settings
+	$(BIN)/python -m tests.views
 	$(BIN)/python docs/images/map.py
 
 # into site/, every link checked

@@ -16,7 +16,7 @@ from coreviz_source.extras import program
 from coreviz_source.loading.configuration import sectioned_variables
 from coreviz_source.report import Progress, Report, counted
 from coreviz_source.synchronize import sync
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 
 DATABASE = Path("coreviz_demo.duckdb")
 
@@ -124,7 +124,7 @@ def _written(report: Report) -> int:
 def _show(console: Console) -> None:
     with duckdb.connect(str(DATABASE), read_only=True) as database:
         landed = Table("table", "rows", title=f"Tables in {DATABASE}", title_justify="left")
-        for table in TABLES:
+        for table in CURRENT:
             (count,) = database.execute(f"SELECT count(*) FROM coreviz.{table.name}").fetchone() or (0,)
             landed.add_row(table.name, f"{count:,}")
         console.print(landed)
