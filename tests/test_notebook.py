@@ -108,7 +108,7 @@ def test_it_opens_the_warehouse_that_the_command_names_or_says_what_is_wrong(dem
         assert Path(name).read_text() == text
     monkeypatch.setitem(sys.modules, "marimo", None)
     said = command("--demo")
-    assert said.exit_code == 2 and said.stderr.strip().endswith("[notebook,demo]'")
+    assert said.exit_code == 2 and said.stderr.strip().endswith("[notebook]'")
     assert sorted(os.listdir()) == ["mine.py", "notes.txt"] and not marimo
 
     monkeypatch.setattr(notebook, "open_library", lambda pipeline: None)

@@ -11,9 +11,9 @@ import dlt
 import pyarrow as pa
 
 from coreviz_source import open_library
-from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, TABLES, Table
-from coreviz_source.warehouse.views import NAMES as VIEWS
+from coreviz_source.tables import BY_NAME, CURRENT, GONE, LOAD_ID, Table
 from tests.truth import Row, truth
+from tests.view_truth import WITHOUT_HISTORY
 
 ENCODER = json.JSONEncoder(sort_keys=True, default=lambda v: v.isoformat())
 HIDDEN = {"content_hash", GONE, LOAD_ID, "_dlt_id"}
@@ -53,9 +53,10 @@ def read(pipeline: dlt.Pipeline, *names: str) -> dict[str, list[Row]]:
 def assert_opened_library_is_whole(pipeline: dlt.Pipeline) -> None:
     """`open_library()` reads every row of every table as SQL does, and as many rows of each view."""
     library = open_library(pipeline)
-    expected = read(pipeline, *BY_NAME)
+    names = [table.name for table in CURRENT]
+    expected = read(pipeline, *names)
     found = {}
-    for table in TABLES:
+    for table in CURRENT:
         kinds = {c.name: c.kind for c in table.columns if c.name not in HIDDEN}
         found[table.name] = [
             {name: row[name] if kind == "json" else _plain(row[name], kind) for name, kind in kinds.items()}
@@ -63,7 +64,7 @@ def assert_opened_library_is_whole(pipeline: dlt.Pipeline) -> None:
         ]
     assert_equal(found, expected)
     counts = dict(tuple(row) for row in library.row_counts().fetchall())
-    assert counts.keys() == {*BY_NAME, *VIEWS}
+    assert counts.keys() == {*names, *WITHOUT_HISTORY}
     for name, count in counts.items():
         arrow = library[name].arrow()
         assert isinstance(arrow, pa.Table) and GONE not in arrow.column_names
@@ -105,7 +106,7 @@ def load_ids(pipeline: dlt.Pipeline) -> dict[str, Counter[str]]:
     """How many rows of each table each load wrote; a run that writes nothing leaves it as it is."""
     found = {}
     with pipeline.sql_client() as client:
-        for name in BY_NAME:
+        for name in (table.name for table in CURRENT):
             if name != "_coreviz_runs":
                 sql = f"SELECT {LOAD_ID}, COUNT(*) FROM {client.make_qualified_table_name(name)} GROUP BY 1"
                 found[name] = Counter(dict(client.execute_sql(sql)))  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def open_notebook(
         DestinationError: The warehouse cannot be read, or has no tables yet.
     """
     if not all(map(find_spec, _NEEDED)):
-        raise missing_extra("The notebook", *(("notebook", "demo") if demo else ("notebook",)))
+        raise missing_extra("The notebook", "notebook")
     is_new = write_notebook(pipeline, file)
     command = [sys.executable, "-m", "marimo", "--yes", "edit", str(file), "--host", "127.0.0.1"]
     command += ["--no-sandbox", "--skip-update-check"]
