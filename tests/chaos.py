@@ -71,7 +71,7 @@ def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:
 
 
 def run(warehouse: str, folder: str, how: str, arguments: dict[str, Any]) -> int:
-    """One run, and its exit code. With `how = "every"`, cycles without end, and the code of each is printed."""
+    """One run, and its exit code. With `how = "every"`, cycles until a signal, each code printed."""
     pipeline = pipeline_of(warehouse, folder)
     if how == "every":
         for report in sync_every(pipeline, every="1s", **arguments):

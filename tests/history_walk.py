@@ -270,7 +270,7 @@ class Walk:
         self.run(kind, killed)
 
     def _move_clock(self, killed: bool) -> None:
-        """Sets the time of the next run. A killed run is recognized by its second; else the clock may stand or step back."""
+        """Sets the time of the next run. A killed run is recognized by its second; else the clock may step back."""
         if killed or self._killed:
             self.library.clock = lambda now=self._latest + timedelta(seconds=3): now  # type: ignore[misc]
         elif self.dice.random() < 0.1:
