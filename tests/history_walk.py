@@ -270,7 +270,7 @@ class Walk:
         self.run(kind, killed)
 
     def _move_clock(self, killed: bool) -> None:
-        """The time of the next run. That of a killed run is told by its second, elsewhere it may stand or step back."""
+        """The time of the next run. Only near killed runs it does not stand or step back: they are known by it."""
         if killed or self._killed:
             self.library.clock = lambda now=self._latest + timedelta(seconds=3): now  # type: ignore[misc]
         elif self.dice.random() < 0.1:

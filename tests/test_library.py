@@ -13,8 +13,8 @@ import coreviz_source as cv
 from coreviz_source.errors import ConfigurationError, DestinationError
 from coreviz_source.local_studio import Studio
 from coreviz_source.tables import CURRENT, GONE
-from coreviz_source.warehouse.views import NAMES
 from tests.scenario import frozen, media_of, run, run_sync
+from tests.view_truth import WITHOUT_HISTORY
 from tests.warehouse import query
 
 
@@ -34,7 +34,7 @@ def test_tables_views_search_and_items_have_the_rows_of_the_warehouse(warehouse)
         library.add_caption(video["id"], "Very special: a red shoe.")
         run_sync(warehouse, studio)
     opened = cv.open_library(warehouse)
-    for name in (*(table.name for table in CURRENT), *NAMES):
+    for name in (*(table.name for table in CURRENT), *WITHOUT_HISTORY):
         rows = opened[name]
         assert GONE not in rows.columns
         ((count,),) = query(warehouse, f"SELECT COUNT(*) FROM {warehouse.dataset_name}.{name}")

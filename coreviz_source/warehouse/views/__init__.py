@@ -26,6 +26,7 @@ NAMES = (
     "tag_usage",
     "moderation_queue",
     "caption_backlog",
+    "caption_changes",
     "freshness",
 )
 
