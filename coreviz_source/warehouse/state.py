@@ -194,12 +194,12 @@ class StoredState:
             return {}
         return {
             item_id: _number(content_hash)
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for item_id, content_hash in self.connection.query(
                 _WHOLE.format(
                     key="d.id",
                     table=MEDIA.name,
-                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({marks(some)})",
                 ),
                 dataset_id,
                 *some,
@@ -272,10 +272,10 @@ class StoredState:
         """Some media and all that were made from them: id, `source_media_id`, `created_at`; deleted ones as well."""
         return [
             (media_id, source, utc(created))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for media_id, source, created in self.query(
                 "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
-                f"AND (d.id IN ({_marks(some)}) OR d.source_media_id IN ({_marks(some)}))",
+                f"AND (d.id IN ({marks(some)}) OR d.source_media_id IN ({marks(some)}))",
                 dataset_id,
                 *some,
                 *some,
@@ -291,9 +291,9 @@ class StoredState:
         )
         return [
             dict(zip(names, row, strict=True))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for row in self.connection.query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({marks(some)})",
                 dataset_id,
                 *some,
             )
@@ -315,11 +315,13 @@ _WHOLE = (
 )
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in portions of which each fits into one query."""
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 
-def _marks(ids: Sequence[str]) -> str:
+def marks(ids: Sequence[str]) -> str:
+    """A placeholder per id."""
     return ", ".join(["%s"] * len(ids))
 
 
