@@ -185,6 +185,7 @@ class Changes:
         self._selected = selected
         self._resync = settings.resync
         self._history = history
+        self._begins_history = history is not None and history.begins
         self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
         #: Folders have no history. Media items that were loaded with it need not be loaded again without it.
         self._folder_fingerprint = Fingerprint(selected.with_history(False).marks, settings.ignored_fields)
@@ -216,7 +217,7 @@ class Changes:
         without_history: set[str] = set()
         if self._mode == "complete":
             self._doubtful = self._stored.doubtful(self._dataset_id)
-            if self._history is not None:
+            if self._history is not None and not self._begins_history:
                 without_history = self._history.doubtful()
                 self._unclosed = self._history.unclosed()
         incomplete = self._doubtful | without_history
@@ -256,7 +257,7 @@ class Changes:
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if self._is_same(item, stored_hash, content_hash) and not self._resync:
+            if not self._resync and self._is_same(item, stored_hash, content_hash):
                 self.unchanged += 1
                 continue
             item.content_hash = f"{content_hash:016x}"
@@ -273,8 +274,8 @@ class Changes:
         return Changed(media, folders)
 
     def _is_same(self, item: RawItem, stored_hash: int | None, content_hash: int) -> bool:
-        if stored_hash == content_hash or not stored_hash or item.is_folder or self._selected.history:
-            return stored_hash == content_hash
+        if item.is_folder or self._selected.history or stored_hash in (content_hash, None, 0):
+            return stored_hash == content_hash and (item.is_folder or not self._begins_history)
         return stored_hash == self._fingerprint_with_history(item.raw)
 
     def _note_new(self, item: RawItem) -> None:

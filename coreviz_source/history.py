@@ -57,17 +57,14 @@ class History:
         tables = [(table, source) for table, source in self._sources() if source not in self._stepped]
         return {table.name: self._versions(table, media_ids, rows[source]) for table, source in tables}
 
-    def after_steps(self, media_ids: Sequence[str]) -> dict[str, tuple[str, Callable[[pa.Table], pa.Table]]]:
+    def after_steps(self, media_ids: Sequence[str]) -> dict[str, Callable[[pa.Table], pa.Table]]:
         """What makes versions of the rows that have passed a user's steps, by the table that has the steps.
 
         Args:
             media_ids: The media items that the rows belong to.
-
-        Returns:
-            The name of the table with the versions, and a function that makes them of the rows.
         """
         return {
-            source: (table.name, partial(self._versions, table, media_ids))
+            source: partial(self._versions, table, media_ids)
             for table, source in self._sources()
             if source in self._stepped
         }

@@ -115,7 +115,7 @@ class Mirror:
         mode, self._listing.window = plan(settings, self._run.last_runs(self._dataset.id), self._started_at)
         self._listing.is_sample = settings.max_media is not None
         stored, selection, dataset_id = self._run.stored, self._run.selection, self._dataset.id
-        versions = StoredHistory(stored, dataset_id) if selection.history else None
+        versions = StoredHistory(stored, selection, dataset_id) if selection.history else None
         if versions is not None:
             self._history = History(versions, selection, self._run.id, self._started_at)
         self._changes = Changes(stored, dataset_id, self._listing, mode, selection, settings, versions)

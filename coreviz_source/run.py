@@ -62,14 +62,13 @@ class Batch:
         progress: The event of their dataset that was the latest when the rows were built. In a dataset's last batch it
             has the dataset's report. None where the rows belong to no dataset, or where nothing follows from loading
             them.
-        after_steps: By the name of a table with steps of a user, what makes versions of the rows that have passed
-            them, after the name of the table with the versions.
+        after_steps: What makes versions of the rows that have passed a user's steps, by the table that has the steps.
     """
 
     tables: dict[str, pa.Table]
     media: int = 0
     progress: Progress | None = None
-    after_steps: Mapping[str, tuple[str, Callable[[pa.Table], pa.Table]]] = field(default_factory=dict)
+    after_steps: Mapping[str, Callable[[pa.Table], pa.Table]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

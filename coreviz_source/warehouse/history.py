@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from coreviz_source.selection import Selection
 from coreviz_source.tables import CAPTION_HISTORY, CAPTIONS, GONE, HISTORY, LOAD_ID, MEDIA, MEDIA_HISTORY, RUNS, Table
 from coreviz_source.warehouse.state import StoredState, chunks, marks, utc
 
@@ -18,14 +19,17 @@ class StoredHistory:
 
     Args:
         stored: The warehouse.
+        selection: The tables of the run.
         dataset_id: Canonical id of the dataset.
     """
 
-    def __init__(self, stored: StoredState, dataset_id: str) -> None:
+    def __init__(self, stored: StoredState, selection: Selection, dataset_id: str) -> None:
         self._stored = stored
         self._dataset_id = dataset_id
-        #: The tables that existed when the run began.
-        self._tables = tuple(table for table in HISTORY if table.name in stored.tables)
+        selected = tuple(table for table in HISTORY if table.name in selection)
+        self._tables = tuple(table for table in selected if table.name in stored.tables)
+        #: Whether a table for versions is new, so that versions of everything have to be made.
+        self.begins = any(table.name not in stored.stored_columns for table in selected)
 
     @cached_property
     def is_empty(self) -> bool:

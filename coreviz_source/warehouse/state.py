@@ -16,7 +16,7 @@ from typing import Any
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from coreviz_source.selection import Selection, has_history
-from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
 
@@ -129,6 +129,7 @@ class StoredState:
         if RUNS.name not in self.tables or self.repaired:
             return {}
         wanted = selection or Selection()
+        lost = any(table.name in wanted and table.name not in self.stored_columns for table in HISTORY)
         listed: dict[str, LastRuns] = {}
         without_history: dict[str, datetime] = {}
         rows = self.connection.query(
@@ -142,7 +143,8 @@ class StoredState:
             began, last, complete = map(utc, moments)
             if label in wanted.covering:
                 known = listed.get(dataset_id, LastRuns())
-                listed[dataset_id] = LastRuns(_later(known.listed, last), _later(known.complete, complete))
+                complete = None if lost else _later(known.complete, complete)
+                listed[dataset_id] = LastRuns(_later(known.listed, last), complete)
             if began and not has_history(label):
                 without_history[dataset_id] = max(began, without_history.get(dataset_id, began))
         if wanted.history:
