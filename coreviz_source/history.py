@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 
 import pyarrow as pa
 
@@ -38,14 +38,10 @@ class History:
     def __init__(self, stored: StoredHistory, selection: Selection, run_id: str, started_at: datetime) -> None:
         self._stored = stored
         self._stepped = selection.stepped
-        self._run_id = run_id
-        self._started_at = started_at
+        latest = stored.latest
+        #: When versions begin and end: later than all that earlier runs have stored.
+        self.moment = Moment(started_at if latest is None else max(started_at, latest + _TICK), run_id)
         self._tables = tuple(table for table in HISTORY if table.name in selection)
-
-    @cached_property
-    def _moment(self) -> Moment:
-        latest = self._stored.latest
-        return Moment(self._started_at if latest is None else max(self._started_at, latest + _TICK), self._run_id)
 
     def of(self, media_ids: Sequence[str], rows: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """The versions to write with the rows of some media items, by table; those of tables with steps come later.
@@ -72,7 +68,7 @@ class History:
     def removed(self, media_ids: Sequence[str]) -> dict[str, pa.Table]:
         """The versions to write where media items were removed, by table."""
         return {
-            table.name: as_rows(table, ended_versions(table, self._stored.current(table, media_ids), self._moment))
+            table.name: as_rows(table, ended_versions(table, self._stored.current(table, media_ids), self.moment))
             for table, _ in self._sources()
             if media_ids
         }
@@ -83,9 +79,9 @@ class History:
     def _versions(self, table: Table, media_ids: Sequence[str], rows: pa.Table) -> pa.Table:
         found = contents(table, rows)
         if self._stored.is_empty:
-            return first_versions(table, found, self._moment)
+            return first_versions(table, found, self.moment)
         stored = self._stored.current(table, media_ids)
         known = {tuple(version[name] for name in table.identity) for version in stored}
         is_known = known.issuperset(identities(table, found))
         ended = set() if is_known else self._stored.ended(table, media_ids)
-        return next_versions(table, found, stored, ended, self._moment)
+        return next_versions(table, found, stored, ended, self.moment)

@@ -118,6 +118,7 @@ class Mirror:
         versions = StoredHistory(stored, selection, dataset_id) if selection.history else None
         if versions is not None:
             self._history = History(versions, selection, self._run.id, self._started_at)
+            self._started_at = self._history.moment.at
         self._changes = Changes(stored, dataset_id, self._listing, mode, selection, settings, versions)
         return self._changes
 

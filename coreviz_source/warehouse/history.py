@@ -39,7 +39,7 @@ class StoredHistory:
             for table in self._tables
         )
 
-    @cached_property
+    @property
     def latest(self) -> datetime | None:
         """The latest time of a run that was stored when this one began."""
         columns = [(table.name, name) for table in self._tables for name in ("valid_from", "valid_to")]
