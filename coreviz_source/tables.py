@@ -156,6 +156,16 @@ class Table:
         """The columns by which a warehouse with clusters orders the table: those by which a load finds rows."""
         return tuple(name for name in (self.key if self.versions_of else self.replaces) if name != self.partitioned_by)
 
+    @property
+    def media_column(self) -> str:
+        """The column with the id of the media item that a row belongs to."""
+        return "media_id" if "media_id" in self.by_name else "id"
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that identify what a version is one of, within a dataset."""
+        return tuple(name for name in self.key if name not in ("dataset_id", "valid_from"))
+
     @cached_property
     def version_columns(self) -> tuple[Column, ...]:
         """The columns whose values make a version."""

@@ -22,7 +22,7 @@ ORDER = (
     ("listing",),
     ("rows",),
     ("warehouse",),
-    ("changes", "evidence", "unstable"),
+    ("changes", "evidence", "unstable", "history"),
     ("run",),
     ("mirror",),
     ("loading",),
