@@ -388,7 +388,10 @@ class WarehouseSettings:
     )
     dataset_name: str = _setting("Schema of the tables.", TEXT, _name, default="coreviz")
     pipeline_name: str = _setting(
-        "Name of dlt's pipeline; with DuckDB and DuckLake also the name of the file.", TEXT, _name, default="coreviz_library"
+        "Name of dlt's pipeline; with DuckDB and DuckLake also the name of the file.",
+        TEXT,
+        _name,
+        default="coreviz_library",
     )
 
 

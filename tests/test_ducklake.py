@@ -1,4 +1,4 @@
-"""The same library in a DuckLake: a package is one snapshot, readers are never in the way, and nothing is left behind."""
+"""The same library in a DuckLake: a package is one snapshot, nobody is in the way, and nothing erased is left."""
 
 from __future__ import annotations
 
@@ -41,9 +41,17 @@ def snapshots(lake: dlt.Pipeline) -> list[tuple[int, str | None]]:
 
 
 def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_snapshot(lake, tmp_path, pipeline):
-    library = frozen(100, datasets=2)
+    library = frozen(60, datasets=2)
     first, _ = library.datasets
-    texts = ["", "null", "{}", "emoji 👟🏳️‍🌈", "'quotes' \"double\" \\back\\slash `tick`; --", "a\nb\r\tc \u2028", "a\0b"]
+    texts = [
+        "",
+        "null",
+        "{}",
+        "emoji 👟🏳️‍🌈",
+        "'quotes' \"double\" \\back\\slash `tick`; --",
+        "a\nb\r\tc \u2028",
+        "a\0b",
+    ]
     for item, text in zip(media_of(library, first, frames=1), texts, strict=False):
         item["frames"][0]["captions"][0]["text"] = item["name"] = text
         item["metadata"]["tags"] = {text: [text]}
@@ -62,14 +70,14 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
                 deletes = "soft" if step == 3 else "hard"
                 report = run_sync(each, studio, reconcile_every="0", deletes=deletes)
                 assert (report.exit_code, report.warnings) == (0, [])
-            assert_equal_to(lake, studio)
             assert_equal(read(lake, *NAMES), read(pipeline, *NAMES))
-            assert_views(lake, studio)
             # the first two runs also write dlt's schema: that of first loads, and that of later ones
             assert step < 2 or len(snapshots(lake)) == before + 1
         (loaded,) = query(lake, "SELECT count(*) FROM _dlt_loads")
         assert sum((message or "").startswith("load ") for _, message in snapshots(lake)) == loaded[0]
 
+        assert_equal_to(lake, studio)
+        assert_views(lake, studio)
         assert search(lake, "shoe") == search(pipeline, "shoe") != []
         for question, sql in questions().items():
             answers = [[[*map(plain, row)] for row in query(each, sql)] for each in (lake, pipeline)]

@@ -36,8 +36,8 @@ def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
 def configure_dlt(pipeline: dlt.Pipeline) -> None:
     """Sets how dlt uses disk and memory while it loads, except for what the user has set.
 
-    The staging tables in the warehouse are emptied after each merge; in a lake they are never filled. For some destinations, dlt loads with fewer
-    workers, which is as fast and needs less memory.
+    The staging tables in the warehouse are emptied after each merge; in a lake they are never filled. For some
+    destinations, dlt loads with fewer workers, which is as fast and needs less memory.
     """
     destination = destination_of(pipeline)
     if not destination.is_lake:
