@@ -40,5 +40,4 @@ def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bo
             pipeline.dataset_name = "coreviz"
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
-        extras = ("dashboard", "demo") if demo else ("dashboard",)
-        raise missing_extra("The dashboard", *extras) from error
+        raise missing_extra("The dashboard", "dashboard") from error

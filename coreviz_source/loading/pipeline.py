@@ -53,6 +53,7 @@ class PipelineFactory:
         earlier: The working directory in which an earlier release left packages for the same DuckDB file.
         folder: The folder of the DuckDB file, if it is made with the first load: that of dlt's `:pipeline:`.
         notice: What people should know before the command does anything.
+        file: The DuckDB file; None if the destination is no file.
     """
 
     values: Mapping[str, str]
@@ -61,6 +62,7 @@ class PipelineFactory:
     earlier: Path | None = None
     folder: Path | None = None
     notice: str = ""
+    file: Path | None = None
 
     @property
     def working_dir(self) -> Path:
@@ -163,6 +165,7 @@ def resolve_factory(**given: str | None) -> PipelineFactory:
                 earlier=own if remembered == file and packages_in(own) else None,
                 folder=own if file.parent == own.resolve() else None,
                 notice=_notice(file, remembered, values["destination"]),
+                file=file,
             )
 
 

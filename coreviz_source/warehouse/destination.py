@@ -55,6 +55,8 @@ class Destination:
         comments_view_columns: Whether the columns of views can have comments.
         microseconds: Microseconds between `start` and `end`, where sqlglot's rendering loses something.
         replaces_changed_views: Whether a view can be replaced by one with other columns.
+        reads_json_as_text: Whether JSON is read as strings, and not as objects.
+        reads_arrow_in_parts: Whether dlt returns only the first part of a result as an arrow table.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
         adapt: Returns the destination with which a pipeline connects, from dlt's own.
         for_reading: Returns credentials that can only read, from those that can write.
@@ -87,6 +89,8 @@ class Destination:
     comments_view_columns: bool = True
     microseconds: str = ""
     replaces_changed_views: bool = True
+    reads_json_as_text: bool = False
+    reads_arrow_in_parts: bool = False
     load_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
@@ -190,6 +194,7 @@ _DUCKDB = Destination(
     is_exclusive=True,
     for_reading=_read_only_file,
     check=_check_names,
+    reads_json_as_text=True,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
     load_workers=1,
     objects_sql=_DUCKDB_OBJECTS,
@@ -263,6 +268,7 @@ _BIGQUERY = Destination(
     has_transactional_ddl=False,
     has_layout=True,
     json_as_text="TO_JSON_STRING({})",
+    reads_arrow_in_parts=True,
     # sqlglot's own truncates them to dates
     microseconds="TIMESTAMP_DIFF({end}, {start}, MICROSECOND)",
     objects_sql=(
