@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coreviz_source.tables import BY_NAME, RUNS, TABLES
+from coreviz_source.tables import BY_NAME, NOTICES, RUNS, TABLES
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Selection:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The names of the tables, sorted; those with steps end in an asterisk."""
-        return tuple(sorted(f"{name}*" if name in self.stepped else name for name in self.tables))
+        """The names of the tables that have rows of items, or of runs, sorted; those with steps end in an asterisk."""
+        tables = self.tables - {NOTICES.name}
+        return tuple(sorted(f"{name}*" if name in self.stepped else name for name in tables))
 
     @property
     def label(self) -> str | None:
