@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from coreviz_source.tables import BY_NAME
@@ -48,18 +49,20 @@ BLOCK_ROWS, BLOCK_DAYS = 30, 5
 FEWEST_BLOCKS, MOST_BLOCKS = 6, 12
 #: The fewest rows that are compared with themselves.
 FEWEST_ROWS = 50
-#: Uploads younger than this are left out: people tag later than models write captions.
-SETTLED = {"tags": timedelta(days=14)}
+#: Uploads younger than this are left out: people tag later than models write captions, some at the end of a month.
+SETTLED = {"tags": timedelta(days=35)}
 SETTLED_OTHERWISE = timedelta(days=2)
-LONGEST_SETTLED = timedelta(days=45)
+LONGEST_SETTLED = timedelta(days=60)
 #: A share has fallen from at least USUAL_SHARE to less than FALLEN of it; a field that nearly every row had is missing
 #: from all.
 USUAL_SHARE, FALLEN, USUAL_FIELD = 0.3, 0.5, 0.9
+#: By how many standard deviations of the earlier blocks a share has to be lower than their mean.
+DEVIATIONS = 4
 #: A share is back at so much of the best block, if that is high, or other blocks are much lower.
 BACK, HIGH = 0.7, 0.8
 #: The removals of a day are unusual from so many on, if they are more than this share of the dataset, and so many times
 #: those of any earlier day.
-MANY, MANY_SHARE, MANY_TIMES = 20, 0.05, 4
+MANY, MANY_SHARE, MANY_TIMES = 20, 0.1, 4
 #: Open notices of one kind per dataset: an API that makes up names of fields must not fill the table.
 MOST_OPEN = 20
 
@@ -327,8 +330,9 @@ def _fell_in_uploads(days: Days, until: date, is_share: bool) -> str:
     if len(blocks) <= FEWEST_BLOCKS:
         return ""
     newest, *earlier = blocks
-    usual = min(block.share for block in earlier)
-    if not _has_fallen(newest.share, usual, is_share):
+    shares = [block.share for block in earlier]
+    usual = min(shares)
+    if not _has_fallen(newest.share, usual, is_share) or newest.share > fmean(shares) - DEVIATIONS * pstdev(shares):
         return ""
     return f"{newest.having:,} of the {newest.of:,} newest, earlier at least {usual:.0%},"
 

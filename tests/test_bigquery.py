@@ -369,3 +369,24 @@ def test_the_bigquery_script_loads_when_it_is_run(service, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "complete, 16 new" in done.stdout
     assert "Storage client" not in done.stderr
+
+
+def test_notices_begin_and_end_in_bigquery(service, tmp_path):
+    library = frozen(20)
+    media_id = media_of(library)[0]["id"]
+    pipeline = into(service.credentials(), tmp_path)
+    with Studio(library) as studio:
+        assert run_sync(pipeline, studio).notices == []
+        ended = []
+        for present in (True, False):
+            library.advance(days=15)
+            with library.changing(media_id) as item:
+                item |= {"rating": 1} if present else {"name": "without"}
+                if not present:
+                    del item["rating"]
+            report = run_sync(pipeline, studio, reconcile_every="0")
+            assert (report.exit_code, report.warnings) == (0, [])
+            ended += [(n.kind, n.subject, n.is_open) for n in report.notices]
+        assert ended == [("new_field", "media.rating", True), ("new_field", "media.rating", False)]
+        (row,) = read(pipeline, "_coreviz_notices")["_coreviz_notices"]
+        assert (row["subject"], row["ended_at"], row["notified_at"]) == ("media.rating", library.clock(), None)
