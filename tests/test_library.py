@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import dlt
 import duckdb
@@ -126,6 +128,10 @@ def test_what_is_missing_is_named(pipeline, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigurationError, match="pip install pandas"):
         opened.captions.df()
+    polars = ModuleType("polars")
+    polars.__dict__.update(__spec__=ModuleSpec("polars", None), from_arrow=lambda table: ("polars", table))
+    monkeypatch.setitem(sys.modules, "polars", polars)
+    assert opened.captions.pl() == ("polars", opened.captions.arrow())
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ConfigurationError, match="pip install polars"):
         opened.captions.pl()
