@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
-_LOADED = "Load first (coreviz-source sync), or give the path of a file that was loaded into."
+_LOADED = (
+    "Load first (`coreviz-source sync`, or the demo with `coreviz-source demo`), or give the path of a file that was "
+    "loaded into."
+)
 #: Rows that are fetched at once while somebody iterates.
 _ROWS = 1000
 #: Finds the schemas of a DuckDB file that have our tables. Those for staging have no runs.
