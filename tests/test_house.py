@@ -16,9 +16,11 @@ MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path i
 ORDER = (
     ("errors", "values"),
     ("tables", "settings", "extras"),
+    ("notices",),
     ("selection", "report"),
     ("notebook",),
     ("api",),
+    ("webhook",),
     ("listing",),
     ("rows",),
     ("warehouse",),
