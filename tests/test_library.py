@@ -138,8 +138,8 @@ def test_what_is_missing_is_named(pipeline, monkeypatch, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("not a warehouse")
     for path, message in (
-        (text, r"notes\.txt cannot be read as a DuckDB file"),
-        (str(tmp_path), "cannot be read as a DuckDB file"),
+        (text, r"notes\.txt is not a DuckDB file"),
+        (str(tmp_path), "is not a DuckDB file"),
         ("postgresql://me:hidden@host/db", 'destination="postgres"'),
     ):
         with pytest.raises(CorevizError, match=message) as refused:

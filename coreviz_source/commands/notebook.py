@@ -170,7 +170,7 @@ def _call_for(pipeline: dlt.Pipeline) -> str:
 def _file_of(pipeline: dlt.Pipeline) -> Path | None:
     """The DuckDB file of a pipeline; None if its warehouse is something else."""
     destination = destination_of(pipeline)
-    if not destination.is_file:
+    if destination.is_lake or not destination.is_file:
         return None
     found = DatabaseFile.of(destination, pipeline.destination_client())
     return found.path if found else None
