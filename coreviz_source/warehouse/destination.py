@@ -215,6 +215,7 @@ _DUCKLAKE = Destination(
     is_lake=True,
     for_reading=_read_only_lake,
     check=_check_names,
+    reads_json_as_text=True,
     load_workers=1,
     objects_sql=_DUCKDB_OBJECTS,
     columns_sql=_DUCKDB_COLUMNS,
