@@ -45,8 +45,8 @@ TOO_NEW = timedelta(days=14)
 USUAL_AFTER = timedelta(days=30)
 #: A block of uploads has at least so many rows, of at least so many days: a single upload of many files is no trend.
 BLOCK_ROWS, BLOCK_DAYS = 30, 5
-#: How many earlier blocks the newest one is compared with, at least and at most.
-FEWEST_BLOCKS, MOST_BLOCKS = 6, 12
+#: How many of the newest blocks are compared at most, with how many earlier ones at least and at most.
+NEWEST_BLOCKS, FEWEST_BLOCKS, MOST_BLOCKS = 4, 6, 12
 #: The fewest rows that are compared with themselves.
 FEWEST_ROWS = 50
 #: Uploads younger than this are left out: people tag later than models write captions, some at the end of a month.
@@ -57,7 +57,7 @@ LONGEST_SETTLED = timedelta(days=60)
 #: from all.
 USUAL_SHARE, FALLEN, USUAL_FIELD = 0.3, 0.5, 0.9
 #: By how many standard deviations of the earlier blocks a share has to be lower than their mean.
-DEVIATIONS = 4
+DEVIATIONS = 6
 #: A share is back at so much of the best block, if that is high, or other blocks are much lower.
 BACK, HIGH = 0.7, 0.8
 #: The removals of a day are unusual from so many on, if they are more than this share of the dataset, and so many times
@@ -315,7 +315,7 @@ def _blocks(days: Days, until: date) -> list[_Block]:
         if of >= BLOCK_ROWS and count >= BLOCK_DAYS:
             blocks.append(_Block(having, of))
             having = of = count = 0
-            if len(blocks) > MOST_BLOCKS:
+            if len(blocks) == NEWEST_BLOCKS + MOST_BLOCKS:
                 break
     return blocks
 
@@ -327,14 +327,16 @@ def _has_fallen(now: float, usual: float, is_share: bool) -> bool:
 def _fell_in_uploads(days: Days, until: date, is_share: bool) -> str:
     """What to say of the newest uploads if they have less than any earlier ones; empty otherwise."""
     blocks = _blocks(days, until)
-    if len(blocks) <= FEWEST_BLOCKS:
-        return ""
-    newest, *earlier = blocks
-    shares = [block.share for block in earlier]
-    usual = min(shares)
-    if not _has_fallen(newest.share, usual, is_share) or newest.share > fmean(shares) - DEVIATIONS * pstdev(shares):
-        return ""
-    return f"{newest.having:,} of the {newest.of:,} newest, earlier at least {usual:.0%},"
+    # more than one block has fallen if nobody looked meanwhile
+    for count in range(1, NEWEST_BLOCKS + 1):
+        newest, earlier = blocks[:count], [block.share for block in blocks[count : count + MOST_BLOCKS]]
+        if len(earlier) < FEWEST_BLOCKS:
+            break
+        now, usual = max(block.share for block in newest), min(earlier)
+        if _has_fallen(now, usual, is_share) and now <= fmean(earlier) - DEVIATIONS * pstdev(earlier):
+            having, of = sum(block.having for block in newest), sum(block.of for block in newest)
+            return f"{having:,} of the {of:,} newest, earlier at least {usual:.0%},"
+    return ""
 
 
 def _fell_in_stored(before: Days, after: Days, until: date, is_share: bool) -> str:
