@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -62,11 +62,13 @@ class Batch:
         progress: The event of their dataset that was the latest when the rows were built. In a dataset's last batch it
             has the dataset's report. None where the rows belong to no dataset, or where nothing follows from loading
             them.
+        after_steps: What makes versions of the rows that have passed a user's steps, by the table that has the steps.
     """
 
     tables: dict[str, pa.Table]
     media: int = 0
     progress: Progress | None = None
+    after_steps: Mapping[str, Callable[[pa.Table], pa.Table]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -106,7 +108,7 @@ class Run:
         #: How many media items may still be listed; None without `max_media`.
         self.media_left = settings.max_media
         self._found_fields: set[str] | None = set()
-        self._last_runs = stored.last_runs(selection.label)
+        self._last_runs = stored.last_runs(selection)
         self._dataset_hashes = stored.dataset_hashes()
 
     def __enter__(self) -> Run:

@@ -384,6 +384,12 @@ class Settings:
         absent=(),
         example=["blob", "frames.blob"],
     )
+    history: bool = _setting(
+        "Keep what media items and captions were before: one row per version in `media_history` and `caption_history`.",
+        SWITCH,
+        _switch,
+        default=False,
+    )
 
     @property
     def sliced(self) -> bool:
@@ -415,15 +421,18 @@ class WarehouseSettings:
     """Where the command line loads to and reads from."""
 
     destination: str = _setting(
-        "Where the tables are: `duckdb`, `postgres` or `bigquery`.",
+        "Where the tables are: `duckdb`, `ducklake`, `postgres` or `bigquery`.",
         TEXT,
         _name,
         default="duckdb",
-        choices=("duckdb", "postgres", "bigquery"),
+        choices=("duckdb", "ducklake", "postgres", "bigquery"),
     )
     dataset_name: str = _setting("Schema of the tables.", TEXT, _name, default="coreviz")
     pipeline_name: str = _setting(
-        "Name of dlt's pipeline; with DuckDB also the name of the file.", TEXT, _name, default="coreviz_library"
+        "Name of dlt's pipeline; with DuckDB and DuckLake also the name of the file.",
+        TEXT,
+        _name,
+        default="coreviz_library",
     )
 
 

@@ -16,6 +16,7 @@ from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.notices import Notice
 from coreviz_source.report import counted
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, NOTICES, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
@@ -167,7 +168,7 @@ def read_status(
     stored = StoredState(Connection(pipeline, read_only=True))
     try:
         found = _read(stored)
-        last = stored.last_runs()
+        last = stored.last_runs(Selection().with_history(settings.history))
     finally:
         stored.close()
     status = Status(location(pipeline), pipeline.dataset_name, pipeline.working_dir, pending_packages(pipeline))

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.selection import Selection, has_history
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
 
 #: Ids per query.
 _IDS = 500
+_NO_HASH = pa.scalar(0, pa.uint64())
 
 
 class StoredHashes:
@@ -34,22 +38,25 @@ class StoredHashes:
         for item_id, content_hash in rows:
             keys.append(text_hash(item_id))
             hashes.append(content_hash)
-        self._keys, self._hashes = array("Q"), array("Q")
-        for i in sorted(range(len(keys)), key=keys.__getitem__):
-            if self._keys and self._keys[-1] == keys[i]:
-                # stored twice, or incomplete
-                self._hashes[-1] = 0
-            else:
-                self._keys.append(keys[i])
-                self._hashes.append(hashes[i])
+        rows_by_key = pa.table({"key": _as_arrow(keys), "hash": _as_arrow(hashes)}).group_by("key")
+        found = rows_by_key.aggregate([("hash", "min"), ("hash", "count")]).sort_by("key").combine_chunks()
+        self._keys = _as_array(found["key"])
+        # stored twice, or incomplete
+        self._hashes = _as_array(pc.if_else(pc.equal(found["hash_count"], 1), found["hash_min"], _NO_HASH))
         self._listed = bytearray(len(self._keys))
+        # the hashes of ids are spread evenly, so each part of their range has some sixteen of them
+        bits = max(0, len(self._keys).bit_length() - 4)
+        self._shift = 64 - bits
+        self._starts = array("L", (bisect_left(self._keys, part << self._shift) for part in range(2**bits)))
+        self._starts.append(len(self._keys))
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def _index(self, item_id: str) -> int | None:
         key = text_hash(item_id)
-        index = bisect_left(self._keys, key)
+        part = key >> self._shift
+        index = bisect_left(self._keys, key, self._starts[part], self._starts[part + 1])
         return index if index < len(self._keys) and self._keys[index] == key else None
 
     def hash_of(self, item_id: str) -> int | None:
@@ -57,11 +64,13 @@ class StoredHashes:
         index = self._index(item_id)
         return None if index is None else self._hashes[index]
 
-    def mark_listed(self, item_id: str) -> None:
-        """Records that the listing has the item."""
+    def mark_listed(self, item_id: str) -> int | None:
+        """Records that the listing has an item, and returns its stored hash; None if the item is not stored."""
         index = self._index(item_id)
-        if index is not None:
-            self._listed[index] = 1
+        if index is None:
+            return None
+        self._listed[index] = 1
+        return self._hashes[index]
 
     def is_missing(self, item_id: str) -> bool:
         """Whether the item is stored and not marked as listed."""
@@ -77,6 +86,17 @@ class StoredHashes:
     def unlisted(self) -> int:
         """The number of stored items that are not marked as listed."""
         return len(self._listed) - sum(self._listed)
+
+
+def _as_arrow(numbers: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _as_array(numbers: pa.ChunkedArray) -> array[int]:
+    found = array("Q")
+    for chunk in numbers.chunks:
+        found.frombytes(memoryview(chunk.buffers()[1])[8 * chunk.offset : 8 * (chunk.offset + len(chunk))])
+    return found
 
 
 @dataclass(frozen=True)
@@ -119,25 +139,39 @@ class StoredState:
         """Whether the warehouse's strings can have NUL characters."""
         return self.connection.destination.can_store_nul
 
-    def last_runs(self, selected: str | None = None) -> dict[str, LastRuns]:
+    def last_runs(self, selection: Selection | None = None) -> dict[str, LastRuns]:
         """When each dataset was last listed; slices, samples and unproven runs do not count.
 
         Args:
-            selected: The tables that a run loads, as `_coreviz_runs` names them. Runs that loaded others do not count.
+            selection: The tables that a run loads. Runs that loaded others do not count. Default: all, without history.
         """
         if RUNS.name not in self.tables or self.repaired:
             return {}
+        wanted = selection or Selection()
+        lost = any(table.name in wanted and table.name not in self.stored_columns for table in HISTORY)
         listed: dict[str, LastRuns] = {}
+        without_history: dict[str, datetime] = {}
         rows = self.connection.query(
-            "SELECT r.dataset_id, MAX(r.started_at), "
+            "SELECT r.dataset_id, COALESCE(r.selected, ''), MAX(r.started_at), "
+            "MAX(CASE WHEN r.outcome IN ('complete', 'window') THEN r.started_at END), "
             "MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END) "
             "FROM {_coreviz_runs} r JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
-            "WHERE r.outcome IN ('complete', 'window') AND (r.selected IS NULL OR r.selected = %s) "
-            "GROUP BY r.dataset_id",
-            selected or "",
+            "GROUP BY r.dataset_id, COALESCE(r.selected, '')"
         )
-        for dataset_id, last, complete in rows:
-            listed[dataset_id] = LastRuns(utc(last), utc(complete))
+        for dataset_id, label, *moments in rows:
+            began, last, complete = map(utc, moments)
+            if label in wanted.covering:
+                known = listed.get(dataset_id, LastRuns())
+                complete = None if lost else _later(known.complete, complete)
+                listed[dataset_id] = LastRuns(_later(known.listed, last), complete)
+            if began and not has_history(label):
+                without_history[dataset_id] = max(began, without_history.get(dataset_id, began))
+        if wanted.history:
+            # what such a run has changed is not in the history yet
+            for dataset_id, began in without_history.items():
+                known = listed.get(dataset_id, LastRuns())
+                if known.complete and known.complete <= began:
+                    listed[dataset_id] = LastRuns(known.listed)
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
@@ -181,12 +215,12 @@ class StoredState:
             return {}
         return {
             item_id: _number(content_hash)
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for item_id, content_hash in self.connection.query(
                 _WHOLE.format(
                     key="d.id",
                     table=MEDIA.name,
-                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({marks(some)})",
                 ),
                 dataset_id,
                 *some,
@@ -259,10 +293,10 @@ class StoredState:
         """Some media and all that were made from them: id, `source_media_id`, `created_at`; deleted ones as well."""
         return [
             (media_id, source, utc(created))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for media_id, source, created in self.query(
                 "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
-                f"AND (d.id IN ({_marks(some)}) OR d.source_media_id IN ({_marks(some)}))",
+                f"AND (d.id IN ({marks(some)}) OR d.source_media_id IN ({marks(some)}))",
                 dataset_id,
                 *some,
                 *some,
@@ -278,9 +312,9 @@ class StoredState:
         )
         return [
             dict(zip(names, row, strict=True))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for row in self.connection.query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({marks(some)})",
                 dataset_id,
                 *some,
             )
@@ -302,11 +336,13 @@ _WHOLE = (
 )
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in portions of which each fits into one query."""
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 
-def _marks(ids: Sequence[str]) -> str:
+def marks(ids: Sequence[str]) -> str:
+    """A placeholder per id."""
     return ", ".join(["%s"] * len(ids))
 
 
@@ -322,6 +358,10 @@ def utc(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(filter(None, (one, other)), default=None)
 
 
 class NothingStored(StoredState):

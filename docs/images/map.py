@@ -23,7 +23,7 @@ ROWS = (
     ("loading",),
     ("mirror",),
     ("run",),
-    ("changes", "unstable"),
+    ("changes", "unstable", "history"),
     ("evidence",),
     ("warehouse",),
     ("rows",),
