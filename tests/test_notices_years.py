@@ -123,17 +123,25 @@ def test_removals_are_unusual_compared_with_every_earlier_day():
 
 
 def test_a_field_is_new_once_and_names_that_an_api_makes_up_do_not_fill_the_table():
-    fields = frozenset({"media.rating", "media.width", "media.not a field", "media." + "x" * 90})
-    begun = decide(replace(KNOWN, new_fields=fields), [], "r")
+    fields = dict.fromkeys(("media.rating", "media.width", "media.not a field", "media." + "x" * 90))
+    begun = decide(replace(KNOWN, fields=fields), [], "r")
     assert {(n.kind, n.subject) for n in begun} == {(NEW_FIELD, "media.rating"), (CHANGED_TYPE, "media.width")}
-    assert decide(replace(KNOWN, new_fields=fields, known_since=None), [], "r") == []
-    many = frozenset(f"media.field{n}" for n in range(500))
-    assert len(decide(replace(KNOWN, new_fields=many), begun, "r")) == MOST_OPEN - 1
+    assert decide(replace(KNOWN, fields=fields, known_since=None), [], "r") == []
+    assert decide(replace(KNOWN, fields=dict.fromkeys(fields, NOW - timedelta(days=50))), [], "r") == []
+    many = dict.fromkeys(f"media.field{n}" for n in range(500))
+    assert len(decide(replace(KNOWN, fields=many), begun, "r")) == MOST_OPEN - 1
     kept = replace(KNOWN, kept_fields=frozenset({"media.rating", "media.width"}))
     assert decide(kept, begun, "r") == []
-    ended = decide(replace(kept, moment=NOW + timedelta(days=31)), begun, "r")
-    assert [n.kind for n in ended] == [NEW_FIELD]
-    assert len(decide(replace(kept, kept_fields=frozenset()), begun, "r")) == 2
+    usual = decide(replace(kept, moment=NOW + timedelta(days=31)), begun, "r")
+    assert [n.kind for n in usual] == [NEW_FIELD]
+    ended = decide(replace(kept, kept_fields=frozenset()), begun, "r")
+    assert len(ended) == 2
+    # again after it was nowhere: a new notice; what counts as usual gets none, also if the runs of then are deleted
+    again = replace(KNOWN, moment=NOW + timedelta(days=90), fields=dict.fromkeys(("media.rating", "media.width"), NOW))
+    assert len(decide(again, ended, "r")) == 2
+    assert decide(replace(again, fields={"media.rating": None}), usual, "r") == []
+    later = NOW + timedelta(days=60)
+    assert decide(replace(again, fields=dict.fromkeys(again.fields, later)), ended, "r") == []
 
 
 def test_a_missing_dataset_ends_when_the_api_has_it_again_and_not_while_that_is_unknown():
