@@ -37,6 +37,7 @@ from coreviz_source.warehouse.destination import destination_of
 from coreviz_source.warehouse.duckdb import Tuning
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.snapshots import maintain
 from coreviz_source.warehouse.state import StoredState
 
 _log = logging.getLogger("coreviz_source")
@@ -66,7 +67,7 @@ def sync(
        stop the others. The first load of a large dataset is committed in checkpoints: if the run is killed, the next
        one continues after the last checkpoint. If nothing changed, only the rows of `_coreviz_runs` are written,
        without a load package.
-    6. Update comments, indexes and views.
+    6. Update comments, indexes and views. In a DuckLake, remove snapshots older than `keep_snapshots`.
     7. Remove what dlt left on disk and in the staging dataset, and return a report.
 
     Args:
@@ -167,6 +168,7 @@ class Synchronizer:
                     warnings += run.warnings_at_end()
                     if not dry_run:
                         warnings += ensure_catalog(stored.connection, locks.load, self._views)
+                        warnings += maintain(stored.connection, locks.load, settings.keep_snapshots)
         except CorevizError as error:
             _log.error("%s", error)
             errors.append(error)
