@@ -41,16 +41,19 @@ class StoredHistory:
 
     @property
     def latest(self) -> datetime | None:
-        """The latest time of a run that was stored when this one began."""
-        columns = [(table.name, name, "") for table in self._tables for name in ("valid_from", "valid_to")]
+        """The latest time of a run that was stored when this one began.
+
+        A run that failed wrote no version, and may have had no time but that of its own machine.
+        """
+        times = [(table.name, name, "") for table in self._tables for name in ("valid_from", "valid_to")]
         if RUNS.name in self._stored.tables:
-            # a run that failed may have had no other clock than its own
-            columns.append((RUNS.name, "started_at", " AND h.outcome <> 'failed'"))
-        if not columns:
+            times.append((RUNS.name, "started_at", " AND h.outcome <> 'failed'"))
+        if not times:
             return None
-        parts = (f"SELECT MAX(h.{c}) AS t FROM {{{t}}} h WHERE h.dataset_id = %s{also}" for t, c, also in columns)
-        sql = f"SELECT MAX(t) FROM ({' UNION ALL '.join(parts)}) times"
-        ((latest,),) = self._stored.query(sql, *[self._dataset_id] * len(columns))
+        sql = " UNION ALL ".join(
+            f"SELECT MAX(h.{c}) AS t FROM {{{t}}} h WHERE h.dataset_id = %s{w}" for t, c, w in times
+        )
+        ((latest,),) = self._stored.query(f"SELECT MAX(t) FROM ({sql}) times", *[self._dataset_id] * len(times))
         return utc(latest)
 
     def current(self, table: Table, media_ids: Sequence[str]) -> list[dict[str, Any]]:
