@@ -242,15 +242,13 @@ class Changes:
             fingerprint = self._folder_fingerprint if item.is_folder else self._fingerprint
             content_hash = fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                stored_hash = self.folders.hash_of(item.id)
-                self.folders.mark_listed(item.id)
+                stored_hash = self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
                 self._unclosed.discard(item.id)
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                stored_hash = self.media.hash_of(item.id)
-                self.media.mark_listed(item.id)
+                stored_hash = self.media.mark_listed(item.id)
                 if stored_hash is None:
                     stored_hash = outside.get(item.id)
                 self.known_media += stored_hash is not None

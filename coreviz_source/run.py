@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from coreviz_source.api.deadline import DeadlineAdapter
-from coreviz_source.api.studio import CorevizClient, Organization
+from coreviz_source.api.studio import Account, CorevizClient, Organization
 from coreviz_source.report import Progress
 from coreviz_source.rows.build import as_table
 from coreviz_source.selection import Selection
@@ -103,10 +103,11 @@ class Run:
         self.threads = ThreadPoolExecutor(self.client.pace.most_parallel, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
+        #: What the account sees; None if its datasets were not requested.
+        self.account: Account | None = None
         #: How many media items may still be listed; None without `max_media`.
         self.media_left = settings.max_media
         self._found_fields: set[str] | None = set()
-        self._organizations: tuple[Organization, ...] = ()
         self._last_runs = stored.last_runs(selection)
         self._dataset_hashes = stored.dataset_hashes()
 
@@ -122,8 +123,8 @@ class Run:
         """The datasets to mirror: those named in the settings, or all of the account, grouped by organization."""
         if self.settings.dataset_ids:
             return [Dataset(dataset_id) for dataset_id in self.settings.dataset_ids]
-        account = self.client.account()
-        self._organizations, self.warnings = account.organizations, account.warnings
+        self.account = account = self.client.account()
+        self.warnings = account.warnings
         owners = {organization.id: organization for organization in account.organizations}
         return [
             Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
@@ -155,7 +156,7 @@ class Run:
 
     def organizations(self) -> Batch | None:
         """The rows of the account's organizations that differ from the stored ones; None if there are none."""
-        if ORGANIZATIONS.name not in self.selection or not self._organizations:
+        if ORGANIZATIONS.name not in self.selection or self.account is None:
             return None
         stored: dict[Any, list[tuple[Any, ...]]] = {}
         if ORGANIZATIONS.name in self.stored.tables:
@@ -163,7 +164,7 @@ class Run:
                 stored.setdefault(row[0], []).append(row)
         found = [
             (one.id, *(None if text is None else self.storable(text) for text in (one.name, one.slug)))
-            for one in self._organizations
+            for one in self.account.organizations
         ]
         # a load that was repeated after a crash may have left a row twice
         rows = [row for row in found if stored.get(row[0]) != [row]]

@@ -336,7 +336,7 @@ class BigQuery:
             self._expect_dataset(table.db, location)
             if table is not made and table.name not in self._columns[table.db]:
                 raise self._no_table(table.db, table.name)
-        if isinstance(statement, exp.Select):
+        if isinstance(statement, exp.Query):
             self._check(statement)
             return _rows(self._execute(statement))
         if isinstance(statement, exp.Declare):
@@ -353,6 +353,9 @@ class BigQuery:
             self._execute(statement)
         elif isinstance(statement, exp.Delete) and statement.args.get("where"):
             self._check(exp.select("1").from_(statement.this.copy()).where(statement.args["where"].this.copy()))
+            self._execute(statement)
+        elif isinstance(statement, exp.Update) and statement.args.get("where"):
+            self._check_update(statement)
             self._execute(statement)
         elif isinstance(statement, exp.TruncateTable):
             self._execute(statement)
@@ -425,7 +428,7 @@ class BigQuery:
             self._known = (now, MappingSchema({self.project: self._columns}, dialect="bigquery"))
         return self._known[1]
 
-    def _check(self, select: exp.Select) -> exp.Expression:
+    def _check(self, select: exp.Query) -> exp.Expression:
         """Refuses unknown columns, and comparisons that BigQuery has no signature for."""
         schema = self._schema()
         qualified = qualify(select.copy(), schema=schema, dialect="bigquery", expand_stars=False)
@@ -455,6 +458,17 @@ class BigQuery:
                 kind = value.type.sql("bigquery")
                 if columns.get(column.name) != kind and kind != "NULL":
                     raise Refused(400, "invalidQuery", f"{column.name}: {columns.get(column.name)} is given {kind}")
+
+    def _check_update(self, statement: exp.Update) -> None:
+        """Refuses values of another type than the column's, and conditions that a SELECT could not have."""
+        table, assignments = statement.this, statement.expressions
+        values = exp.select(*(one.expression.copy() for one in assignments)).from_(table.copy())
+        typed = self._check(values.where(statement.args["where"].this.copy()))
+        columns = self._columns[table.db][table.name]
+        for assignment, value in zip(assignments, typed.selects, strict=True):
+            name, kind = assignment.this.name, value.type.sql("bigquery")
+            if columns.get(name) != kind and kind != "NULL":
+                raise Refused(400, "invalidQuery", f"{name}: {columns.get(name)} is given {kind}")
 
 
 def _lines(content: bytes) -> Iterator[dict[str, Any]]:

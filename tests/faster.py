@@ -1,7 +1,7 @@
 """Makes runs cheaper in the tests: results of pure functions are cached, and garbage is collected less often.
 
-A run of the tests loads few media items, so most of its cost is what dlt and sqlglot compute again in each run: the
-type of a setting, the keys that a dictionary may have, the SQL of a view. These results depend on the arguments alone,
+A run of the tests loads few media items, so most of its cost is what dlt computes again in each run: the type of a
+setting, the keys that a dictionary may have, the hash of a schema. These results depend on the arguments alone,
 and each function still runs once per set of arguments.
 """
 
@@ -28,8 +28,6 @@ from dlt.common.configuration.providers.provider import ConfigProvider
 from dlt.common.configuration.providers.toml import ConfigTomlProvider, SecretsTomlProvider
 from dlt.common.configuration.specs import base_configuration
 from dlt.common.schema import utils as schemas
-
-from coreviz_source.warehouse import catalog
 
 #: Questions about a type that dlt asks several thousand times per run, and how a setting is called.
 PURE: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
@@ -168,18 +166,6 @@ def remember() -> None:
 
     # dlt writes the hints of each resource into its trace as YAML
     yaml.dump.__defaults__ = (None, yaml.CDumper)
-
-    tables, render = functools.cache(catalog.tables_of), catalog.render
-
-    @functools.cache
-    def rendered(sql: str, dialect: str, paths: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
-        full = dict(paths)
-        return render(sql, dialect, lambda table: list(full[table]))
-
-    catalog.tables_of = lambda sql: set(tables(sql))
-    catalog.render = lambda sql, dialect, path: rendered(
-        sql, dialect, tuple((table, tuple(path(table))) for table in sorted(tables(sql)))
-    )
 
     # A tenth of what the tests cost is looking through dlt's modules for garbage. `gc.freeze` would save more, but then
     # Hypothesis warns, because it no longer finds what refers to a source of random numbers.

@@ -271,7 +271,7 @@ class Walk:
         self.run(kind, killed)
 
     def _move_clock(self, killed: bool) -> None:
-        """The time of the next run. Only near killed runs it does not stand or step back: they are known by it."""
+        """Sets the time of the next run. A killed run is recognized by its second; else the clock may step back."""
         if killed or self._killed:
             self.library.clock = lambda now=self._latest + timedelta(seconds=3): now  # type: ignore[misc]
         elif self.dice.random() < 0.1:

@@ -24,6 +24,7 @@ from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media
 from tests.test_changes import CHANGES
 from tests.truth import Row, canonical, truth
 from tests.view_truth import WITHOUT_HISTORY, Expected, caption_changes, checked_ages, freshness
+from tests.views import RENDERED, rendered
 from tests.warehouse import assert_equal, query, read, runs
 
 
@@ -493,3 +494,8 @@ def test_sql_says_the_same_in_every_dialect_where_sqlglot_alone_would_not():
     span = "SELECT DATE_DIFF('microsecond', a, b) / 1e6 FROM media"
     assert "TIMESTAMP_DIFF(b, a, MICROSECOND)" in render(span, "bigquery")
     assert "EXTRACT(EPOCH FROM b - a)" in render(span, "postgres")
+
+
+def test_the_rendered_views_are_those_of_the_files_that_are_written_by_hand():
+    stored = {path.relative_to(RENDERED).as_posix(): path.read_text() for path in RENDERED.rglob("*.sql")}
+    assert stored == rendered(), "python -m tests.views"

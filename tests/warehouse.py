@@ -8,9 +8,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dlt
+import pyarrow as pa
 
+from coreviz_source import open_library
 from coreviz_source.tables import BY_NAME, CURRENT, GONE, LOAD_ID, Table
 from tests.truth import Row, truth
+from tests.view_truth import WITHOUT_HISTORY
 
 ENCODER = json.JSONEncoder(sort_keys=True, default=lambda v: v.isoformat())
 HIDDEN = {"content_hash", GONE, LOAD_ID, "_dlt_id"}
@@ -45,6 +48,28 @@ def _plain(value: Any, kind: str) -> Any:
 def read(pipeline: dlt.Pipeline, *names: str) -> dict[str, list[Row]]:
     with pipeline.sql_client() as client:
         return {name: table_rows(client, BY_NAME[name]) for name in names}
+
+
+def assert_opened_library_is_whole(pipeline: dlt.Pipeline) -> None:
+    """`open_library()` reads every row of every table as SQL does, and as many rows of each view."""
+    library = open_library(pipeline)
+    names = [table.name for table in CURRENT]
+    expected = read(pipeline, *names)
+    found = {}
+    for table in CURRENT:
+        kinds = {c.name: c.kind for c in table.columns if c.name not in HIDDEN}
+        found[table.name] = [
+            {name: row[name] if kind == "json" else _plain(row[name], kind) for name, kind in kinds.items()}
+            for row in library[table.name]
+        ]
+    assert_equal(found, expected)
+    counts = dict(tuple(row) for row in library.row_counts().fetchall())
+    assert counts.keys() == {*names, *WITHOUT_HISTORY}
+    for name, count in counts.items():
+        arrow = library[name].arrow()
+        assert isinstance(arrow, pa.Table) and GONE not in arrow.column_names
+        assert arrow.num_rows == count >= len(found.get(name, ())), name
+    assert len(library.captions.df()) == counts["captions"]
 
 
 def fixed(row: Row) -> str:

@@ -1,7 +1,7 @@
 """Comments, indexes, foreign keys and views, brought up to date after a load.
 
 One or two queries read what the catalog has; only what differs from the declarations is written. The comment of a view
-has the fingerprint of its declaration.
+has the hash of its declaration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coreviz_source.tables import BY_NAME, CAPTIONS, HISTORY, TABLES
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import Destination
 from coreviz_source.warehouse.failures import Warehouse, scrub
-from coreviz_source.warehouse.views import View, render, tables_of, views
+from coreviz_source.warehouse.views import View, tables_of, views, with_names
 
 _log = logging.getLogger(__name__)
 
@@ -192,18 +192,17 @@ class _Catalog:
             # without history nobody misses it
             return None
         full_name = self._name(view.name)
-        rendered = f"{self._destination.dialect} {self._destination.microseconds} {full_name} {view.fingerprint}"
-        mark = f"[coreviz_source {xxh3_64_hexdigest(rendered.encode())}]"
+        rendered = view.rendered(self._destination.dialect)
+        declared = f"{full_name} {view.description} {view.columns} {rendered}"
+        mark = f"[coreviz_source {xxh3_64_hexdigest(declared.encode())}]"
         kind, comment = self._objects.get(view.name, ("", ""))
         if mark in comment:
             return None
         if kind and "[coreviz_source " not in comment:
             return f"View {view.name} was not created: a {kind} of this name exists that is not ours."
-        if absent := tables_of(view.sql) & BY_NAME.keys() - self.tables:
+        if absent := tables_of(rendered) & BY_NAME.keys() - self.tables:
             return f"View {view.name} was not created: there is no table {', '.join(sorted(absent))} yet."
-        query = render(
-            view.sql, self._destination.dialect, lambda table: self._client.make_qualified_table_name_path(table, False)
-        )
+        query = with_names(rendered, self._name)
         description = f"{view.description} {mark}"
         if not self._destination.columns_sql:
             columns = ", ".join(
@@ -216,8 +215,9 @@ class _Catalog:
             statements = [
                 f"CREATE OR REPLACE VIEW {full_name} AS\n{query}",
                 self._comment("VIEW", view.name, description),
-                *(self._column_comment(view.name, name, meaning) for name, meaning in view.columns.items()),
             ]
+            if self._destination.comments_view_columns:
+                statements += [self._column_comment(view.name, name, text) for name, text in view.columns.items()]
         drop = (
             [f"DROP VIEW {full_name}", *statements] if kind and not self._destination.replaces_changed_views else None
         )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from coreviz_source.selection import Selection, has_history
@@ -22,6 +24,7 @@ from coreviz_source.warehouse.connection import Connection
 
 #: Ids per query.
 _IDS = 500
+_NO_HASH = pa.scalar(0, pa.uint64())
 
 
 class StoredHashes:
@@ -35,22 +38,25 @@ class StoredHashes:
         for item_id, content_hash in rows:
             keys.append(text_hash(item_id))
             hashes.append(content_hash)
-        self._keys, self._hashes = array("Q"), array("Q")
-        for i in sorted(range(len(keys)), key=keys.__getitem__):
-            if self._keys and self._keys[-1] == keys[i]:
-                # stored twice, or incomplete
-                self._hashes[-1] = 0
-            else:
-                self._keys.append(keys[i])
-                self._hashes.append(hashes[i])
+        rows_by_key = pa.table({"key": _as_arrow(keys), "hash": _as_arrow(hashes)}).group_by("key")
+        found = rows_by_key.aggregate([("hash", "min"), ("hash", "count")]).sort_by("key").combine_chunks()
+        self._keys = _as_array(found["key"])
+        # stored twice, or incomplete
+        self._hashes = _as_array(pc.if_else(pc.equal(found["hash_count"], 1), found["hash_min"], _NO_HASH))
         self._listed = bytearray(len(self._keys))
+        # the hashes of ids are spread evenly, so each part of their range has some sixteen of them
+        bits = max(0, len(self._keys).bit_length() - 4)
+        self._shift = 64 - bits
+        self._starts = array("L", (bisect_left(self._keys, part << self._shift) for part in range(2**bits)))
+        self._starts.append(len(self._keys))
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def _index(self, item_id: str) -> int | None:
         key = text_hash(item_id)
-        index = bisect_left(self._keys, key)
+        part = key >> self._shift
+        index = bisect_left(self._keys, key, self._starts[part], self._starts[part + 1])
         return index if index < len(self._keys) and self._keys[index] == key else None
 
     def hash_of(self, item_id: str) -> int | None:
@@ -58,11 +64,13 @@ class StoredHashes:
         index = self._index(item_id)
         return None if index is None else self._hashes[index]
 
-    def mark_listed(self, item_id: str) -> None:
-        """Records that the listing has the item."""
+    def mark_listed(self, item_id: str) -> int | None:
+        """Records that the listing has an item, and returns its stored hash; None if the item is not stored."""
         index = self._index(item_id)
-        if index is not None:
-            self._listed[index] = 1
+        if index is None:
+            return None
+        self._listed[index] = 1
+        return self._hashes[index]
 
     def is_missing(self, item_id: str) -> bool:
         """Whether the item is stored and not marked as listed."""
@@ -78,6 +86,17 @@ class StoredHashes:
     def unlisted(self) -> int:
         """The number of stored items that are not marked as listed."""
         return len(self._listed) - sum(self._listed)
+
+
+def _as_arrow(numbers: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _as_array(numbers: pa.ChunkedArray) -> array[int]:
+    found = array("Q")
+    for chunk in numbers.chunks:
+        found.frombytes(memoryview(chunk.buffers()[1])[8 * chunk.offset : 8 * (chunk.offset + len(chunk))])
+    return found
 
 
 @dataclass(frozen=True)

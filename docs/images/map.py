@@ -28,9 +28,11 @@ ROWS = (
     ("warehouse",),
     ("rows",),
     ("listing",),
+    ("webhook",),
     ("api",),
     ("notebook",),
     ("report", "selection"),
+    ("notices",),
     ("tables", "settings", "extras", "local_studio"),
     ("errors", "values"),
 )

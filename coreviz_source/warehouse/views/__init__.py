@@ -2,6 +2,8 @@
 
 The files are DuckDB's SQL and name tables as `tables.py` does. To add a view, add a file and its name to `NAMES`. A
 view may read another one. That one's query then becomes part of it, so that each can be replaced or dropped alone.
+
+`python -m tests.views` renders them into the folder `rendered`, so that no run has to.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-from xxhash import xxh3_64_hexdigest
 
 from coreviz_source.warehouse.destination import by_dialect
 
@@ -30,6 +30,8 @@ NAMES = (
     "freshness",
 )
 
+_TABLE = re.compile(r'["`]\{(\w+)\}["`]')
+
 
 @dataclass(frozen=True)
 class View:
@@ -40,14 +42,20 @@ class View:
         description: What a row is.
         columns: The meaning of each column.
         sql: The query in DuckDB's SQL.
-        fingerprint: Changes with the declaration, with those of the views that it reads, and with the rendering.
     """
 
     name: str
     description: str
     columns: dict[str, str]
     sql: str
-    fingerprint: str
+
+    def rendered(self, dialect: str) -> str:
+        """The query in a warehouse's SQL; the name of each table is a quoted `{name}`.
+
+        Args:
+            dialect: sqlglot's name of the warehouse's SQL.
+        """
+        return _text(f"rendered/{dialect}/{self.name}.sql")
 
 
 @cache
@@ -57,22 +65,29 @@ def views() -> tuple[View, ...]:
 
 
 def _read(name: str) -> View:
-    declared, rendering = _text(f"{name}.sql"), _text("__init__.py")
-    rendering += "".join(_text(f"{other}.sql") for other in NAMES if re.search(rf"\b{other}\b", declared))
-    header, sql = declared.split("\n\n", 1)
+    header, sql = _text(f"{name}.sql").split("\n\n", 1)
     description, columns = re.sub("^-- ?", "", header, flags=re.MULTILINE).split("\n\n", 1)
     described = dict(line.split(": ", 1) for line in columns.splitlines())
-    fingerprint = xxh3_64_hexdigest((declared + rendering).encode())
-    return View(name, description.replace("\n", " "), described, sql.strip(), fingerprint)
+    return View(name, description.replace("\n", " "), described, sql.strip())
 
 
 def _text(file: str) -> str:
     return files(__name__).joinpath(file).read_text(encoding="utf-8")
 
 
-def tables_of(sql: str) -> set[str]:
-    """The names of the tables that a query in DuckDB's SQL reads, itself or through views."""
-    return {table.name for table in _tables(_parsed(sql))}
+def tables_of(rendered: str) -> set[str]:
+    """The names of the tables that a rendered view reads, itself or through views."""
+    return set(_TABLE.findall(rendered))
+
+
+def with_names(rendered: str, name: Callable[[str], str]) -> str:
+    """A rendered view with the tables' full names.
+
+    Args:
+        rendered: The query.
+        name: Returns the full name of a table, quoted.
+    """
+    return _TABLE.sub(lambda match: name(match[1]), rendered)
 
 
 def _parsed(sql: str) -> Any:
@@ -100,18 +115,19 @@ def _tables(tree: Any) -> list[Any]:
     return [table for table in tree.find_all(exp.Table) if table.db or table.name not in named]
 
 
-def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None) -> str:
+def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None, *, inline_views: bool = True) -> str:
     """Renders a query in DuckDB's SQL for another warehouse.
 
     Args:
         sql: The query.
         dialect: sqlglot's name of the warehouse's SQL.
         path: Returns the parts of a table's full name: catalog, schema, table. Default: as the query names it.
+        inline_views: Whether the queries of the views that it reads become part of it.
     """
     import sqlglot
     from sqlglot import exp
 
-    tree = _parsed(sql)
+    tree: Any = _parsed(sql) if inline_views else sqlglot.parse_one(sql, read="duckdb")
     for table in _tables(tree) if path is not None else ():
         parts = [exp.to_identifier(part, quoted=True) for part in path(table.name)]  # type: ignore[misc]
         for key, part in zip(("this", "db", "catalog"), reversed(parts), strict=False):
