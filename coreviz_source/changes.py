@@ -204,7 +204,7 @@ class Changes:
     def _load_known(self) -> None:
         hashes = self._stored.stored_media(self._dataset_id, self._window.oldest)
         if self._mode == "complete":
-            self._doubtful = self._stored.doubtful(self._dataset_id)
+            self._doubtful = self._stored.doubtful(self._dataset_id, self._selected.label)
         self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), hashes))
 
     def compare(self, items: list[RawItem]) -> Changed:

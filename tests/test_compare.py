@@ -79,7 +79,7 @@ class Held:
         self.asked += ids
         return {i: self.media[i][0] for i in ids if i in self.media}
 
-    def doubtful(self, dataset_id: str) -> set[str]:
+    def doubtful(self, dataset_id: str, selected: str | None) -> set[str]:
         assert dataset_id == DATASET
         return self.half
 
