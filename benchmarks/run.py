@@ -1,7 +1,8 @@
 """Measures whole processes beside each other on one local Studio: `make bench`.
 
-Writes `RESULTS.md`, `results.json` and the plot `docs/images/benchmark.png`. A figure means something only beside the
-others of the same run: every round runs each program once, one after the other, and the medians are compared.
+Writes `RESULTS.md`, `results.json` and the plots `benchmark.png` and `latency.png` in `docs/images`. A figure means
+something only beside the others of the same run: every round runs each program once, one after the other, and the
+medians are compared.
 
 This process stays small on purpose: Linux counts the parent's peak memory into that of the program it starts.
 """
@@ -26,12 +27,17 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.environments import NotInstalled, environment  # noqa: E402
 from benchmarks.peers import PEERS, Command, Peer, script  # noqa: E402
-from benchmarks.report import report  # noqa: E402
+from benchmarks.report import GOAL_SIZE, report  # noqa: E402
 from tests.postgres import Postgres  # noqa: E402
 
 PYTHON = sys.executable
 TABLES = ("media", "frames", "captions", "objects", "media_tags", "moderation_categories")
-LATENCY = 0.1
+#: Seconds that the server waits before each response, in the second picture.
+LATENCIES = (0.0, 0.05, 0.1, 0.4)
+#: How many media items change before a run that is measured.
+CHANGED = 20
+#: The size that is measured only on request.
+MILLION = 1_000_000
 
 
 @dataclass
@@ -133,9 +139,19 @@ class Server:
         return {name: count for name, count in self._told["sizes"][str(size)].items() if name != "dataset"}
 
     def answer_after(self, seconds: float) -> None:
+        """Waits so long before each response from now on."""
+        self._order(str(seconds))
+
+    def change(self, count: int) -> None:
+        """Changes the newest media items of each library."""
+        self._order(f"change {count}")
+
+    def _order(self, order: str) -> None:
         assert self._process.stdin is not None
-        print(seconds, file=self._process.stdin, flush=True)
-        time.sleep(0.2)
+        assert self._process.stdout is not None
+        print(order, file=self._process.stdin, flush=True)
+        if self._process.stdout.readline() != "done\n":
+            sys.exit(f"The library did not do this: {order}")
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -184,6 +200,11 @@ class Bench:
         program = self.note(size, name, measured([ours], directory))
         self.complete(size, program, directory / "ours.duckdb", "coreviz")
 
+    def sync_postgres(self, size: int, directory: Path, url: str, name: str, **arguments: object) -> None:
+        ours = script("ours.py", *self.server.address(size), directory, json.dumps(arguments), url)
+        program = self.note(size, f"Postgres: {name}", measured([ours], directory))
+        self.complete(size, program, url, "coreviz")
+
     def round(self, size: int) -> None:
         """All but the peers, each once."""
         address = self.server.address(size)
@@ -193,30 +214,60 @@ class Bench:
             self.note(size, "imports", measured([script("imports.py")], directory))
             self.sync(size, directory, "ordinary run, unchanged")
             self.sync(size, directory, "complete listing, unchanged", reconcile_every="0")
+            self.changes(size, directory)
+            self._resident(size, directory)
             self.sync(size, directory, "resync", resync=True)
             self._postgres(size, directory)
             self.note(size, "help", measured([[str(Path(PYTHON).with_name("coreviz-source")), "--help"]], directory))
             self.note(size, "check", measured([script("check.py", *address, directory)], directory))
         with temporary() as directory:
-            self.sync(size, directory, "first load, 8 in flight", parallel_requests=8)
-        self.server.answer_after(LATENCY)
+            program = self.note(size, "plain run", measured([script("plain.py", *address, directory)], directory))
+            self.complete(size, program, directory / "ours.duckdb", "coreviz")
+        self.server.answer_after(0.1)
         with temporary() as directory:
-            self.sync(size, directory, "first load, 8 in flight, 100 ms", parallel_requests=8)
+            self.sync(size, directory, "first load, 100 ms")
         self.server.answer_after(0)
+
+    def changes(self, size: int, directory: Path, postgres: str = "", times: int = 1) -> None:
+        """Runs that find changed media items."""
+        for _ in range(times):
+            self.server.change(CHANGED)
+            if postgres:
+                self.sync_postgres(size, directory, postgres, "changes")
+            else:
+                self.sync(size, directory, "changes")
+
+    def _resident(self, size: int, directory: Path) -> None:
+        run = measured([script("resident.py", *self.server.address(size), directory)], directory)
+        for kind, cycles in json.loads(run.output.splitlines()[-1]).items():
+            for seconds, cpu in cycles:
+                self.note(size, f"resident, {kind}", Run(seconds, cpu, run.memory))
 
     def _postgres(self, size: int, loaded: Path) -> None:
         address = self.server.address(size)
         with Postgres() as postgres, temporary() as directory:
-            run = measured([script("ours.py", *address, directory, "{}", postgres.url)], directory)
-            self.complete(size, self.note(size, "Postgres: first load", run), postgres.url, "coreviz")
-            resync = json.dumps({"resync": True})
-            run = measured([script("ours.py", *address, directory, resync, postgres.url)], directory)
-            self.complete(size, self.note(size, "Postgres: resync", run), postgres.url, "coreviz")
+            self.sync_postgres(size, directory, postgres.url, "first load")
+            self.changes(size, directory, postgres.url)
+            self.sync_postgres(size, directory, postgres.url, "resync", resync=True)
             run = measured([script("floor.py", *address, directory, postgres.url)], directory)
             self.note(size, "Postgres: floor", run)
             run = measured([script("copy_rows.py", loaded / "ours.duckdb", postgres.url)], directory)
             run.seconds = float(run.output)
             self.note(size, "Postgres: COPY", run)
+
+    def latency(self, size: int, peers: bool) -> dict[str, dict[str, float]]:
+        """The seconds of a first load by each program, by the seconds that the server waits."""
+        found: dict[str, dict[str, float]] = {}
+        for seconds in LATENCIES:
+            self.server.answer_after(seconds)
+            apart = Bench(self.server, self.peers)
+            with temporary() as directory:
+                apart.sync(size, directory)
+            if peers:
+                apart.run_peers(size)
+            found[f"{seconds:g}"] = {name: one.runs[0].seconds for name, one in apart.found[size].items()}
+        self.server.answer_after(0)
+        return found
 
     def give_up(self, peer: Peer, error: Exception) -> None:
         """A peer that cannot be installed or run gets no figure, and the results name it."""
@@ -236,13 +287,25 @@ class Bench:
                 else:
                     self.landed(self.note(size, peer.name, run), file, "library", peer.tables)
 
-    def scale(self, size: int, peers: bool) -> None:
-        """One run of a first load with each program that can take a library of this size."""
+    def scale(self, size: int, peers: bool, rounds: int) -> None:
+        """First loads with each program that can take a library of this size."""
+        for _ in range(rounds):
+            self.floor(size)
+            with temporary() as directory:
+                self.sync(size, directory)
+        if peers:
+            self.run_peers(size)
+
+    def largest(self, size: int) -> None:
+        """What takes longest: one first load into both warehouses, and a few changes in each."""
         self.floor(size)
         with temporary() as directory:
             self.sync(size, directory)
-        if peers:
-            self.run_peers(size)
+            self.sync(size, directory, "complete listing, unchanged", reconcile_every="0")
+            self.changes(size, directory, times=3)
+        with Postgres() as postgres, temporary() as directory:
+            self.sync_postgres(size, directory, postgres.url, "first load")
+            self.changes(size, directory, postgres.url, times=3)
 
 
 class temporary(tempfile.TemporaryDirectory):  # type: ignore[type-arg]
@@ -259,49 +322,76 @@ def main() -> None:
     parser.add_argument("--peer-rounds", type=int, default=1, help="rounds in which the slow peers run too; default 1")
     parser.add_argument("--without", nargs="*", default=[], metavar="PEER", help="rest_api, Singer, Airbyte")
     parser.add_argument("--quick", action="store_true", help="one round, small libraries, results in benchmarks/.quick")
+    parser.add_argument("--million", action="store_true", help="only a million media items, once: million.json")
     wanted = parser.parse_args()
-    size, larger, with_peers = (
-        (1_000, (2_000, 10_000), (2_000,)) if wanted.quick else (20_000, (5_000, 50_000, 100_000, 200_000), (5_000,))
-    )
+    if wanted.million:
+        million()
+        return
+    if wanted.quick:
+        size, peers_too, larger, largest, slow = 1_000, 2_000, (), 10_000, 2_000
+    else:
+        size, peers_too, larger, largest, slow = 20_000, 5_000, (50_000, GOAL_SIZE), 200_000, 2_000
     rounds = 1 if wanted.quick else wanted.rounds
     results = HERE / ".quick" if wanted.quick else HERE
-    picture = results / "benchmark.png" if wanted.quick else HERE.parent / "docs" / "images" / "benchmark.png"
+    pictures = results if wanted.quick else HERE.parent / "docs" / "images"
     began = time.perf_counter()
     plot = environment("plot") / "python"
-    server = Server((size, *larger))
+    sizes = {size, peers_too, *larger, largest, slow}
+    server = Server(sizes)
     bench = Bench(server, [peer for peer in PEERS if peer.name not in wanted.without])
     try:
         for number in range(rounds):
             bench.round(size)
             if number < wanted.peer_rounds:
                 bench.run_peers(size)
+        bench.scale(peers_too, wanted.peer_rounds > 0, 1)
         for other in larger:
-            bench.scale(other, other in with_peers)
+            bench.scale(other, False, 3 if other == GOAL_SIZE else 1)
+        bench.largest(largest)
+        latency = bench.latency(slow, wanted.peer_rounds > 0)
     finally:
         server.close()
     told = {
         "size": size,
-        "largest": max(larger),
+        "largest": largest,
         "rounds": rounds,
         "cores": os.cpu_count(),
         "python": sys.version.split()[0],
         "minutes": round((time.perf_counter() - began) / 60, 1),
         "missing": bench.missing,
+        "million": json.loads(once.read_text()) if (once := HERE / "million.json").exists() else None,
         "heavy": json.loads(bench.found[size]["check"].runs[-1].output.splitlines()[-1]),
         "requests": requests(bench.found[size]["ordinary run, unchanged"].runs[-1].output),
-        "libraries": {other: server.holds(other) for other in (size, *larger)},
+        "libraries": {other: server.holds(other) for other in sorted(sizes)},
+        "latency": {"size": slow, "seconds": latency},
         "programs": {
             other: {name: program.described() for name, program in programs.items()}
             for other, programs in sorted(bench.found.items())
         },
     }
     results.mkdir(exist_ok=True)
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(parents=True, exist_ok=True)
     (results / "results.json").write_text(json.dumps(told, indent=1) + "\n")
     told = json.loads((results / "results.json").read_text())
     (results / "RESULTS.md").write_text(report(told))
     print(report(told))
-    subprocess.run([str(plot), str(HERE / "plot.py"), str(results / "results.json"), str(picture)], check=True)
+    subprocess.run([str(plot), str(HERE / "plot.py"), str(results / "results.json"), str(pictures)], check=True)
+
+
+def million() -> None:
+    """Loads a million media items, and lists them again: seconds, CPU seconds, peak memory, size of the file."""
+    server = Server([MILLION])
+    bench = Bench(server, [])
+    try:
+        with temporary() as directory:
+            bench.sync(MILLION, directory)
+            size = (directory / "ours.duckdb").stat().st_size
+            bench.sync(MILLION, directory, "complete listing, unchanged", reconcile_every="0")
+    finally:
+        server.close()
+    programs = {name: program.described() for name, program in bench.found[MILLION].items()}
+    told = {"file": size, "library": server.holds(MILLION), "programs": programs}
+    (HERE / "million.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 def requests(output: str) -> int:

@@ -105,7 +105,7 @@ class Run:
         self.media_left = settings.max_media
         self._found_fields: set[str] | None = set()
         self._organizations: tuple[Organization, ...] = ()
-        self._last_runs = stored.last_runs(selection.label)
+        self._last_runs = stored.last_runs(selection)
         self._dataset_hashes = stored.dataset_hashes()
 
     def __enter__(self) -> Run:

@@ -363,6 +363,12 @@ class Settings:
         absent=(),
         example=["blob", "frames.blob"],
     )
+    history: bool = _setting(
+        "Keep what media items and captions were before: one row per version in `media_history` and `caption_history`.",
+        SWITCH,
+        _switch,
+        default=False,
+    )
 
     @property
     def sliced(self) -> bool:

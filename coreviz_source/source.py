@@ -55,6 +55,7 @@ def coreviz(
     max_media: int | None = None,
     resync: bool | None = None,
     ignored_fields: Sequence[str] | str | None = None,
+    history: bool | None = None,
 ) -> Any:
     """Mirrors datasets of a CoreViz Studio library: media, frames, captions, objects, tags, moderation, folders.
 
@@ -93,6 +94,8 @@ def coreviz(
         ignored_fields: Fields to ignore when media are compared, by the API's names, such as `blob` or `frames.blob`:
             for values that are different in every response. They are loaded when another field of the media item
             changes. Default: none.
+        history: Keep what media items and captions were before: one row per version in `media_history` and
+            `caption_history`. Default: `False`.
 
     Returns:
         A dlt source with one resource per table; choose some with `with_resources("media", "captions")`. Without
@@ -124,6 +127,7 @@ def coreviz(
             "max_media": max_media,
             "resync": resync,
             "ignored_fields": ignored_fields,
+            "history": history,
         }
     )
     plain_runs.expect(active_pipeline())
@@ -134,6 +138,7 @@ def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[s
     """Locks the warehouse and reads what is stored; returns these with the batches to write."""
     pipeline = dlt.current.pipeline()
     settings = given.of(pipeline.pipeline_name)
+    selection = Selection(selected, stepped).with_history(settings.history)
     check_refresh(pipeline.refresh)
     destination_of(pipeline)
     locks = plain_runs.begin(pipeline)
@@ -141,15 +146,15 @@ def _begin(given: SourceSettings, selected: frozenset[str], stepped: frozenset[s
     with ExitStack() as stack:
         # an error keeps alive what is open: it is closed, so that others can open the file
         stored = StoredState(stack.enter_context(closing(Connection(pipeline))))
-        ensure_schema(stored, selected, locks.load)
+        ensure_schema(stored, selection.tables, locks.load)
         stack.pop_all()
-    return Extraction(locks, stored, _batches(settings, stored, Selection(selected, stepped)))
+    return Extraction(locks, stored, _batches(settings, stored, selection), selection.tables)
 
 
 def _browse(given: SourceSettings, selected: frozenset[str]) -> Iterator[Batch]:
     """The batches of a library where there is no warehouse to compare with."""
     settings = given.of(getattr(active_pipeline(), "pipeline_name", None))
-    return _batches(settings, NothingStored(), Selection(selected))
+    return _batches(settings, NothingStored(), Selection(selected).with_history(settings.history))
 
 
 def _batches(settings: Settings, stored: StoredState, selection: Selection) -> Iterator[Batch]:

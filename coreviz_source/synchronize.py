@@ -31,7 +31,6 @@ from coreviz_source.report import DatasetReports, Progress, Report
 from coreviz_source.run import Batch, Dataset, Run
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import BY_NAME
 from coreviz_source.warehouse.catalog import ensure_catalog
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
@@ -152,10 +151,11 @@ class Synchronizer:
                 closing(Connection(pipeline, read_only=dry_run)) as connection,
             ):
                 settings = _drained(pipeline, locks, settings, dry_run)
-                stored = _read_stored(connection, locks, dry_run)
+                selection = Selection().with_history(settings.history)
+                stored = _read_stored(connection, locks, selection, dry_run)
                 with (
-                    Run(run_id, settings, stored, Selection(), connections) as run,
-                    _loader(pipeline, locks, stored, dry_run) as loader,
+                    Run(run_id, settings, stored, selection, connections) as run,
+                    _loader(pipeline, locks, stored, selection, dry_run) as loader,
                 ):
                     packages = Packages(loader, self._progress)
                     datasets = run.datasets()
@@ -221,15 +221,17 @@ def _drained(pipeline: dlt.Pipeline, locks: Locks, settings: Settings, dry_run: 
     return settings
 
 
-def _read_stored(connection: Connection, locks: Locks, dry_run: bool) -> StoredState:
+def _read_stored(connection: Connection, locks: Locks, selection: Selection, dry_run: bool) -> StoredState:
     stored = StoredState(connection)
     if not dry_run:
-        ensure_schema(stored, frozenset(BY_NAME), locks.load)
+        ensure_schema(stored, selection.tables, locks.load)
     return stored
 
 
 @contextmanager
-def _loader(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, dry_run: bool) -> Iterator[Load]:
+def _loader(
+    pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, selection: Selection, dry_run: bool
+) -> Iterator[Load]:
     """What loads a package: dlt, with DuckDB tuned for it. In a dry run, batches are only made, which counts them."""
     if dry_run:
         yield _count
@@ -240,7 +242,7 @@ def _loader(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, dry_run: 
         # only now: it creates a DuckDB file that does not exist
         locks.connect()
         tuning.begin()
-        load(pipeline, locks, stored, tuning, batches)
+        load(pipeline, locks, stored, selection, tuning, batches)
 
     try:
         yield load_package

@@ -10,7 +10,7 @@ id, and the ids above it, go to the columns that reference those tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -59,6 +59,11 @@ class Column:
     made_from: str | None = None
 
     @property
+    def copied(self) -> Column:
+        """The same column in a table that copies rows."""
+        return replace(self, api=None, made_from=None)
+
+    @property
     def hints(self) -> dict[str, Any]:
         """The column as dlt declares it."""
         hints: dict[str, Any] = {
@@ -88,6 +93,7 @@ class Table:
         parent: The table whose items hold the items of this one in a list.
         api: The API's name of that list.
         implied: Values that API fields have in every item of this table. Any other value is kept in `extra`.
+        versions_of: The table whose rows this one has every version of. It exists only where `history` was ever on.
     """
 
     name: str
@@ -98,6 +104,7 @@ class Table:
     parent: Table | None = None
     api: str | None = None
     implied: tuple[tuple[str, str], ...] = ()
+    versions_of: Table | None = None
 
     @property
     def children(self) -> tuple[Table, ...]:
@@ -142,19 +149,25 @@ class Table:
     @property
     def partitioned_by(self) -> str | None:
         """The column by whose months a warehouse with partitions divides the table."""
-        return "created_at" if "created_at" in self.by_name else None
+        return next((name for name in ("created_at", "valid_from") if name in self.by_name), None)
 
     @property
     def clustered_by(self) -> tuple[str, ...]:
         """The columns by which a warehouse with clusters orders the table: those by which a load finds rows."""
-        return self.replaces
+        return tuple(name for name in (self.key if self.versions_of else self.replaces) if name != self.partitioned_by)
+
+    @cached_property
+    def version_columns(self) -> tuple[Column, ...]:
+        """The columns whose values make a version."""
+        names = [c.name for c in self.columns]
+        return tuple(c for c in self.columns[: names.index("valid_from")] if c.name not in self.replaces)
 
     @property
     def hints(self) -> dict[str, Any]:
         """The table as dlt declares it. Every run sets all of it, because dlt keeps old hints."""
         columns = {c.name: c.hints for c in self.columns}
         columns[LOAD_ID] = {"name": LOAD_ID, "data_type": "text", "nullable": True}
-        by_key = self.replaces == self.key
+        by_key = set(self.replaces) == set(self.key)
         return {
             "name": self.name,
             "columns": columns,
@@ -438,6 +451,53 @@ RUNS = Table(
     ),
 )
 
+_VERSION = (
+    _made("valid_from", "timestamp", "Time of the run that first saw this version, UTC.", nullable=False),
+    _made(
+        "valid_to",
+        "timestamp",
+        "Time of the run that first saw it changed or missing, UTC; null: it is current.",
+    ),
+    _made("change", "text", "How it began: added, changed, or returned after it had been removed."),
+    _made("ended_by", "text", "How it ended: changed or removed; null: it is current."),
+    _made("run", "text", "Id of the run that first saw this version, as in `_coreviz_runs`."),
+    _GONE,
+)
+
+MEDIA_HISTORY = Table(
+    "media_history",
+    "One row per version of a media item, with the columns that count as a version (only with `history`).",
+    ("dataset_id", "id", "valid_from"),
+    (
+        _DATASET,
+        _made("id", "id", "Id of the media item.", False, "media"),
+        *(MEDIA.by_name[name].copied for name in ("name", "description", "prompt", "type", "folder_id")),
+        *(MEDIA.by_name[name].copied for name in ("status", "moderation_status", "size_bytes", "metadata")),
+        _made("tags", "json", "Tag groups with their values, from metadata."),
+        *_VERSION,
+    ),
+    # the last one is the first in an index
+    replaces=("dataset_id", "valid_from", "id"),
+    versions_of=MEDIA,
+)
+
+CAPTION_HISTORY = Table(
+    "caption_history",
+    "One row per version of a caption, with the columns that count as a version (only with `history`).",
+    ("dataset_id", "media_id", "id", "valid_from"),
+    (
+        _DATASET,
+        _MEDIA,
+        _FRAME,
+        _made("id", "id", "Id of the caption.", False, "captions"),
+        *(CAPTIONS.by_name[name].copied for name in ("text", "model")),
+        _STATUS.copied,
+        *_VERSION,
+    ),
+    replaces=("dataset_id", "valid_from", "id", "media_id"),
+    versions_of=CAPTIONS,
+)
+
 #: Every table of the source, in the order of the documentation.
 TABLES: tuple[Table, ...] = (
     ORGANIZATIONS,
@@ -449,8 +509,16 @@ TABLES: tuple[Table, ...] = (
     OBJECTS,
     MEDIA_TAGS,
     MODERATION_CATEGORIES,
+    MEDIA_HISTORY,
+    CAPTION_HISTORY,
     RUNS,
 )
+
+#: The tables with versions, which exist only where `history` was ever on.
+HISTORY: tuple[Table, ...] = tuple(table for table in TABLES if table.versions_of)
+
+#: The tables that every run creates.
+CURRENT: tuple[Table, ...] = tuple(table for table in TABLES if not table.versions_of)
 
 #: The tables whose rows belong to a media item and are replaced with it.
 CHILDREN: tuple[Table, ...] = tuple(table for table in TABLES if table.replaces == ("dataset_id", "media_id"))

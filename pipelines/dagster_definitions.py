@@ -18,7 +18,7 @@ import dlt
 from coreviz_source import sync
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.loading.configuration import resolve
-from coreviz_source.tables import GONE, RUNS, TABLES, Column, Table
+from coreviz_source.tables import CURRENT, GONE, RUNS, Column, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.state import LastRuns, StoredState
@@ -130,7 +130,7 @@ def slices(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materi
 
 
 @dg.multi_asset(
-    specs=[_spec(table) for table in TABLES],
+    specs=[_spec(table) for table in CURRENT],
     partitions_def=DATASETS,
     name="tables",
     pool=API_POOL,
@@ -143,7 +143,7 @@ def tables(context: dg.AssetExecutionContext, config: Again, warehouse: Warehous
     done = _sync(pipeline, dataset_id, resync=config.resync or None, max_deletes=config.max_deletes)
     written = done.pop("rows")
     with pipeline.sql_client() as client:
-        for table in TABLES:
+        for table in CURRENT:
             sql, values = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(table.name)}", list[str]()
             if "dataset_id" in table.by_name:
                 sql, values = f"{sql} WHERE dataset_id = %s", [canonical_id(dataset_id)]

@@ -336,7 +336,7 @@ class BigQuery:
             self._expect_dataset(table.db, location)
             if table is not made and table.name not in self._columns[table.db]:
                 raise self._no_table(table.db, table.name)
-        if isinstance(statement, exp.Select):
+        if isinstance(statement, exp.Query):
             self._check(statement)
             return _rows(self._execute(statement))
         if isinstance(statement, exp.Declare):
@@ -425,7 +425,7 @@ class BigQuery:
             self._known = (now, MappingSchema({self.project: self._columns}, dialect="bigquery"))
         return self._known[1]
 
-    def _check(self, select: exp.Select) -> exp.Expression:
+    def _check(self, select: exp.Query) -> exp.Expression:
         """Refuses unknown columns, and comparisons that BigQuery has no signature for."""
         schema = self._schema()
         qualified = qualify(select.copy(), schema=schema, dialect="bigquery", expand_stars=False)

@@ -31,7 +31,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.api.deadline
 import coreviz_source.api.http
-from coreviz_source import coreviz, sync
+from coreviz_source import coreviz, sync, sync_every
 from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import FAULTS, REFUSALS, Faults
@@ -70,10 +70,14 @@ def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:
     )
 
 
-def run(warehouse: str, folder: str, plain: bool, arguments: dict[str, Any]) -> int:
-    """One run, and its exit code."""
+def run(warehouse: str, folder: str, how: str, arguments: dict[str, Any]) -> int:
+    """One run, and its exit code. With `how = "every"`, cycles until a signal, each code printed."""
     pipeline = pipeline_of(warehouse, folder)
-    if not plain:
+    if how == "every":
+        for report in sync_every(pipeline, every="1s", **arguments):
+            print(report.exit_code, flush=True)
+        return report.exit_code
+    if how == "sync":
         report = sync(pipeline, **arguments)
         if report.exit_code in (1, 7):
             print(report.to_json(), file=sys.stderr)
@@ -94,6 +98,7 @@ class Score:
 
     runs: int = 0
     kills: int = 0
+    cycles: int = 0
     compared: int = 0
     rows: int = 0
     lost: int = 0
@@ -166,31 +171,32 @@ class World:
         dice, score = self.dice, self.score
         names = dice.sample(NAMES, dice.choice([0, 1, 2, 4]))
         arguments = self.arguments(clean=False)
-        plain = dice.random() < 0.3
-        killed = dice.choice(SIGNALS) if dice.random() < 0.3 else None
+        how = dice.choices(["sync", "run", "every"], [0.6, 0.25, 0.15])[0]
+        killed = dice.choice(SIGNALS) if how == "every" or dice.random() < 0.3 else None
         self.studio.faults = faults = Faults(names, dice.randrange(10**6), dice.choice([0.05, 0.2, 0.5]))
         live = self.library.live(3000, dice.randrange(10**6)) if dice.random() < 0.4 else contextlib.nullcontext()
-        self.log.append(f"{'run' if plain else 'sync'} {arguments} with {names}, {killed}, {type(live).__name__}")
+        self.log.append(f"{how} {arguments} with {names}, {killed}, {type(live).__name__}")
         held, before = self.held(), self.there()
         with live:
-            code = self.killed(plain, arguments, killed) if killed else self.run(plain, arguments)
+            codes = self.killed(how, arguments, killed) if killed else [self.run(how, arguments)]
         self.studio.faults = None
         score.faults += faults.injected
-        if code is not None:
+        score.cycles += len(codes) if how == "every" else 0
+        refused = any(name in REFUSALS for name in faults.injected)
+        for code in codes:
             score.codes[code] += 1
-            refused = any(name in REFUSALS for name in faults.injected)
             if code not in ({0, 2, 3, 4, 5, 6} if refused else {0, 5, 6}):
                 self.problem(f"exit code {code}")
         if lost := (held & before & self.there()) - self.held():
             score.lost += len(lost)
             self.problem(f"{len(lost)} media that stayed were removed")
 
-    def run(self, plain: bool, arguments: dict[str, Any]) -> int:
-        return run(self.warehouse, self.folder, plain, arguments)
+    def run(self, how: str, arguments: dict[str, Any]) -> int:
+        return run(self.warehouse, self.folder, how, arguments)
 
-    def killed(self, plain: bool, arguments: dict[str, Any], how: signal.Signals) -> int | None:
-        """A run in a process of its own, which gets a signal after a while; its exit code if it was over before."""
-        given = json.dumps([self.warehouse, self.folder, plain, arguments])
+    def killed(self, how: str, arguments: dict[str, Any], kill: signal.Signals) -> list[int]:
+        """A run in a process of its own, which gets a signal after a while; the exit codes of what was over before."""
+        given = json.dumps([self.warehouse, self.folder, how, arguments])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos", "--child", given],
             stdout=subprocess.PIPE,
@@ -200,24 +206,24 @@ class World:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            code = process.wait(timeout=self.dice.uniform(0, 2.5))
-            return code
+            code = process.wait(timeout=self.dice.uniform(0, 8 if how == "every" else 2.5))
+            return [code] if how != "every" else [int(line) for line in process.stdout]
         except subprocess.TimeoutExpired:
-            process.send_signal(how)
+            process.send_signal(kill)
             self.score.kills += 1
         try:
             process.wait(timeout=90)
         except subprocess.TimeoutExpired:
-            self.problem(f"{how.name} did not end the process")
+            self.problem(f"{kill.name} did not end the process")
             process.kill()
             process.wait()
-        return None
+        return [int(line) for line in process.stdout]
 
     def clean(self) -> None:
         """A complete run without faults, after which the warehouse is compared with the truth whole."""
         arguments = self.arguments(clean=True)
         self.log.append(f"clean sync {arguments}")
-        code = self.run(False, arguments)
+        code = self.run("sync", arguments)
         if code:
             self.problem(f"exit code {code} of a clean run")
             return
@@ -276,6 +282,7 @@ def main() -> int:
     with Postgres() if wanted.postgres else contextlib.nullcontext() as server:
         score = soak(wanted.seconds, seed, server.url if server else None)
     print(f"runs             {score.runs}, by exit code {dict(sorted(score.codes.items()))}")
+    print(f"cycles           {score.cycles} of processes that stay")
     print(f"kills            {score.kills}")
     print(f"faults injected  {score.faults.total()} of {len(score.faults)} kinds")
     print(f"compared whole   {score.compared} times, {score.rows} rows")

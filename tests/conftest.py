@@ -14,6 +14,7 @@ import pytest
 
 import coreviz_source.api.http
 from tests import copies, faster
+from tests.dbt import Dbt
 from tests.postgres import Postgres
 from tests.scenario import pipeline_in
 
@@ -25,7 +26,7 @@ faster.remember()
 copies.reuse_ports()
 
 #: Files with the longest tests: they run first, so that in the end not all wait for one of them.
-LONGEST = ("test_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")
+LONGEST = ("test_walk", "test_history_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery", "test_dbt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,6 +69,13 @@ def server() -> Iterator[Postgres]:
     """A Postgres server; each test takes a schema or a database of its own."""
     with Postgres() as postgres:
         yield postgres
+
+
+@pytest.fixture(scope="session")
+def dbt() -> Iterator[Dbt]:
+    """Runs commands of dbt."""
+    with Dbt() as process:
+        yield process
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from coreviz_source.api.pace import BYTES_AHEAD, LARGEST_PAGE, MOST_PARALLEL, Fl
 #: Bytes per item.
 ITEM = 4000
 #: Seconds in which the client reads an item.
-READING = 5e-6
+READING = 25e-6
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import time
 import uuid
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlglot
+from click.testing import CliRunner
 from dlt.common.runtime.signals import sleep
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
@@ -28,9 +30,10 @@ from google.oauth2.service_account import Credentials
 from sqlglot import exp
 
 from coreviz_source import sync
+from coreviz_source.cli import main
 from coreviz_source.commands.search import search
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 from coreviz_source.warehouse.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key
 from tests.bigquery_sql import GOLDEN, conversation
@@ -38,8 +41,9 @@ from tests.docs import ROOT, for_bigquery, questions
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
-from tests.test_views import assert_views, plain
-from tests.warehouse import assert_equal, load_ids, query, read, runs
+from tests.test_views import assert_views, name_of, plain, view_rows
+from tests.view_truth import checked_ages
+from tests.warehouse import assert_equal, assert_opened_library_is_whole, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 TYPES = {"id": "STRING", "text": "STRING", "bigint": "INT64", "double": "FLOAT64", "bool": "BOOL"}
@@ -162,6 +166,7 @@ def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, t
     assert len(made) == len(NAMES_OF_VIEWS)
     matches = search(warehouse, "RED shoe, late")
     assert matches == search(pipeline, "RED shoe, late") and matches
+    assert_opened_library_is_whole(warehouse)
     for question, sql in questions().items():
         said = for_bigquery(sql).replace("coreviz.", here)
         answers = [query(each, asked) for each, asked in ((warehouse, said), (pipeline, sql))]
@@ -172,7 +177,7 @@ def test_tables_have_their_types_descriptions_partitions_and_clusters_from_the_s
     warehouse = into(service.credentials(), tmp_path)
     with Studio(frozen(10)) as studio:
         run(warehouse, studio, max_media=3)
-    for table in TABLES:
+    for table in CURRENT:
         made = service.tables[warehouse.dataset_name, table.name]
         columns = {c.name: c for c in made.this.expressions}
         for column in table.columns:
@@ -369,3 +374,41 @@ def test_the_bigquery_script_loads_when_it_is_run(service, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "complete, 16 new" in done.stdout
     assert "Storage client" not in done.stderr
+
+
+def test_the_models_of_the_dbt_project_show_what_the_views_show(dbt, service, tmp_path):
+    """Compiled as a package of another project, for DuckDB: their SQL is BigQuery's, whoever compiles them."""
+    library = frozen(60)
+    warehouse = into(service.credentials(), tmp_path)
+    with Studio(library) as studio:
+        run_sync(warehouse, studio, history=True)
+    done = CliRunner().invoke(main, ["schema", "--format", "dbt", "--destination", "bigquery", "--history"])
+    assert done.exit_code == 0, done.output
+    project = tmp_path / "analytics"
+    (project / "models").mkdir(parents=True)
+    for name, text in {
+        "dbt_project.yml": "{name: analytics, profile: analytics}",
+        "profiles.yml": "analytics: {target: here, outputs: {here: {type: duckdb, path: library.duckdb}}}",
+        "packages.yml": "packages: [{local: ../coreviz_dbt}]",
+        "models/captions_of_today.sql": "SELECT * FROM {{ ref('coreviz__caption_search') }}",
+    }.items():
+        (project / name).write_text(text)
+    for command in ("deps", "compile"):
+        done = dbt(project, command)
+        assert done.code == 0, done.output
+    nodes = json.loads((project / "target" / "manifest.json").read_text())["nodes"]
+    models = {name: node for name, node in nodes.items() if node["resource_type"] == "model"}
+    todo, made = dict(models), set()
+    with warehouse.sql_client() as client:
+        while todo:
+            name = next(name for name in todo if not todo.keys() & {*models[name]["depends_on"]["nodes"]})
+            model = todo.pop(name)
+            table = rf"`{service.project}`.`{warehouse.dataset_name}`.`\1`"
+            sql = re.sub(r'"library"."\w+"."(\w+)"', table, model["compiled_code"])
+            client.execute_sql(f"CREATE VIEW {name_of(warehouse, model['name'])} AS {sql}")
+            made.add(model["name"])
+    assert made >= {f"coreviz__{name}" for name in NAMES_OF_VIEWS}
+    for name in NAMES_OF_VIEWS:
+        rows = {each: checked_ages(view_rows(warehouse, each)) for each in (name, f"coreviz__{name}")}
+        assert rows[name] or name == "caption_changes"
+        assert_equal({name: rows[f"coreviz__{name}"]}, {name: rows[name]})

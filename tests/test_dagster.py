@@ -16,7 +16,7 @@ import yaml
 
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
-from coreviz_source.tables import GONE, TABLES
+from coreviz_source.tables import CURRENT, GONE
 from pipelines import dagster_definitions as deployed
 from tests.docs import ROOT, blocks
 from tests.postgres import Postgres
@@ -67,8 +67,8 @@ def materialize(
 def test_every_table_is_an_asset_with_its_columns_types_descriptions_and_references():
     dg.Definitions.validate_loadable(deployed.definitions)
     specs = {spec.key.path[-1]: spec for spec in deployed.definitions.resolve_all_asset_specs()}
-    assert specs.keys() == {"slices", *(table.name for table in TABLES)}
-    for table in TABLES:
+    assert specs.keys() == {"slices", *(table.name for table in CURRENT)}
+    for table in CURRENT:
         spec = specs[table.name]
         schema = spec.metadata["dagster/column_schema"]
         assert spec.description == table.description
@@ -122,7 +122,7 @@ def test_slices_by_month_and_then_a_run_that_compares_all_end_equal_to_the_truth
         assert done.success
         assert_equal_to(pipeline, studio)
     shown = {e.asset_key.path[-1]: e.materialization.metadata for e in done.get_asset_materialization_events()}
-    for table in TABLES:
+    for table in CURRENT:
         ((rows,),) = query(pipeline, f"SELECT count(*) FROM {table.name}")
         assert shown[table.name]["dagster/partition_row_count"].value == rows, table.name
     newest = sum(item["createdAt"][:7] == months[-1] for item in media_of(library))

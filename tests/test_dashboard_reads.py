@@ -25,6 +25,7 @@ from coreviz_source.cli import main
 from coreviz_source.dashboard import queries
 from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.head import fresh
+from coreviz_source.dashboard.history import changes, words
 from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import LATENCIES, SORTS, Cursor, Filters
 from coreviz_source.dashboard.runs import duration
@@ -476,3 +477,57 @@ def test_the_folder_filter_finds_what_is_in_the_folder_and_below_it(reader: Read
         assert sorted(row["id"] for row in shown) == sorted(i["id"] for i in inside)[: queries.PAGE]
         sizes.append(len(folder.ids))
     assert max(sizes) > 1
+
+
+def version(item_id: str, text: str | None, begins: int, ends: int | None, **other: Any) -> Item:
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    times = [None if hours is None else start + timedelta(hours=hours) for hours in (begins, ends)]
+    row = {"frame_id": "f", "id": item_id, "text": text, "model": "one", "change": "added"}
+    return {**row, "valid_from": times[0], "valid_to": times[1], **other}
+
+
+def test_captions_over_time_mark_the_words_that_differ_and_pair_what_replaced_each_other() -> None:
+    found = changes(
+        [
+            version("c", "A red shoe on a table.", 2, 5, change="changed", model="two"),
+            version("c", "A red shoe.", 0, 2),
+            version("b", "Another caption of the frame.", 0, 3),
+            version("d", "Nothing like it, in any word!", 5, None),
+            version("e", "Said again.", 6, None, change="returned"),
+            # these changed nothing that is shown: a status, and captions that only appeared
+            version("g", "Stays.", 0, 4, frame_id="g"),
+            version("g", "Stays.", 4, None, frame_id="g", change="changed"),
+            version("h", "Late.", 3, None, frame_id="g"),
+        ]
+    )
+    assert found.keys() == {"f"}
+    said = [(entry["at"][11:16], entry["what"], entry["by"], entry["words"]) for entry in found["f"]]
+    assert said == [
+        ("06:00", "Returned", "one", [("", "Said again.")]),
+        (
+            *("05:00", "Changed", "one, before two"),
+            [("del", "A red shoe on a table."), ("", "\n"), ("ins", "Nothing like it, in any word!")],
+        ),
+        ("03:00", "Removed", "one", [("del", "Another caption of the frame.")]),
+        (
+            *("02:00", "Changed", "two, before one"),
+            [("", "A red"), ("", " "), ("del", "shoe."), ("", " "), ("ins", "shoe on a table.")],
+        ),
+        ("00:00", "Added", "one", [("", "Another caption of the frame.")]),
+        ("00:00", "Added", "one", [("", "A red shoe.")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("赤い靴です", "青い靴です", [("del", "赤"), ("ins", "青"), ("", "い靴です")]),
+        ("", "New.", [("ins", "New.")]),
+        ("Old.", "", [("del", "Old.")]),
+        ("a b  c", "a c", [("", "a"), ("", " "), ("del", "b"), ("", " c")]),
+        # too long to be compared
+        ("x " * 3000, "x " * 3000 + "y", [("del", "x " * 3000), ("", "\n"), ("ins", "x " * 3000 + "y")]),
+    ],
+)
+def test_words_of_two_texts_are_those_of_both(before: str, after: str, expected: Any) -> None:
+    assert words(before, after) == expected

@@ -19,7 +19,7 @@ from coreviz_source.commands.status import read_status
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import BY_NAME
+from coreviz_source.tables import CURRENT
 from tests.scenario import assert_equal_to, first_sync, frozen, media_of, run_sync, truth_of
 from tests.test_cli import everything
 from tests.warehouse import assert_mirror, query
@@ -69,7 +69,7 @@ def test_a_forgotten_dataset_is_in_no_table_no_staging_no_package_and_comes_back
         assert (erased.rows["media"], erased.rows["datasets"], erased.rows["_coreviz_runs"]) == (20, 1, 2)
         assert erased.packages == 1 and sum(erased.staging.values()) > 0
         assert staged(warehouse) == 0
-        for name in BY_NAME.keys() - {"organizations"}:
+        for name in {table.name for table in CURRENT} - {"organizations"}:
             assert query(warehouse, f"SELECT count(*) FROM {name} WHERE dataset_id = %s", going) == [(0,)], name
         assert not [p for p in working.rglob("*") if p.is_file() and going.encode() in p.read_bytes()]
         assert_mirror(warehouse, {kept: studio.snapshot(kept)})

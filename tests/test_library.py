@@ -6,16 +6,15 @@ import sys
 
 import dlt
 import duckdb
-import pyarrow as pa
 import pytest
 
 import coreviz_source as cv
-from coreviz_source.errors import ConfigurationError, DestinationError
+from coreviz_source import coreviz
+from coreviz_source.commands.search import search
+from coreviz_source.errors import ConfigurationError, CorevizError, DestinationError
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import GONE, TABLES
-from coreviz_source.warehouse.views import NAMES
-from tests.scenario import frozen, media_of, run, run_sync
-from tests.warehouse import query
+from tests.scenario import arguments, frozen, media_of, run, run_sync
+from tests.warehouse import assert_opened_library_is_whole
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -28,29 +27,23 @@ def in_order(rows):
 
 
 def test_tables_views_search_and_items_have_the_rows_of_the_warehouse(warehouse):
-    library = frozen(60)
+    library = frozen(40)
     with Studio(library) as studio:
-        video = media_of(library, frames=2)[0]
+        video, other, *_ = media_of(library, frames=2)
         library.add_caption(video["id"], "Very special: a red shoe.")
+        library.add_caption(other["id"], "Very special as well: a red shoe.")
         run_sync(warehouse, studio)
+    assert_opened_library_is_whole(warehouse)
     opened = cv.open_library(warehouse)
-    for name in (*(table.name for table in TABLES), *NAMES):
-        rows = opened[name]
-        assert GONE not in rows.columns
-        ((count,),) = query(warehouse, f"SELECT COUNT(*) FROM {warehouse.dataset_name}.{name}")
-        assert len(list(rows)) == rows.arrow().num_rows == count, name
     captions = opened.captions
-    assert isinstance(captions.arrow(), pa.Table)
-    assert {row["id"]: row["text"] for row in captions} == dict(
-        query(warehouse, f"SELECT id, text FROM {warehouse.dataset_name}.captions")
-    )
     assert captions.where("text = 'Very special: a red shoe.'").select("media_id").fetchall() == [(video["id"],)]
-    assert opened("SELECT count(*) AS n FROM media").fetchall() == [(60,)]
-    (match,) = opened.search('"red shoe" SPECIAL -blue')
-    assert (match["media_id"], match["caption"]) == (video["id"], "Very special: a red shoe.")
-    assert set(captions.df()["id"]) == {row["id"] for row in captions}
+    assert opened("SELECT count(*) AS n FROM media").fetchall() == [(40,)]
+    assert opened.row_counts().order_by("table_name").fetchall()[-1] == ("tag_usage", len(list(opened.tag_usage)))
+    assert "object_boxes" in dir(opened) and "captions" in repr(opened) and "model" in repr(captions)
+    joined = captions.join("media").where("text = 'Very special: a red shoe.'")
+    assert joined.select("media__name").fetchall() == [(video["name"],)]
     item = opened.item(video["id"].replace("-", "").upper())
-    assert item.media["name"] == video["name"] and item.media["metadata"] == (video.get("metadata") or None)
+    assert item.media["name"] == video["name"] and item.media["metadata"] == video.get("metadata")
     assert item.captions == [caption["text"] for frame in video["frames"] for caption in in_order(frame["captions"])]
     assert [[found["label"] for found in frame["objects"]] for frame in item.frames] == [
         [found["label"] for found in in_order(frame["objects"])] for frame in video["frames"]
@@ -59,12 +52,33 @@ def test_tables_views_search_and_items_have_the_rows_of_the_warehouse(warehouse)
         opened.item("nope")
     with pytest.raises(Exception, match=r"(?i)read.?only"), opened.sql_client as client:
         client.execute_sql(f"DELETE FROM {client.make_qualified_table_name('captions')}")
+    with pytest.raises(ConfigurationError, match="SELECT"):
+        opened("DELETE FROM captions").fetchall()
     assert captions.arrow().num_rows > 0
+
+    # what has no date comes last, as with the command
+    with warehouse.sql_client() as client:
+        names = {name: client.make_qualified_table_name(name) for name in ("media", "captions")}
+        newest = max((video, other), key=lambda each: each["createdAt"])
+        client.execute_sql(f"UPDATE {names['media']} SET created_at = NULL WHERE id = %s", newest["id"])
+    matches = [(row["media_id"], row["caption"]) for row in opened.search('"red shoe" SPECIAL -blue')]
+    assert len(matches) == 2 and matches[-1][0] == newest["id"]
+    assert matches == [(match.media_id, match.caption) for match in search(warehouse, '"red shoe" SPECIAL -blue')]
+
+    # the service deletes inside of a media item, which moves to another dataset
+    with warehouse.sql_client() as client:
+        client.execute_sql(f"UPDATE {names['captions']} SET status = 'deleted' WHERE text LIKE 'Very special: %%'")
+        client.execute_sql(f"CREATE TABLE moved AS SELECT * FROM {names['media']} WHERE id = %s", video["id"])
+        client.execute_sql("UPDATE moved SET dataset_id = 'another', deleted_at = created_at, name = 'Where it was'")
+        client.execute_sql(f"INSERT INTO {names['media']} SELECT * FROM moved")
+    item = opened.item(video["id"])
+    assert item.media["dataset_id"] != "another" and "Very special: a red shoe." not in item.captions
+    assert len(item.frames) == len(video["frames"])
 
 
 def test_a_path_or_nothing_opens_the_file_of_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DestinationError, match="no tables"):
+    with pytest.raises(DestinationError, match=r"no DuckDB file .*coreviz_library\.duckdb"):
         cv.open_library()
     with pytest.raises(DestinationError, match=r"no DuckDB file .*nowhere\.duckdb"):
         cv.open_library("nowhere.duckdb")
@@ -80,25 +94,51 @@ def test_a_path_or_nothing_opens_the_file_of_the_command_line(tmp_path, monkeypa
     assert cv.open_library().media.arrow() == expected
     with pytest.raises(ConfigurationError, match="coreviz, second"):
         cv.open_library(tmp_path / "coreviz_library.duckdb")
+    with pytest.raises(DestinationError, match=r"schema third\. It has them in coreviz, second"):
+        cv.open_library("coreviz_library.duckdb", dataset_name="third")
+    assert cv.open_library(destination="duckdb", dataset_name="second").dataset_name == "second"
     assert cv.open_library(tmp_path / "coreviz_library.duckdb", dataset_name="second").media.arrow().num_rows == 20
     assert {path.name for path in tmp_path.iterdir()} == {"coreviz_library.duckdb", "dlt"}
 
 
-def test_what_is_missing_is_named(pipeline, monkeypatch):
+def test_what_is_missing_is_named(pipeline, monkeypatch, tmp_path):
     with Studio(frozen(20)) as studio:
-        run(pipeline, studio)
+        pipeline.run(coreviz(**arguments(studio, {})).with_resources("media", "captions"))
     opened = cv.open_library(pipeline)
-    with pytest.raises(DestinationError, match="create_views"):
+    # a caption belongs to its media item also if its frame was not loaded
+    described = next(iter(opened.captions))
+    assert described["text"] in opened.item(described["media_id"]).captions
+    with pytest.raises(DestinationError, match=r"no table or view frames .*exist: .*captions, media"):
         opened.search("shoe")
     with pytest.raises(ConfigurationError, match="empty"):
         opened.search(" ")
+    for read, error in (
+        (lambda: opened.caption, AttributeError),
+        (lambda: opened["caption"], KeyError),
+        (lambda: opened.table("caption"), DestinationError),
+        (opened("SELECT * FROM caption").arrow, DestinationError),
+    ):
+        with pytest.raises(error, match=r"no table or view caption\. These exist: .*captions, media"):
+            read()
+    assert opened("WITH caption AS (SELECT * FROM captions) SELECT count(*) FROM caption").fetchscalar() > 0
+    with pytest.raises(Exception, match="nowhere"):
+        opened("SELECT nowhere FROM media").fetchall()
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigurationError, match="pip install pandas"):
         opened.captions.df()
+    monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ConfigurationError, match="pip install polars"):
         opened.captions.pl()
-    with pytest.raises(Exception, match="nowhere"):
-        opened("SELECT nowhere FROM media").fetchall()
+    text = tmp_path / "notes.txt"
+    text.write_text("not a warehouse")
+    for path, message in (
+        (text, r"notes\.txt cannot be read as a DuckDB file"),
+        (str(tmp_path), "cannot be read as a DuckDB file"),
+        ("postgresql://me:hidden@host/db", 'destination="postgres"'),
+    ):
+        with pytest.raises(CorevizError, match=message) as refused:
+            cv.open_library(path)
+        assert "hidden" not in str(refused.value)
 
 
 def test_a_connection_that_dlt_was_given_is_read_through(tmp_path):

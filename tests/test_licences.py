@@ -7,7 +7,7 @@ from importlib.metadata import Distribution, distribution
 
 from packaging.requirements import Requirement
 
-EXTRAS = frozenset({"postgres", "bigquery", "dashboard", "dagster", "demo"})
+EXTRAS = frozenset({"postgres", "bigquery", "dashboard", "dagster"})
 #: As SPDX and people write them, in lower case.
 PERMISSIVE = {
     *("0bsd", "afl-2.1", "apache 2.0", "apache license 2.0", "apache license version 2.0", "apache software license"),

@@ -9,7 +9,7 @@ import pytest
 
 from coreviz_source import coreviz
 from coreviz_source.local_studio import Library, Studio
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 from tests.warehouse import assert_mirror, load_ids, query, read, runs
 
 
@@ -65,7 +65,7 @@ def test_all_tables_and_columns_exist_after_a_run_over_an_empty_dataset(pipeline
     found = query(
         pipeline, "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'coreviz'"
     )
-    for table in TABLES:
+    for table in CURRENT:
         for column in table.columns:
             assert (table.name, column.name) in found
 

@@ -12,13 +12,15 @@ import coreviz_source.api.pace
 from coreviz_source.api.http import Calls
 from coreviz_source.api.pace import (
     BYTES_AHEAD,
-    BYTES_UNREAD,
     FIRST_PAGE,
     LARGEST_PAGE,
+    LEAST_BYTES_AHEAD,
+    LEAST_PAGE_BYTES,
     LONGEST_PAUSE,
     MOST_PARALLEL,
     PAGE_BYTES,
     PAUSE,
+    UNREAD,
     Flight,
     Pace,
 )
@@ -110,9 +112,22 @@ def test_the_next_page_is_as_large_as_the_first_one_allows(items, size, seconds,
     pace = Pace()
     pace.received(Flight(FIRST_PAGE, 4, 1), items, size, seconds, short)
     assert pace.page_size() == limit
-    for unread, most in ((0, BYTES_AHEAD), (100, BYTES_UNREAD)):
+    for unread, most in ((0, BYTES_AHEAD), (100, UNREAD * BYTES_AHEAD)):
         ahead = pace.pages_ahead(limit, unread)
         assert ahead == 1 or ahead * limit * size / items <= most
+
+
+def test_a_quick_api_gets_no_more_memory_than_it_needs_unless_it_limits_the_rate():
+    pace = Pace()
+    pace.received(Flight(FIRST_PAGE, 4, 1), 100, 400_000, 0.002, short=False)
+    assert pace.page_size() == LEAST_PAGE_BYTES // 4000
+    assert pace.pages_ahead(250, 0) == LEAST_BYTES_AHEAD // 10**6
+    for _ in range(20):
+        pace.received(Flight(FIRST_PAGE, 4, 1), 100, 400_000, 0.4, short=False)
+    assert (pace.page_size(), pace.pages_ahead(1000, 0)) == (LARGEST_PAGE, 4 * 4)
+    limited = Pace(per_second=5)
+    limited.received(Flight(FIRST_PAGE, 4, 1), 100, 400_000, 0.002, short=False)
+    assert limited.page_size() == LARGEST_PAGE
 
 
 def test_a_short_list_is_shared_by_the_parallel_requests():

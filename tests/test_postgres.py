@@ -13,7 +13,7 @@ from coreviz_source import sync
 from coreviz_source.commands.forget import Subject, forget
 from coreviz_source.commands.status import read_status
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 from coreviz_source.warehouse.locks import Locks
 from tests.docs import ROOT
 from tests.postgres import NEWER, Postgres
@@ -244,7 +244,7 @@ def test_postgres_18_has_foreign_keys_that_refuse_no_row_and_older_ones_have_non
         assert (report.exit_code, report.warnings) == (0, [])
         found = query(warehouse, keys)
         expected = {
-            (t.name, c.references) for t in TABLES for c in t.columns if c.references in ("datasets", "organizations")
+            (t.name, c.references) for t in CURRENT for c in t.columns if c.references in ("datasets", "organizations")
         }
         assert {(table.rpartition(".")[2], other.rpartition(".")[2]) for _, table, other in found} == expected
         # what is not there can be referenced, and loads replace rows as before

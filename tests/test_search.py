@@ -11,6 +11,7 @@ import dlt.destinations.impl.bigquery.bigquery
 import pytest
 from click.testing import CliRunner
 
+from coreviz_source import open_library
 from coreviz_source.cli import main
 from coreviz_source.commands.search import search
 from coreviz_source.dashboard import queries
@@ -137,6 +138,10 @@ def test_a_query_finds_the_same_captions_in_every_warehouse_and_in_the_dashboard
     # the double of BigQuery is slow, and compares with the same engine as DuckDB
     for warehouse, cases in ((pipeline, CASES), (postgres, CASES), (bigquery, CASES[::4])):
         matching = {text: search(warehouse, text, 100) for text, _, _ in cases}
+        opened = open_library(warehouse)
+        for text in ("red shoe", "red shoe -blue", "\\", "赤い靴 iphone"):
+            rows = [row["caption_id"] for row in opened.search(text)]
+            assert rows == [match.caption_id for match in search(warehouse, text, 100)]
         with Warehouse(warehouse).opened() as reader:
             for text, expected, stems in cases:
                 wanted = names(expected) | (names(stems) if warehouse is postgres else set())

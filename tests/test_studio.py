@@ -646,3 +646,22 @@ def test_a_generated_library_does_not_contradict_itself():
             assert not any(re.search(r"\ba [aeiou]", caption["text"]) for caption in captions)
             assert all(caption["createdAt"] > item["createdAt"] for caption in captions)
             assert thing in PRODUCTS or "Product" not in item["metadata"]["tags"]
+
+
+def test_a_caption_is_made_again_in_its_place_with_its_id_or_a_new_one_and_moderation_changes():
+    library = Library.generate(12, 1)
+    (dataset,) = library.datasets
+    video = next(item for item in library.listing(dataset) if item["type"] == "video" and item["frames"][0]["captions"])
+    frame = video["frames"][0]
+    first = frame["captions"][0]["id"]
+    library.add_caption(video["id"], "The second of the frame.", frame=0)
+    assert library.recaption(video["id"], "Made again.", frame=0) == first
+    other = library.recaption(video["id"], "By another.", frame=0, model="vision-9", keep_id=False)
+    library.moderate(video["id"], "flagged", "violence")
+    with Studio(library) as studio:
+        (shown,) = (item for item in listed(studio, dataset) if item["id"] == label(video["id"]))
+    one, two = shown["frames"][0]["captions"]
+    assert other != first and (one["id"], one["text"], one["model"]) == (label(other), "By another.", "vision-9")
+    assert one["frameId"] == shown["frames"][0]["id"] and two["text"] == "The second of the frame."
+    moderation = shown["metadata"]["moderation"]
+    assert (moderation["status"], moderation["categories"]) == ("flagged", ["violence"]) and moderation["moderatedAt"]

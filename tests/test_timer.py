@@ -12,7 +12,7 @@ from coreviz_source import sync
 from coreviz_source.commands.status import Status, read_status
 from coreviz_source.local_studio import Studio
 from coreviz_source.report import DatasetReport
-from coreviz_source.tables import BY_NAME
+from coreviz_source.tables import CURRENT
 from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run_sync
 from tests.test_crash import killed
 from tests.warehouse import query
@@ -37,7 +37,7 @@ def check(status: Status, pipeline, report: DatasetReport | None) -> None:
     assert (found.last_run, found.outcome) == (report.started_at, report.outcome)
     if report.outcome == "complete":
         assert found.last_complete == report.started_at
-    names = BY_NAME.keys() - {"_coreviz_runs", "organizations"}
+    names = {table.name for table in CURRENT} - {"_coreviz_runs", "organizations"}
     counts = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in names)
     assert {name: rows for name, rows in query(pipeline, counts) if rows} == found.rows
     bare = "SELECT count(*), count(*) FILTER (WHERE id NOT IN (SELECT media_id FROM captions)) FROM media"

@@ -23,9 +23,9 @@ from coreviz_source.warehouse.views import NAMES, render, views
 from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run_sync, truth_of
 from tests.test_changes import CHANGES
 from tests.truth import Row, canonical, truth
-from tests.view_truth import Expected, checked_ages, freshness
+from tests.view_truth import WITHOUT_HISTORY, Expected, caption_changes, checked_ages, freshness
 from tests.views import RENDERED, rendered
-from tests.warehouse import assert_equal, query, runs
+from tests.warehouse import assert_equal, query, read, runs
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -54,17 +54,21 @@ def view_rows(warehouse: dlt.Pipeline, view: str) -> list[Row]:
         return [{name: plain(v) for name, v in zip(names, row, strict=True)} for row in cursor.fetchall()]
 
 
-def assert_views(warehouse: dlt.Pipeline, studio: Studio) -> None:
-    """Every view equals what the server's library says of it."""
+def assert_views(warehouse: dlt.Pipeline, studio: Studio, history: bool = False) -> None:
+    """Every view equals what the server's library says of it, `caption_changes` what the versions say."""
     items = truth_of(studio)
     tables = truth(items)
     names = {canonical(d): studio.library.dataset(d).info["name"] for d in items}
     expected = Expected(tables, names)
-    rows = {name: getattr(expected, name)() for name in NAMES if name != "freshness"}
+    rows = {name: getattr(expected, name)() for name in WITHOUT_HISTORY if name != "freshness"}
     totals = {canonical(d): len(found) for d, found in items.items()}
     rows["freshness"] = freshness(runs(warehouse), tables, names, totals)
     assert all(rows.values()), "the library shows nothing of a view"
-    assert_equal({name: checked_ages(view_rows(warehouse, name)) for name in NAMES}, rows)
+    if history:
+        versions = read(warehouse, "caption_history", "media_history")
+        rows["caption_changes"] = caption_changes(versions["caption_history"], versions["media_history"], expected)
+        assert {row["same_id"] for row in rows["caption_changes"]} == {True, False}
+    assert_equal({name: checked_ages(view_rows(warehouse, name)) for name in rows}, rows)
 
 
 def standing(warehouse: dlt.Pipeline) -> set[str]:
@@ -82,14 +86,23 @@ def test_every_view_equals_the_truth_after_a_first_load_changes_deletions_and_so
                 for change in CHANGES:
                     with library.changing(media_of(library, first, frames=2)[0]["id"]) as item:
                         change(library, item)
-                library.add_caption(media_of(library, second, frames=1)[0]["id"], "Late.")
+                captioned = media_of(library, second, frames=1)
+                library.add_caption(captioned[0]["id"], "Late.")
+                for item, keep_id in zip(captioned[1:5], (True, False, True, False), strict=True):
+                    frame = next(place for place, each in enumerate(item["frames"]) if each["captions"])
+                    library.recaption(item["id"], "Said otherwise.", frame=frame, model="vision-2", keep_id=keep_id)
                 library.add_media(second, "video")
                 library.advance(seconds=10)
             if step:
                 for item in media_of(library, first)[step : 20 : step + 2]:
                     library.delete(item["id"])
+            if step == 2:
+                # its caption had changed before: the view has its last name
+                library.delete(captioned[1]["id"])
             for warehouse in (postgres, pipeline):
-                report = run_sync(warehouse, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0")
+                report = run_sync(
+                    warehouse, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0", history=True
+                )
                 assert (report.exit_code, report.warnings) == (0, [])
                 assert_views(warehouse, studio)
     for warehouse in (postgres, pipeline):
@@ -211,7 +224,7 @@ def query_none(warehouse: dlt.Pipeline, *statements: str) -> None:
 
 def test_tables_views_and_columns_carry_their_descriptions(warehouse):
     with Studio(frozen(20)) as studio:
-        first_sync(warehouse, studio, views=False)
+        first_sync(warehouse, studio, views=False, history=True)
     assert standing(warehouse) == set()
     if is_postgres(warehouse):
         sql = (
@@ -272,7 +285,7 @@ def test_objects_of_others_are_left_alone_and_reported(warehouse):
     assert len(report.warnings) == 2
     assert all("not ours" in warning for warning in report.to_dict()["warnings"])
     assert [query(warehouse, f"SELECT mine FROM {table}") for table in tables.values()] == [[(1,)], [(2,)]]
-    assert standing(warehouse) == set(NAMES) - {"freshness"}
+    assert standing(warehouse) == set(WITHOUT_HISTORY) - {"freshness"}
 
 
 def test_a_users_view_on_one_of_ours_does_not_stop_a_load(postgres):
@@ -340,7 +353,7 @@ def test_views_whose_tables_do_not_exist_yet_wait_for_them(pipeline):
         source = coreviz(**arguments(studio, {}))
         pipeline.run(source.with_resources("media", "datasets", "frames", "objects"))
         problems = create_views(pipeline)
-        assert len(problems) == len(NAMES) - 3
+        assert len(problems) == len(WITHOUT_HISTORY) - 3
         assert all("there is no table" in problem for problem in problems)
         assert standing(pipeline) == {"object_labels", "object_boxes", "freshness"}
         pipeline.run(coreviz(**arguments(studio, {"reconcile_every": "0"})))
@@ -366,7 +379,7 @@ def test_two_processes_make_the_views_at_once(server, postgres, tmp_path):
             with other.sql_client() as client:
                 catalog = _Catalog(client, DESTINATIONS["postgres"])
                 changes = [*catalog.missing_indexes(), *catalog.missing_views()]
-                assert len(changes) == len(NAMES) + 1
+                assert len(changes) == len(WITHOUT_HISTORY) + 1
                 start.wait()
                 problems.extend(catalog.write(changes))
 

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any
 
+from coreviz_source.warehouse.views import NAMES
 from tests.truth import Row
 
 Tables = dict[str, list[Row]]
+
+#: The views that exist where there is no history.
+WITHOUT_HISTORY = tuple(name for name in NAMES if name != "caption_changes")
 
 
 def ordered(*values: Any) -> tuple[Any, ...]:
@@ -285,6 +289,66 @@ def freshness(runs: list[Row], tables: Tables, names: dict[str, str | None], tot
                 "media_total": totals[dataset_id],
             }
         )
+    return rows
+
+
+def caption_changes(captions: list[Row], media: list[Row], expected: Expected) -> list[Row]:
+    """The view `caption_changes` of these rows of `caption_history` and `media_history`."""
+    captions = [version for version in captions if version["status"] != "deleted"]
+
+    def identity(version: Row) -> tuple[Any, ...]:
+        return version["dataset_id"], version["media_id"], version["id"]
+
+    def since(version: Row) -> datetime:
+        """When its text was first seen: a change of the frame or the status alone does not begin a new one."""
+        for other in captions:
+            if identity(other) == identity(version) and other["valid_to"] == version["valid_from"]:
+                same = (other["text"], other["model"]) == (version["text"], version["model"])
+                return since(other) if same else version["valid_from"]
+        found: datetime = version["valid_from"]
+        return found
+
+    rows = []
+    times = {(version["dataset_id"], version["valid_from"]) for version in captions}
+    for dataset_id, time in times:
+        of_it = [version for version in captions if version["dataset_id"] == dataset_id]
+        ended = {identity(version): version for version in of_it if version["valid_to"] == time}
+        begun = {identity(version): version for version in of_it if version["valid_from"] == time}
+        pairs = [(ended.pop(key), begun.pop(key)) for key in ended.keys() & begun.keys()]
+        for frame in {(version["media_id"], version["frame_id"]) for version in ended.values()}:
+            gone = [version for version in ended.values() if (version["media_id"], version["frame_id"]) == frame]
+            made = [version for version in begun.values() if (version["media_id"], version["frame_id"]) == frame]
+            gone.sort(key=lambda version: (since(version), version["id"]))
+            pairs += zip(gone, sorted(made, key=lambda version: version["id"]), strict=False)
+        for before, after in pairs:
+            if (before["text"], before["model"]) == (after["text"], after["model"]):
+                continue
+            known = [m for m in media if (m["dataset_id"], m["id"]) == (dataset_id, after["media_id"])]
+            item = max(known, key=lambda version: version["valid_from"])
+            folder = expected.about({**item, "file_name": None}, folder=True)
+            rows.append(
+                {
+                    "dataset_id": dataset_id,
+                    "dataset_name": expected.names[dataset_id],
+                    "folder_name": folder["folder_name"],
+                    "folder_full_name": folder["folder_full_name"],
+                    "media_id": item["id"],
+                    "media_name": item["name"],
+                    "media_type": item["type"],
+                    "frame_id": after["frame_id"],
+                    "caption_id": after["id"],
+                    "changed_at": time,
+                    "text_before": before["text"],
+                    "text_after": after["text"],
+                    "model_before": before["model"],
+                    "model_after": after["model"],
+                    "stood_since": since(before),
+                    "stood_seconds": seconds(since(before), time),
+                    "same_id": before["id"] == after["id"],
+                    "caption_id_before": before["id"],
+                    "run": after["run"],
+                }
+            )
     return rows
 
 

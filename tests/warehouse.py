@@ -8,9 +8,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dlt
+import pyarrow as pa
 
-from coreviz_source.tables import BY_NAME, GONE, LOAD_ID, Table
+from coreviz_source import open_library
+from coreviz_source.tables import BY_NAME, CURRENT, GONE, LOAD_ID, Table
 from tests.truth import Row, truth
+from tests.view_truth import WITHOUT_HISTORY
 
 ENCODER = json.JSONEncoder(sort_keys=True, default=lambda v: v.isoformat())
 HIDDEN = {"content_hash", GONE, LOAD_ID, "_dlt_id"}
@@ -47,6 +50,28 @@ def read(pipeline: dlt.Pipeline, *names: str) -> dict[str, list[Row]]:
         return {name: table_rows(client, BY_NAME[name]) for name in names}
 
 
+def assert_opened_library_is_whole(pipeline: dlt.Pipeline) -> None:
+    """`open_library()` reads every row of every table as SQL does, and as many rows of each view."""
+    library = open_library(pipeline)
+    names = [table.name for table in CURRENT]
+    expected = read(pipeline, *names)
+    found = {}
+    for table in CURRENT:
+        kinds = {c.name: c.kind for c in table.columns if c.name not in HIDDEN}
+        found[table.name] = [
+            {name: row[name] if kind == "json" else _plain(row[name], kind) for name, kind in kinds.items()}
+            for row in library[table.name]
+        ]
+    assert_equal(found, expected)
+    counts = dict(tuple(row) for row in library.row_counts().fetchall())
+    assert counts.keys() == {*names, *WITHOUT_HISTORY}
+    for name, count in counts.items():
+        arrow = library[name].arrow()
+        assert isinstance(arrow, pa.Table) and GONE not in arrow.column_names
+        assert arrow.num_rows == count >= len(found.get(name, ())), name
+    assert len(library.captions.df()) == counts["captions"]
+
+
 def fixed(row: Row) -> str:
     """A row as text that is equal for equal rows."""
     return ENCODER.encode(row)
@@ -81,7 +106,7 @@ def load_ids(pipeline: dlt.Pipeline) -> dict[str, Counter[str]]:
     """How many rows of each table each load wrote; a run that writes nothing leaves it as it is."""
     found = {}
     with pipeline.sql_client() as client:
-        for name in BY_NAME:
+        for name in (table.name for table in CURRENT):
             if name != "_coreviz_runs":
                 sql = f"SELECT {LOAD_ID}, COUNT(*) FROM {client.make_qualified_table_name(name)} GROUP BY 1"
                 found[name] = Counter(dict(client.execute_sql(sql)))  # type: ignore[arg-type]

@@ -23,14 +23,20 @@ from dataclasses import dataclass
 FIRST_PAGE, LARGEST_PAGE = 100, 1000
 #: Requests at the same time, at the beginning and at most.
 FIRST_PARALLEL, MOST_PARALLEL = 4, 16
-#: Bytes of a response that a larger page may lead to. Some gateways do not deliver more.
-PAGE_BYTES = 4 * 2**20
+#: Bytes of a response that a larger page may lead to: at least, where the API is quick, and at most. Some gateways do
+#: not deliver more.
+LEAST_PAGE_BYTES, PAGE_BYTES = 2**20, 4 * 2**20
 #: Seconds that a larger page may take, if its time grows with its size.
 PAGE_SECONDS = 10.0
 #: How many pages may be in flight or wait to be read, per parallel request.
 BUFFERED = 4
-#: How many bytes may be in flight or wait to be read, and how many of them may wait.
-BYTES_AHEAD, BYTES_UNREAD = 96 * 2**20, 40 * 2**20
+#: How many bytes may be in flight or wait to be read: at least, where the API is quick, and at most.
+LEAST_BYTES_AHEAD, BYTES_AHEAD = 8 * 2**20, 96 * 2**20
+#: The share of them that may wait.
+UNREAD = 0.4
+#: How many bytes one page and all pages may have per second that the API takes for a response. Behind a quick API more
+#: bytes would cost memory and save no time.
+_PAGE_RATE, _AHEAD_RATE = 200 * 2**20, 1000 * 2**20
 #: Seconds without a request after a 429 without `Retry-After`, and the longest ones with it.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
@@ -227,6 +233,8 @@ class _PageSize:
         self._item_bytes = 0.0
         self._slow = float(LARGEST_PAGE)
         self._probing = False
+        #: How many bytes a response may have.
+        self.most_bytes = float(LEAST_PAGE_BYTES)
 
     @property
     def next(self) -> int:
@@ -262,7 +270,7 @@ class _PageSize:
     def _choose(self) -> None:
         most = min(self._cap, self._slow, LARGEST_PAGE)
         if self._item_bytes:
-            most = min(most, PAGE_BYTES / self._item_bytes)
+            most = min(most, self.most_bytes / self._item_bytes)
         if self._too_large is not None:
             middle = math.sqrt(self.proven * self._too_large)
             most = min(most, middle if middle > 1.15 * self.proven else self.proven)
@@ -292,6 +300,8 @@ class Pace:
         self._started = self._failed = 0
         self._reduced_at = -math.inf
         self._arrived = 0
+        #: The logarithm of the seconds that a response takes while no other is in flight; None until one arrived.
+        self._alone: float | None = None
 
     @property
     def chooses_page(self) -> bool:
@@ -343,8 +353,14 @@ class Pace:
         """
         most = BUFFERED * self.parallel
         if self._fixed_page is None and (size := self._page.bytes_of(limit)):
-            most = min(most, int((BYTES_AHEAD if unread * size < BYTES_UNREAD else BYTES_UNREAD) / size))
+            ahead = min(BYTES_AHEAD, max(LEAST_BYTES_AHEAD, _AHEAD_RATE * self._delay))
+            most = min(most, int((ahead if unread * size < UNREAD * ahead else UNREAD * ahead) / size))
         return max(1, most)
+
+    @property
+    def _delay(self) -> float:
+        """The seconds between a request and its response, or between two requests if that is more."""
+        return max(0.0 if self._alone is None else math.exp(self._alone), self._gap, self._least_gap)
 
     @property
     def parallel_in_part(self) -> int:
@@ -380,6 +396,10 @@ class Pace:
             self._arrived += 1
             self._gap /= _RECOVERY
             limit = self._page.limit
+            if flight.in_flight == 1:
+                now = math.log(seconds)
+                self._alone = now if self._alone is None else 0.8 * self._alone + 0.2 * now
+            self._page.most_bytes = min(PAGE_BYTES, max(LEAST_PAGE_BYTES, _PAGE_RATE * self._delay))
             if items and self._fixed_page is None:
                 self._page.observe(flight, items, size, seconds, short)
             if self._fixed_parallel is not None:

@@ -47,7 +47,7 @@ class Page:
     `limit` is how many items were asked for, `size` the bytes of the response, and `seconds` the time that it took.
     """
 
-    items: list[bytes]
+    items: list[msgspec.Raw]
     total: int | None
     has_more: bool | None
     time: datetime
@@ -399,7 +399,7 @@ def _read_page(response: Response) -> Page:
     pagination = envelope.pagination if isinstance(envelope.pagination, dict) else {}
     total, has_more = pagination.get("total"), pagination.get("hasMore")
     return Page(
-        items=[bytes(item) for item in envelope.media],
+        items=envelope.media,
         total=total if type(total) is int and total >= 0 else None,
         has_more=has_more if type(has_more) is bool else None,
         time=response.time,

@@ -7,6 +7,7 @@ import time
 
 import click
 
+from coreviz_source.extras import program
 from coreviz_source.report import counted
 
 EXAMPLES = """\b
@@ -45,12 +46,8 @@ def command(
     Clients can change the library over HTTP. Prints one line to stdout: the address, the key and the ids of the
     datasets, separated by spaces.
     """
-    try:
-        from coreviz_source.local_studio import Library, Studio
-    except ImportError:
-        from coreviz_source.extras import missing_extra
+    from coreviz_source.local_studio import Library, Studio
 
-        raise missing_extra("The local Studio", "demo") from None
     library = Library.generate(media, datasets, seed, organizations=organizations)
     changing = library.live(live) if live else contextlib.nullcontext()
     try:
@@ -69,7 +66,7 @@ def command(
         click.echo(
             f"Serving {counted(media, 'media item')} in {counted(datasets, 'dataset')} until Ctrl-C. "
             f"In another shell:\n  export COREVIZ_API_KEY={running.key} SOURCES__COREVIZ__BASE_URL={running.url}\n"
-            f"  coreviz-source sync",
+            f"  {program()} sync",
             err=True,
         )
         with contextlib.suppress(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dlt
 import duckdb
@@ -12,13 +13,14 @@ from rich.progress import Progress as ProgressBars
 from rich.progress import TextColumn
 from rich.table import Table
 
-from coreviz_source.extras import missing_extra
+from coreviz_source.extras import program
 from coreviz_source.loading.configuration import sectioned_variables
 from coreviz_source.report import Progress, Report, counted
 from coreviz_source.synchronize import sync
-from coreviz_source.tables import TABLES
+from coreviz_source.tables import CURRENT
 
 DATABASE = Path("coreviz_demo.duckdb")
+DATASET = "coreviz"
 
 QUESTIONS = (
     (
@@ -51,6 +53,13 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+def use_demo(pipeline: dlt.Pipeline) -> None:
+    """Makes a pipeline read what the demo loaded in this directory."""
+    file: Any = dlt.destinations.duckdb(str(DATABASE.absolute()))
+    pipeline.destination = file
+    pipeline.dataset_name = DATASET
+
+
 def run(media: int, generation: int) -> int:
     """Serves a generated library, loads it twice with a late caption in between, and shows the tables.
 
@@ -60,15 +69,10 @@ def run(media: int, generation: int) -> int:
 
     Returns:
         The exit code.
-
-    Raises:
-        ConfigurationError: The extra `demo` is not installed.
     """
     console = _Console()
-    try:
-        from coreviz_source.local_studio import Library, Studio
-    except ImportError:
-        raise missing_extra("The demo", "demo") from None
+    from coreviz_source.local_studio import Library, Studio
+
     library = Library.generate(media)
     for path in (DATABASE, DATABASE.with_suffix(".duckdb.wal")):
         path.unlink(missing_ok=True)
@@ -84,7 +88,7 @@ def run(media: int, generation: int) -> int:
         pipeline = dlt.pipeline(
             "coreviz_demo",
             destination=dlt.destinations.duckdb(str(DATABASE.absolute())),
-            dataset_name="coreviz",
+            dataset_name=DATASET,
             pipelines_dir=directory,
         )
 
@@ -129,7 +133,7 @@ def _written(report: Report) -> int:
 def _show(console: Console) -> None:
     with duckdb.connect(str(DATABASE), read_only=True) as database:
         landed = Table("table", "rows", title=f"Tables in {DATABASE}", title_justify="left")
-        for table in TABLES:
+        for table in CURRENT:
             (count,) = database.execute(f"SELECT count(*) FROM coreviz.{table.name}").fetchone() or (0,)
             landed.add_row(table.name, f"{count:,}")
         console.print(landed)
@@ -141,10 +145,12 @@ def _show(console: Console) -> None:
             console.print()
             console.print(answer)
             console.print(sql, style="dim", highlight=False)
-    console.print(
-        "\nYour own library\n"
-        "  . .venv/bin/activate       # in a clone, after `make demo`\n"
-        "  export COREVIZ_API_KEY=…   # Studio, Settings, API keys\n"
-        "  coreviz-source check       # which datasets the key sees\n"
-        "  coreviz-source sync        # into coreviz_library.duckdb; run it again at any time\n"
-    )
+    command = program()
+    steps = {
+        "export COREVIZ_API_KEY=…": "Studio, Settings, API keys",
+        f"{command} check": "which datasets the key sees",
+        f"{command} sync": "into coreviz_library.duckdb; run it again at any time",
+    }
+    width = max(map(len, steps))
+    lines = [f"  {step:{width}}  # {meaning}" for step, meaning in steps.items()]
+    console.print("\nYour own library", *lines, "", sep="\n", soft_wrap=True)

@@ -49,7 +49,8 @@ def markdown() -> str:
         "`make docs` writes this page from `coreviz_source/tables.py` and `coreviz_source/warehouse/views`.\n\n"
         f"```mermaid\n{mermaid()}```\n\n" + "\n".join(_table(table) for table in TABLES) + "\n## Views\n\n"
         "`sync()` creates the views at the end of a run (`--no-views` leaves them out), and so does\n"
-        "`create_views(pipeline)`. Softly deleted media items are in none of them.\n\n" + "\n".join(map(_view, views()))
+        "`create_views(pipeline)`. Softly deleted media items are in none of them except `caption_changes`.\n\n"
+        + "\n".join(map(_view, views()))
     )
 
 

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import dlt
 
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.warehouse.catalog import no_tables_error
 from coreviz_source.warehouse.connection import Connection
-from coreviz_source.warehouse.search import checked_terms, matches, statement, values
+from coreviz_source.warehouse.search import SEARCHED, checked_terms, search_sql, statement, values
 from coreviz_source.warehouse.state import StoredState
-
-_SQL = """
-SELECT c.dataset_id, d.name, c.media_id, m.name, m.file_name, f.timestamp_seconds, f.page_number, c.id, c.text, m.blob
-FROM captions c
-JOIN media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
-LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
-LEFT JOIN datasets d ON d.id = c.dataset_id
-WHERE {matches} AND COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
-ORDER BY m.created_at IS NULL, m.created_at DESC, c.media_id, f.timestamp_seconds, f.page_number, c.id
-LIMIT {limit}
-"""
-_TABLES = ("captions", "media", "frames", "datasets")
 
 
 @dataclass(frozen=True)
@@ -64,11 +52,11 @@ def search(pipeline: dlt.Pipeline, text: str, limit: int = 20) -> list[Match]:
         raise ConfigurationError("The limit is below 1.", remedy="Ask for at least one caption.")
     terms = checked_terms(text)
     with closing(StoredState(Connection(pipeline, read_only=True))) as stored:
-        if not stored.tables.issuperset(_TABLES):
+        if not stored.tables.issuperset(SEARCHED):
             raise no_tables_error(pipeline)
         with stored.connection.sql_client() as client:
             sql, parameters = statement(
-                _SQL.format(matches=matches("c.text", terms, "c.id"), limit=limit),
+                f"{search_sql(terms, [field.name for field in fields(Match)])} LIMIT {limit}",
                 stored.connection.destination.dialect,
                 lambda table: client.make_qualified_table_name_path(table, quote=False),
             )

@@ -15,6 +15,7 @@ from coreviz_source.errors import STALE, AuthenticationError, CorevizError, wors
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.report import counted
+from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
@@ -158,7 +159,7 @@ def read_status(
     stored = StoredState(Connection(pipeline, read_only=True))
     try:
         found = _read(stored)
-        last = stored.last_runs()
+        last = stored.last_runs(Selection().with_history(settings.history))
     finally:
         stored.close()
     status = Status(location(pipeline), pipeline.dataset_name, pipeline.working_dir, pending_packages(pipeline))

@@ -99,6 +99,18 @@ const player = (view, data, frame) => {
   return video;
 };
 
+// what happened to the captions of a frame, newest first; words that were removed and added are marked
+const SHOWN = 8;
+const history = (entries) => {
+  const list = (some) => make("ol", "cv-history", ...some.map(({ what, at, by, words }) =>
+    make("li", "",
+      make("p", "", make("strong", "", what), make("span", "cv-mute", [at, by].filter(Boolean).join(", "))),
+      make("p", "cv-words", ...words.map(([kind, text]) => (kind ? make(kind, "", text) : text))))));
+  const earlier = entries.slice(SHOWN);
+  return [list(entries.slice(0, SHOWN)),
+    earlier.length ? make("details", "", make("summary", "", `${earlier.length} earlier`), list(earlier)) : null];
+};
+
 // what is known of a frame, beside it
 const describe = (view, data, number, seen) => {
   const frame = data.frames[number];
@@ -110,6 +122,7 @@ const describe = (view, data, number, seen) => {
             make("blockquote", "", make("p", "", text ?? "(no text)"), make("footer", "", by)))
         : [make("p", "cv-mute", "No caption yet.")]),
     ),
+    ...(frame.history.length ? [section("Captions over time", ...history(frame.history))] : []),
     ...(frame.objects.length ? [section("Detected", seen)] : []),
     ...(frame.text ? [section("Text", make("p", "cv-text", frame.text))] : []),
   );

@@ -13,6 +13,7 @@ from coreviz_source.dashboard.answers import answer, name_of, note, page, pictur
 from coreviz_source.dashboard.filters import FIELDS, choose, filters_of
 from coreviz_source.dashboard.folders import folder_tree
 from coreviz_source.dashboard.head import moment
+from coreviz_source.dashboard.history import changes
 from coreviz_source.dashboard.outlines import outline
 from coreviz_source.dashboard.queries import Row
 
@@ -40,7 +41,7 @@ def media() -> None:
     first = next((place for place, frame in enumerate(found["frames"]) if frame["id"] == wanted), 0)
     ways = _ways(answer("neighbours", filters_of(address), dataset_id, media_id), address)
     clicked = _viewer(
-        data={**_shown(found), "first": first, "ways": ways},
+        data={**_shown(found, changes(answer("caption_versions", dataset_id, media_id))), "first": first, "ways": ways},
         key=f"media-{media_id}",
         on_opened_change=lambda: None,
         on_left_change=lambda: None,
@@ -85,8 +86,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _shown(found: Row) -> dict[str, Any]:
+def _shown(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> dict[str, Any]:
     captions, objects = defaultdict(list), defaultdict(list)
+    history = dict(history)
     for row in found["captions"]:
         captions[row["frame_id"]].append({"text": row["text"], "by": _by(row)})
     sizes = {frame["id"]: (frame["width"], frame["height"]) for frame in found["frames"]}
@@ -103,6 +105,7 @@ def _shown(found: Row) -> dict[str, Any]:
             "text": frame["text"],
             "ratio": frame["width"] / frame["height"] if frame["width"] and frame["height"] else None,
             "captions": captions.pop(frame["id"], []),
+            "history": history.pop(frame["id"], []),
             "objects": objects.pop(frame["id"], []),
         }
         for frame in found["frames"]
@@ -112,9 +115,10 @@ def _shown(found: Row) -> dict[str, Any]:
         ratio = found["width"] / found["height"] if found["width"] and found["height"] else None
         still = own if found["type"] == "image" else None
         frames = [{"picture": still, "thumb": still, "at": None, "second": None, "text": None, "ratio": ratio,
-                   "captions": [], "objects": []}]  # fmt: skip
-    # captions and objects whose frame is not there (any more) still belong to the media
-    frames[0]["captions"] = [*frames[0]["captions"], *(c for rest in captions.values() for c in rest)]
+                   "captions": [], "history": [], "objects": []}]  # fmt: skip
+    # captions whose frame is not there (any more) still belong to the media
+    for name, left in (("captions", captions), ("history", history)):
+        frames[0][name] = [*frames[0][name], *(each for rest in left.values() for each in rest)]
     return {
         "title": title(found),
         "collection": name_of(found),

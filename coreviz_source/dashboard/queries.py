@@ -334,6 +334,17 @@ def media(reader: Reader, dataset_id: str, media_id: str) -> Row | None:
     }
 
 
+def caption_versions(reader: Reader, dataset_id: str, media_id: str) -> list[Row]:
+    """The versions of a media item's captions, the newest first; none where there is no history."""
+    return reader.rows(
+        f"""SELECT x.frame_id, x.id, x.text, x.model, x.valid_from, x.valid_to, x.`change` FROM caption_history x
+        WHERE x.dataset_id = @dataset AND x.media_id = @media AND {_kept("x")}
+        ORDER BY x.valid_from DESC, x.id LIMIT {MOST}""",
+        dataset=dataset_id,
+        media=media_id,
+    )
+
+
 def totals(reader: Reader, dataset: str | None = None) -> Row:
     """How much there is."""
     where, values = _of(dataset)

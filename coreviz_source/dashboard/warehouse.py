@@ -21,7 +21,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from sqlglot import exp
 
 from coreviz_source.errors import BusyError, CorevizError, DestinationError, find
-from coreviz_source.tables import BY_NAME, MEDIA, Column, Table
+from coreviz_source.tables import BY_NAME, CURRENT, MEDIA, Column, Table
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error, is_locked
 from coreviz_source.warehouse.search import WRITTEN, with_parameters, with_stems
@@ -42,6 +42,8 @@ _LOADS = Table(
 _LOAD_ID = Column("_dlt_load_id", "text", "Id of the load.", None)
 #: The tables that a query can name.
 READ: dict[str, Table] = {**BY_NAME, _LOADS.name: _LOADS}
+#: Those that exist after any load.
+_EXPECTED = frozenset({_LOADS.name, *(table.name for table in CURRENT)})
 _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
 
 
@@ -107,7 +109,7 @@ class Warehouse:
         """
         try:
             with self._client() as client:
-                if len(self._found) < len(READ):
+                if not self._found.issuperset(_EXPECTED):
                     tables = client.get_storage_tables(list(READ))
                     self._found = frozenset(name for name, columns in tables if columns)
                 if MEDIA.name not in self._found:

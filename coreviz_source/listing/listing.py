@@ -243,7 +243,7 @@ class Listing:
 
     def _observe(self, offset: int, page: Page) -> View:
         """Every page that arrives, wanted or not, shows how large pages are and what the API counts."""
-        view = View(offset, list(map(RawItem.from_json, page.items)), page.total, page.has_more)
+        view = View(offset, list(map(RawItem.from_json, map(bytes, page.items))), page.total, page.has_more)
         self._sizes.observe(view, page.limit)
         self._tally.observe(view)
         return view

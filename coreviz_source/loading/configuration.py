@@ -61,6 +61,8 @@ def _spec(name: str, settings: tuple[Setting, ...]) -> type[BaseConfiguration]:
 
 CorevizConfiguration = _spec("CorevizConfiguration", SETTINGS)
 WarehouseConfiguration = _spec("WarehouseConfiguration", WAREHOUSE)
+_HISTORY = next(setting for setting in SETTINGS if setting.name == "history")
+HistoryConfiguration = _spec("HistoryConfiguration", (_HISTORY,))
 
 
 def resolve(
@@ -283,14 +285,30 @@ def pipeline_name_of(given: str | None = None) -> str:
     return str(setting.checked(found.get("pipeline_name") if given is None else given))
 
 
-def warehouse_settings(**given: str | None) -> dict[str, str]:
+def keeps_history(given: bool | None, pipeline_name: str) -> bool:
+    """The setting `history` alone, without a look at keys: from what was given, then dlt's configuration.
+
+    Args:
+        given: What was given; None means nothing was.
+        pipeline_name: The pipeline, whose own section is read first.
+
+    Raises:
+        ConfigurationError: It is neither true nor false.
+    """
+    explicit = {} if given is None else {_HISTORY.name: given}
+    found = {**_configured(HistoryConfiguration, explicit, pipeline_name), **explicit}
+    return bool(_HISTORY.checked(found.get(_HISTORY.name)))
+
+
+def warehouse_settings(*, driver: bool, **given: str | None) -> dict[str, str]:
     """Where the command line's tables are: from what was given, then dlt's configuration, then the defaults.
 
     Args:
+        driver: Whether the driver of the destination is needed.
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
     Raises:
-        ConfigurationError: There is no such destination, or its driver is not installed.
+        ConfigurationError: There is no such destination, or its driver is needed and not installed.
     """
     explicit: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
@@ -302,7 +320,7 @@ def warehouse_settings(**given: str | None) -> dict[str, str]:
             f"The destination {values['destination']} under `sources.{SECTION}` is not supported.",
             remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
         )
-    if not destination.is_installed:
+    if driver and not destination.is_installed:
         raise missing_extra(f"The destination {values['destination']}", values["destination"])
     return values
 

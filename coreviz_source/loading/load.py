@@ -15,6 +15,7 @@ from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryErr
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.runs import has_only_runs, write_runs
 from coreviz_source.run import Batch
+from coreviz_source.selection import Selection
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.duckdb import Tuning
 from coreviz_source.warehouse.failures import cause_of, connection_error, scrub
@@ -25,7 +26,14 @@ from coreviz_source.warehouse.state import StoredState
 _log = logging.getLogger(__name__)
 
 
-def load(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, tuning: Tuning, batches: Iterable[Batch]) -> None:
+def load(
+    pipeline: dlt.Pipeline,
+    locks: Locks,
+    stored: StoredState,
+    selection: Selection,
+    tuning: Tuning,
+    batches: Iterable[Batch],
+) -> None:
     """Loads batches together: as one package, or in one transaction if they have only rows of runs.
 
     Raises:
@@ -39,13 +47,18 @@ def load(pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, tuning: Tuni
         if not has_only_runs(batch):
             break
     else:
-        if write_runs(locks, stored, first):
+        if write_runs(locks, stored, selection, first):
             return
-    _load_package(pipeline, locks, stored, tuning, chain(first, rest))
+    _load_package(pipeline, locks, stored, selection, tuning, chain(first, rest))
 
 
 def _load_package(
-    pipeline: dlt.Pipeline, locks: Locks, stored: StoredState, tuning: Tuning, batches: Iterable[Batch]
+    pipeline: dlt.Pipeline,
+    locks: Locks,
+    stored: StoredState,
+    selection: Selection,
+    tuning: Tuning,
+    batches: Iterable[Batch],
 ) -> None:
     dataset_name = pipeline.dataset_name
 
@@ -56,7 +69,7 @@ def _load_package(
     def begin(*_: object) -> Extraction:
         # dlt has read its own state meanwhile, which has the dataset of the run before
         pipeline.dataset_name = dataset_name
-        return Extraction(locks, stored, batches)
+        return Extraction(locks, stored, batches, selection.tables)
 
     try:
         try:

@@ -53,6 +53,7 @@ class PipelineFactory:
         earlier: The working directory in which an earlier release left packages for the same DuckDB file.
         folder: The folder of the DuckDB file, if it is made with the first load: that of dlt's `:pipeline:`.
         notice: What people should know before the command does anything.
+        file: The DuckDB file; None if the destination is no file.
     """
 
     values: Mapping[str, str]
@@ -61,6 +62,7 @@ class PipelineFactory:
     earlier: Path | None = None
     folder: Path | None = None
     notice: str = ""
+    file: Path | None = None
 
     @property
     def working_dir(self) -> Path:
@@ -130,10 +132,11 @@ class PipelineFactory:
                 shutil.rmtree(path)
 
 
-def resolve_factory(**given: str | None) -> PipelineFactory:
+def resolve_factory(*, driver: bool, **given: str | None) -> PipelineFactory:
     """What makes the pipeline of the command line, from what was given, then dlt's configuration, then the defaults.
 
     Args:
+        driver: Whether the driver of the destination is needed.
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
     Raises:
@@ -141,7 +144,7 @@ def resolve_factory(**given: str | None) -> PipelineFactory:
             cannot honour.
     """
     with sectioned_variables():
-        values = warehouse_settings(**given)
+        values = warehouse_settings(driver=driver, **given)
         name = values["pipeline_name"]
         with inject_section(ConfigSectionContext(pipeline_name=name)):
             configured = _configuration_of(name)
@@ -160,6 +163,7 @@ def resolve_factory(**given: str | None) -> PipelineFactory:
                 earlier=own if remembered == file and packages_in(own) else None,
                 folder=own if file.parent == own.resolve() else None,
                 notice=_notice(file, remembered),
+                file=file,
             )
 
 
@@ -174,7 +178,7 @@ def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipel
         ConfigurationError: There is no such destination, or the pipeline is configured in a way that this source
             cannot honour.
     """
-    factory = resolve_factory(**given)
+    factory = resolve_factory(driver=True, **given)
     with sectioned_variables():
         if not reading:
             return factory.for_loading()
@@ -197,7 +201,7 @@ def command_line_pipeline(say: Callable[[str], None], *, reading: bool, **given:
         ConfigurationError: As `resolve_pipeline`.
     """
     with sectioned_variables():
-        factory = resolve_factory(**given)
+        factory = resolve_factory(driver=True, **given)
         if factory.notice:
             say(factory.notice)
         if reading:

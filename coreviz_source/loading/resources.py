@@ -41,11 +41,12 @@ ROWS_FOLDER = "coreviz_rows"
 
 @dataclass
 class Extraction:
-    """What one extraction locks, what is stored, and the batches to write."""
+    """What one extraction locks, what is stored, the batches to write, and the names of the tables they may have."""
 
     locks: Locks
     stored: StoredState
     batches: Iterable[Batch]
+    tables: frozenset[str]
 
 
 #: Begins an extraction. Its arguments are the selected tables, and those of them that have steps of a user.
@@ -76,8 +77,12 @@ class TableResource(DltResource):
         return self
 
 
-class _RunsResource(TableResource):
-    """The table of runs. It is always selected, because the next run reads from it what was listed when."""
+class _AlwaysSelected(TableResource):
+    """A table that is not selected by its name.
+
+    The next run reads from `_coreviz_runs` what was listed when. The setting `history` decides on the history of the
+    tables that are selected.
+    """
 
     @property
     def selected(self) -> bool:
@@ -139,7 +144,7 @@ def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResour
         elif part is not None:
             yield part
 
-    kind = _RunsResource if table is RUNS else TableResource
+    kind = _AlwaysSelected if table is RUNS or table.versions_of else TableResource
     # dlt takes `_impl_cls`, but does not declare it
     make: Any = dlt.transformer
     resource: DltResource = make(pick, data_from=parent, max_table_nesting=0, _impl_cls=kind, **table.hints)
@@ -166,7 +171,7 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
     """Sets how the tables are loaded, and creates those that are missing in the warehouse."""
     stored, locks = extraction.stored, extraction.locks
     schema = dlt.Schema("coreviz")
-    for name in source.selected_resources.keys() & BY_NAME.keys():
+    for name in sorted(extraction.tables):
         resource, table = source.resources[name], BY_NAME[name]
         chosen: dict[str, Any] = {"file_format": form.file_format}
         # the declared columns are all there are, because other fields are stored in `extra`

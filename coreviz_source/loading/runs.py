@@ -17,7 +17,8 @@ from dlt.common.storages.load_package import create_load_id
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from coreviz_source.run import Batch
-from coreviz_source.tables import BY_NAME, LOAD_ID, RUNS
+from coreviz_source.selection import Selection
+from coreviz_source.tables import LOAD_ID, RUNS
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.state import StoredState
 
@@ -27,7 +28,7 @@ def has_only_runs(batch: Batch) -> bool:
     return batch.tables.keys() <= {RUNS.name}
 
 
-def write_runs(locks: Locks, stored: StoredState, batches: Sequence[Batch]) -> bool:
+def write_runs(locks: Locks, stored: StoredState, selection: Selection, batches: Sequence[Batch]) -> bool:
     """Writes rows of runs as a completed load, unless a package has something else to do.
 
     A package creates missing tables, and restores dlt's schema where the working directory was lost. BigQuery gets a
@@ -36,6 +37,7 @@ def write_runs(locks: Locks, stored: StoredState, batches: Sequence[Batch]) -> b
     Args:
         locks: The locks of the run.
         stored: What is stored.
+        selection: The tables of the run.
         batches: Batches that have only rows of runs.
 
     Returns:
@@ -45,7 +47,7 @@ def write_runs(locks: Locks, stored: StoredState, batches: Sequence[Batch]) -> b
         DestinationError: They could not be written. Nothing is.
     """
     rows = [batch.tables[RUNS.name] for batch in batches if RUNS.name in batch.tables]
-    complete = not stored.repaired and stored.stored_columns.keys() >= {*BY_NAME, "_dlt_loads"}
+    complete = not stored.repaired and stored.stored_columns.keys() >= {*selection.tables, "_dlt_loads"}
     if not (rows and complete and stored.connection.destination.has_transactions):
         return False
     with stored.connection.client() as client:

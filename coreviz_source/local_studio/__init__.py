@@ -9,8 +9,6 @@ from coreviz_source.local_studio import Library, Studio
 with Studio(Library.generate(media=240)) as studio:
     print(studio.url, studio.key)
 ```
-
-Needs the extra `demo`.
 """
 
 from coreviz_source.local_studio.endpoints import Request

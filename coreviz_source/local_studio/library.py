@@ -11,7 +11,7 @@ from random import Random
 
 from coreviz_source.local_studio.form import Item, holder_path
 from coreviz_source.local_studio.generate import AT_ONCE, PROCESSING, Delays, made_up_delays
-from coreviz_source.local_studio.ids import canonical_id, label
+from coreviz_source.local_studio.ids import canonical_id, label, stamp
 from coreviz_source.local_studio.store import Dataset, Store
 from coreviz_source.local_studio.vocabulary import FOLDERS, PROMPTS, THEMES
 
@@ -244,6 +244,33 @@ class Library(Store):
             made = self._caption(item["frames"][frame], text, self.clock() + timedelta(seconds=after))
             item["frames"][frame]["captions"].append(made)
             return str(made["id"])
+
+    def recaption(
+        self, media_id: str, text: str, *, frame: int = -1, model: str | None = None, keep_id: bool = True
+    ) -> str:
+        """Has a model caption a frame again: its first caption gets another text; returns the caption's id.
+
+        Args:
+            media_id: Whose frame.
+            text: The new text.
+            frame: Which of its frames; it must have a caption.
+            model: The model that writes it. Default: the one that wrote the caption before.
+            keep_id: Whether the caption keeps its id. No document says what the service does.
+        """
+        with self.changing(media_id) as item:
+            captions = item["frames"][frame]["captions"]
+            if not keep_id:
+                made = self._caption(item["frames"][frame], text, self.clock())
+                captions[0] = {**made, "model": captions[0]["model"]}
+            captions[0] |= {"text": text, "model": model or captions[0]["model"]}
+            return str(captions[0]["id"])
+
+    def moderate(self, media_id: str, status: str, *categories: str) -> None:
+        """Moderates a media item: approved, pending, flagged or rejected, with the categories that were raised."""
+        with self.changing(media_id) as item:
+            moderated = None if status == "pending" else stamp(self.clock())
+            found = {"status": status, "categories": list(categories), "moderatedAt": moderated}
+            item["metadata"] = {**item["metadata"], "moderation": found}
 
     @contextmanager
     def live(self, changes_per_minute: float = 30, seed: int = 1) -> Iterator[None]:

@@ -18,7 +18,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from xxhash import xxh3_64_hexdigest
 
 from coreviz_source.errors import DestinationError
-from coreviz_source.tables import BY_NAME, CAPTIONS, TABLES
+from coreviz_source.tables import BY_NAME, CAPTIONS, HISTORY, TABLES
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import Destination
 from coreviz_source.warehouse.failures import Warehouse, scrub
@@ -188,6 +188,9 @@ class _Catalog:
         return [change for view in views() if (change := self._missing(view))]
 
     def _missing(self, view: View) -> _Change | str | None:
+        if any(table.name in view.sql and table.name not in self.tables for table in HISTORY):
+            # without history nobody misses it
+            return None
         full_name = self._name(view.name)
         rendered = view.rendered(self._destination.dialect)
         declared = f"{full_name} {view.description} {view.columns} {rendered}"

@@ -49,6 +49,8 @@ class Destination:
         columns_sql: Finds table, name and comment of every column; empty: dlt writes the descriptions of columns.
         microseconds: Microseconds between `start` and `end`, where sqlglot's rendering loses something.
         replaces_changed_views: Whether a view can be replaced by one with other columns.
+        reads_json_as_text: Whether JSON is read as strings, and not as objects.
+        reads_arrow_in_parts: Whether dlt returns only the first part of a result as an arrow table.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
         prepare: Changes how a pipeline connects, before it does.
         for_reading: Returns credentials that can only read, from those that can write.
@@ -76,6 +78,8 @@ class Destination:
     columns_sql: str = ""
     microseconds: str = ""
     replaces_changed_views: bool = True
+    reads_json_as_text: bool = False
+    reads_arrow_in_parts: bool = False
     load_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     prepare: Callable[[dlt.Pipeline], None] = field(default=lambda pipeline: None)
@@ -137,6 +141,7 @@ _DUCKDB = Destination(
     is_file=True,
     for_reading=_read_only_file,
     check=_check_names,
+    reads_json_as_text=True,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
     load_workers=1,
     objects_sql=(
@@ -201,6 +206,7 @@ _BIGQUERY = Destination(
     has_transactional_ddl=False,
     has_layout=True,
     json_as_text="TO_JSON_STRING({})",
+    reads_arrow_in_parts=True,
     # sqlglot's own truncates them to dates
     microseconds="TIMESTAMP_DIFF({end}, {start}, MICROSECOND)",
     objects_sql=(

@@ -47,7 +47,8 @@ def ensure_schema(
                     table.name,
                 )
         if not table.hints["columns"].keys() <= stored.keys():
-            missing = True
+            # where history begins, nothing was lost
+            missing = missing or bool(stored) or not table.versions_of
             if stored and not is_ours(state.connection, table.name):
                 raise table_error(
                     f"A table {table.name} exists that lacks columns of this source.", state.connection, table.name

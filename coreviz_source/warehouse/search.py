@@ -1,4 +1,4 @@
-"""What a search means, for `coreviz-source search` and for the dashboard, in every warehouse.
+"""What a search means, for `coreviz-source search`, Python and the dashboard, in every warehouse.
 
 A query is a list of terms, and each of them must occur. A term is a word, or a phrase in quotes; one with a hyphen
 before it must not occur. Each term becomes one regular expression, which DuckDB, Postgres and BigQuery read alike. It
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -23,6 +23,39 @@ from coreviz_source.warehouse.destination import SEARCH_VECTOR, by_dialect
 WRITTEN = "bigquery"
 #: The greatest number of terms in a query.
 MOST_TERMS = 32
+#: The tables that a search reads.
+SEARCHED = ("captions", "media", "frames", "datasets")
+#: What a search finds: the columns of the view `caption_search` without folder and tags. It does not need the view.
+FOUND = {
+    "dataset_id": "c.dataset_id",
+    "dataset_name": "d.name",
+    "media_id": "c.media_id",
+    "media_name": "m.name",
+    "file_name": "m.file_name",
+    "media_type": "m.type",
+    "media_created_at": "m.created_at",
+    "blob": "m.blob",
+    "frame_id": "c.frame_id",
+    "timestamp_seconds": "f.timestamp_seconds",
+    "page_number": "f.page_number",
+    "frame_blob": "f.blob",
+    "caption_id": "c.id",
+    "caption": "c.text",
+    "model": "c.model",
+    "caption_created_at": "c.created_at",
+}
+_SEARCH = """
+SELECT {columns} FROM (
+    SELECT {found}
+    FROM captions c
+    JOIN media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
+    LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
+    LEFT JOIN datasets d ON d.id = c.dataset_id
+    WHERE COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
+) AS found
+WHERE {matches}
+ORDER BY media_created_at IS NULL, media_created_at DESC, media_id, timestamp_seconds, page_number, caption_id
+"""
 #: In a condition, the function that only Postgres has: whether a caption has the words in any grammatical form.
 _STEMS = "CAPTION_HAS_STEMS"
 _STEMS_SQL = (
@@ -177,23 +210,34 @@ def with_parameters(tree: Any, dialect: str) -> tuple[str, tuple[str, ...]]:
     return _PARAMETER.sub("%s", rendered), tuple(_PARAMETER.findall(rendered))
 
 
-def condition(column: str, terms: Sequence[Term], caption_id: str, dialect: str) -> Any:
-    """The condition that a caption matches a query, parsed by sqlglot, with the query's words in it.
+def search_sql(terms: Sequence[Term], columns: Iterable[str] = FOUND) -> str:
+    """The query, in BigQuery's SQL, that finds captions, newest media items first; those without a date come last.
 
     Args:
-        column: The text of the caption.
         terms: All terms of the query.
-        caption_id: The column with the caption's id.
+        columns: The columns to select; keys of `FOUND`.
+    """
+    found = ", ".join(f"{expression} AS {name}" for name, expression in FOUND.items())
+    return _SEARCH.format(
+        columns=", ".join(columns), found=found, matches=matches("caption", terms, caption_id="caption_id")
+    )
+
+
+def search_tree(terms: Sequence[Term], dialect: str) -> Any:
+    """The query of `search_sql()`, parsed by sqlglot, with the words of the terms in it instead of parameters.
+
+    Args:
+        terms: All terms of the query.
         dialect: sqlglot's name of the warehouse's SQL.
     """
     import sqlglot
     from sqlglot import exp
 
     given = values(terms)
-    tree = with_stems(sqlglot.parse_one(f"SELECT {matches(column, terms, caption_id)}", read=WRITTEN), dialect)
+    tree = with_stems(sqlglot.parse_one(search_sql(terms), read=WRITTEN), dialect)
     for parameter in list(tree.find_all(exp.Parameter)):
         parameter.replace(exp.Literal.string(given[parameter.name]))
-    return tree.selects[0]
+    return tree
 
 
 def with_stems(tree: Any, dialect: str) -> Any:

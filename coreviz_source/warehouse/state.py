@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 
+from coreviz_source.selection import Selection, has_history
 from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
@@ -142,25 +143,37 @@ class StoredState:
         """Whether the warehouse's strings can have NUL characters."""
         return self.connection.destination.can_store_nul
 
-    def last_runs(self, selected: str | None = None) -> dict[str, LastRuns]:
+    def last_runs(self, selection: Selection | None = None) -> dict[str, LastRuns]:
         """When each dataset was last listed; slices, samples and unproven runs do not count.
 
         Args:
-            selected: The tables that a run loads, as `_coreviz_runs` names them. Runs that loaded others do not count.
+            selection: The tables that a run loads. Runs that loaded others do not count. Default: all, without history.
         """
         if RUNS.name not in self.tables or self.repaired:
             return {}
+        wanted = selection or Selection()
         listed: dict[str, LastRuns] = {}
+        without_history: dict[str, datetime] = {}
         rows = self.connection.query(
-            "SELECT r.dataset_id, MAX(r.started_at), "
+            "SELECT r.dataset_id, COALESCE(r.selected, ''), MAX(r.started_at), "
+            "MAX(CASE WHEN r.outcome IN ('complete', 'window') THEN r.started_at END), "
             "MAX(CASE WHEN r.outcome = 'complete' THEN r.started_at END) "
             "FROM {_coreviz_runs} r JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0 "
-            "WHERE r.outcome IN ('complete', 'window') AND (r.selected IS NULL OR r.selected = %s) "
-            "GROUP BY r.dataset_id",
-            selected or "",
+            "GROUP BY r.dataset_id, COALESCE(r.selected, '')"
         )
-        for dataset_id, last, complete in rows:
-            listed[dataset_id] = LastRuns(utc(last), utc(complete))
+        for dataset_id, label, *moments in rows:
+            began, last, complete = map(utc, moments)
+            if label in wanted.covering:
+                known = listed.get(dataset_id, LastRuns())
+                listed[dataset_id] = LastRuns(_later(known.listed, last), _later(known.complete, complete))
+            if began and not has_history(label):
+                without_history[dataset_id] = max(began, without_history.get(dataset_id, began))
+        if wanted.history:
+            # what such a run has changed is not in the history yet
+            for dataset_id, began in without_history.items():
+                known = listed.get(dataset_id, LastRuns())
+                if known.complete and known.complete <= began:
+                    listed[dataset_id] = LastRuns(known.listed)
         return listed
 
     def dataset_hashes(self) -> dict[str, int]:
@@ -379,6 +392,10 @@ def utc(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(filter(None, (one, other)), default=None)
 
 
 class NothingStored(StoredState):

@@ -26,6 +26,7 @@ NAMES = (
     "tag_usage",
     "moderation_queue",
     "caption_backlog",
+    "caption_changes",
     "freshness",
 )
 
@@ -114,18 +115,19 @@ def _tables(tree: Any) -> list[Any]:
     return [table for table in tree.find_all(exp.Table) if table.db or table.name not in named]
 
 
-def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None) -> str:
+def render(sql: str, dialect: str, path: Callable[[str], list[str]] | None = None, *, inline_views: bool = True) -> str:
     """Renders a query in DuckDB's SQL for another warehouse.
 
     Args:
         sql: The query.
         dialect: sqlglot's name of the warehouse's SQL.
         path: Returns the parts of a table's full name: catalog, schema, table. Default: as the query names it.
+        inline_views: Whether the queries of the views that it reads become part of it.
     """
     import sqlglot
     from sqlglot import exp
 
-    tree = _parsed(sql)
+    tree: Any = _parsed(sql) if inline_views else sqlglot.parse_one(sql, read="duckdb")
     for table in _tables(tree) if path is not None else ():
         parts = [exp.to_identifier(part, quoted=True) for part in path(table.name)]  # type: ignore[misc]
         for key, part in zip(("this", "db", "catalog"), reversed(parts), strict=False):
