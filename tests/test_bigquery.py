@@ -412,3 +412,24 @@ def test_the_models_of_the_dbt_project_show_what_the_views_show(dbt, service, tm
         rows = {each: checked_ages(view_rows(warehouse, each)) for each in (name, f"coreviz__{name}")}
         assert rows[name] or name == "caption_changes"
         assert_equal({name: rows[f"coreviz__{name}"]}, {name: rows[name]})
+
+
+def test_notices_begin_and_end_in_bigquery(service, tmp_path):
+    library = frozen(20)
+    media_id = media_of(library)[0]["id"]
+    pipeline = into(service.credentials(), tmp_path)
+    with Studio(library) as studio:
+        assert run_sync(pipeline, studio).notices == []
+        ended = []
+        for present in (True, False):
+            library.advance(days=15)
+            with library.changing(media_id) as item:
+                item |= {"rating": 1} if present else {"name": "without"}
+                if not present:
+                    del item["rating"]
+            report = run_sync(pipeline, studio, reconcile_every="0")
+            assert (report.exit_code, report.warnings) == (0, [])
+            ended += [(n.kind, n.subject, n.is_open) for n in report.notices]
+        assert ended == [("new_field", "media.rating", True), ("new_field", "media.rating", False)]
+        (row,) = read(pipeline, "_coreviz_notices")["_coreviz_notices"]
+        assert (row["subject"], row["ended_at"], row["notified_at"]) == ("media.rating", library.clock(), None)

@@ -113,7 +113,7 @@ class Held:
 
 def holding(*items: RawItem, selected: frozenset[str] = ALL) -> Held:
     """A warehouse that was loaded with some items."""
-    fingerprint = Fingerprint(selected)
+    fingerprint = Fingerprint(Selection(selected).marks)
     held = Held()
     for one in items:
         if one.is_folder:

@@ -189,6 +189,9 @@ def _say_end(report: Report, is_result: bool) -> None:
         say(str(error), logging.ERROR, exit_code=error.exit_code)
     for warning in report.warnings:
         say(warning, logging.WARNING)
+    for notice in report.notices:
+        level = logging.WARNING if notice.is_open else logging.INFO
+        say(report.notice_text(notice), level, **{n: v for n, v in notice.to_dict().items() if n != "text"})
     names = report.unknown_fields
     if names:
         say(f"Fields without a column, kept in `extra`: {', '.join(names)}", unknown_fields=names)

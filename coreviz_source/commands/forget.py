@@ -110,7 +110,7 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
             opened: Any = pipeline.destination_client()
             with opened as client:
                 _erase(client, subject, done, erase)
-                if erase and destination_of(pipeline).is_file:
+                if erase and destination_of(pipeline).is_exclusive:
                     # else the rows would stay in the write-ahead log
                     client.sql_client.execute_sql("CHECKPOINT")
     except Exception as error:

@@ -163,9 +163,10 @@ def _call_for(pipeline: dlt.Pipeline) -> str:
 
 def _file_of(pipeline: dlt.Pipeline) -> Path | None:
     """The DuckDB file of a pipeline; None if its warehouse is something else."""
-    if not destination_of(pipeline).is_file:
+    destination = destination_of(pipeline)
+    if not destination.is_file:
         return None
-    found = DatabaseFile.of(pipeline.destination_client())
+    found = DatabaseFile.of(destination, pipeline.destination_client())
     return found.path if found else None
 
 

@@ -92,8 +92,9 @@ class Warehouse:
         except Exception as error:
             raise self._explained(error) from cause_of(error, self._pipeline)
         found, schema = config.credentials, self._pipeline.dataset_name
-        if self._destination.is_file:
-            names: list[str | None] = [Path(found.database).name]
+        file = self._destination.file(found)
+        if file is not None:
+            names: list[str | None] = [Path(file).name]
         else:
             names = [self._destination.name, *(getattr(found, key, None) for key in ("host", "project_id", "database"))]
         return Location(" · ".join([*filter(None, names), schema]), f"{config}, schema {schema}")

@@ -36,13 +36,14 @@ def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
 def configure_dlt(pipeline: dlt.Pipeline) -> None:
     """Sets how dlt uses disk and memory while it loads, except for what the user has set.
 
-    The staging tables in the warehouse are emptied after each merge. For some destinations, dlt loads with fewer
-    workers, which is as fast and needs less memory.
+    The staging tables in the warehouse are emptied after each merge; in a lake they are never filled. For some
+    destinations, dlt loads with fewer workers, which is as fast and needs less memory.
     """
-    _unless_set("load.truncate_staging_dataset", True)
-    workers = destination_of(pipeline).load_workers
-    if workers is not None:
-        _unless_set("load.workers", workers, of=f"{pipeline.pipeline_name}.")
+    destination = destination_of(pipeline)
+    if not destination.is_lake:
+        _unless_set("load.truncate_staging_dataset", True)
+    if destination.load_workers is not None:
+        _unless_set("load.workers", destination.load_workers, of=f"{pipeline.pipeline_name}.")
 
 
 def _unless_set(setting: str, value: object, of: str = "") -> None:

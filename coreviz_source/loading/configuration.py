@@ -32,13 +32,13 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
 from coreviz_source.extras import missing_extra
 from coreviz_source.loading.telemetry import switch_off_unless_set
-from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
+from coreviz_source.settings import EXCLUSIVE, SETTINGS, SYNC, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
 #: The section of the settings, below `sources`.
 SECTION = "coreviz"
-_KNOWN = tuple(setting.name for setting in (*SETTINGS, *WAREHOUSE))
-_SECRETS = {setting.name: setting.variable for setting in SETTINGS if setting.secret}
+_KNOWN = tuple(setting.name for setting in (*SETTINGS, *SYNC, *WAREHOUSE))
+_SECRETS = {setting.name: setting.variable for setting in (*SETTINGS, *SYNC) if setting.secret}
 
 
 def _hint(setting: Setting) -> Any:
@@ -60,6 +60,7 @@ def _spec(name: str, settings: tuple[Setting, ...]) -> type[BaseConfiguration]:
 
 
 CorevizConfiguration = _spec("CorevizConfiguration", SETTINGS)
+SyncConfiguration = _spec("SyncConfiguration", SYNC)
 WarehouseConfiguration = _spec("WarehouseConfiguration", WAREHOUSE)
 _HISTORY = next(setting for setting in SETTINGS if setting.name == "history")
 HistoryConfiguration = _spec("HistoryConfiguration", (_HISTORY,))
@@ -93,8 +94,20 @@ def resolve(
     if any(configured.keys() >= set(pair) for pair in EXCLUSIVE):
         shared = _configured(CorevizConfiguration, given, "")
         own = {name: value for name, value in configured.items() if shared.get(name) != value}
-    variables = _present({name: os.environ.get(variable) for name, variable in _SECRETS.items()})
+    variables = _present({one.name: os.environ.get(one.variable) for one in SETTINGS if one.secret})
     return check_settings({**given, **configured, **_chosen(given, own, configured, variables)}, keyless=keyless)
+
+
+def resolve_notify_url(given: str | None, pipeline_name: str) -> str:
+    """The address of the webhook: as given, or as configured, or from its variable; empty if there is none.
+
+    Raises:
+        ConfigurationError: It cannot be used. The error does not show it.
+    """
+    (setting,) = SYNC
+    explicit = _present({setting.name: given})
+    found = {**_configured(SyncConfiguration, explicit, pipeline_name), **explicit}
+    return str(setting.checked(found.get(setting.name) or os.environ.get(setting.variable) or None))
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

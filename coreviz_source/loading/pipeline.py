@@ -149,11 +149,14 @@ def resolve_factory(*, driver: bool, **given: str | None) -> PipelineFactory:
         with inject_section(ConfigSectionContext(pipeline_name=name)):
             configured = _configuration_of(name)
             usual = Path(configured.pipelines_dir or get_dlt_pipelines_dir()).absolute()
-            if not DESTINATIONS[values["destination"]].is_file:
+            kind = DESTINATIONS[values["destination"]]
+            if not kind.is_file:
                 return PipelineFactory(values, values["destination"], usual)
             own = usual / name
             destination = _destination(values, _local_dir(), own)
             file = _file_of(destination, values)
+            if file is None:
+                return PipelineFactory(values, destination, usual)
             root = usual if configured.pipelines_dir else usual.with_name(FOLDER)
             remembered = _remembered_file(own, values)
             return PipelineFactory(
@@ -162,7 +165,7 @@ def resolve_factory(*, driver: bool, **given: str | None) -> PipelineFactory:
                 root / f"{text_hash(str(file)):016x}",
                 earlier=own if remembered == file and packages_in(own) else None,
                 folder=own if file.parent == own.resolve() else None,
-                notice=_notice(file, remembered),
+                notice=_notice(file, remembered, values["destination"]),
                 file=file,
             )
 
@@ -263,16 +266,19 @@ def _local_dir() -> str:
 
 def _destination(values: Mapping[str, str], local_dir: str, working_dir: Path) -> Any:
     """DuckDB with its file in a folder, instead of the folder that dlt remembers for the pipeline."""
-    return Destination.from_reference(
-        values["destination"],
-        local_dir=local_dir,
-        pipeline_name=values["pipeline_name"],
-        pipeline_working_dir=str(working_dir),
+    return DESTINATIONS[values["destination"]].adapt(
+        Destination.from_reference(
+            values["destination"],
+            local_dir=local_dir,
+            pipeline_name=values["pipeline_name"],
+            pipeline_working_dir=str(working_dir),
+        )
     )
 
 
-def _file_of(destination: Any, values: Mapping[str, str]) -> Path:
-    """The DuckDB file of a destination, with symbolic links followed."""
+def _file_of(destination: Any, values: Mapping[str, str]) -> Path | None:
+    """The file of a destination, with symbolic links followed; None if its warehouse is no file."""
+    kind = DESTINATIONS[values["destination"]]
     config = destination.spec()
     config.dataset_name = values["dataset_name"]
     try:
@@ -280,9 +286,10 @@ def _file_of(destination: Any, values: Mapping[str, str]) -> Path:
     except Exception as error:
         raise configuration_error(error) or ConfigurationError(
             f"`destination.{values['destination']}.credentials` cannot be used: {error}",
-            remedy="Name a DuckDB file by its path. Nothing was requested yet.",
+            remedy=f"{kind.how_to_name}. Nothing was requested yet.",
         ) from None
-    return Path(os.path.realpath(config.credentials.database))
+    file = kind.file(config.credentials)
+    return None if file is None else Path(os.path.realpath(file))
 
 
 def _remembered_file(directory: Path, values: Mapping[str, str]) -> Path | None:
@@ -294,14 +301,14 @@ def _remembered_file(directory: Path, values: Mapping[str, str]) -> Path | None:
     return _file_of(_destination(values, local_dir, directory), values)
 
 
-def _notice(file: Path, remembered: Path | None) -> str:
+def _notice(file: Path, remembered: Path | None, destination: str) -> str:
     """A sentence for those who had their tables where dlt remembers them, and now run the command elsewhere."""
     # `os.path` takes what may not be looked at as missing
     if remembered is None or remembered == file or os.path.exists(file) or not os.path.exists(remembered):
         return ""
     return (
         f"There is no {file} yet. An earlier release, or a pipeline in Python, loaded into {remembered}. To continue "
-        "with that file, run the command in its folder, or name it in `destination.duckdb.credentials`."
+        f"with that file, run the command in its folder, or name it in `destination.{destination}.credentials`."
     )
 
 

@@ -103,6 +103,12 @@ def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
                 remedy="Leave `insert_at` out, or use 1 for the first step.",
                 table=resource.name,
             )
+        if BY_NAME[resource.name].versions_of and pipe.steps[-1].has_steps:
+            raise ConfigurationError(
+                f"A step on {resource.name} would change what is compared with the stored versions.",
+                remedy="Add the step to the table that it has the versions of: they are made of the rows after it.",
+                table=resource.name,
+            )
         if resource.incremental is not None:
             raise ConfigurationError(
                 f"An incremental on {resource.name} drops rows by a state of its own.",

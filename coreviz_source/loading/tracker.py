@@ -23,7 +23,7 @@ from dlt.pipeline import trace as dlt_trace
 from coreviz_source.errors import CorevizError, DestinationError
 from coreviz_source.loading.guard import LoadGuard, drop_refused, given_destination
 from coreviz_source.tables import RUNS
-from coreviz_source.warehouse.destination import find_destination
+from coreviz_source.warehouse.destination import find_destination, prepare
 from coreviz_source.warehouse.locks import Locks
 
 _log = logging.getLogger("coreviz_source")
@@ -133,9 +133,9 @@ class PlainRuns:
         destination = find_destination(pipeline)
         if destination is None:
             return
-        destination.prepare(pipeline)
+        prepare(pipeline)
         run.locks.take_file()
-        if destination.is_file:
+        if destination.is_exclusive:
             # dlt reads it before it extracts; if another program has it open, dlt's own error names the process
             with suppress(DestinationError):
                 run.locks.connect()

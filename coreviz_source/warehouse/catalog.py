@@ -215,8 +215,9 @@ class _Catalog:
             statements = [
                 f"CREATE OR REPLACE VIEW {full_name} AS\n{query}",
                 self._comment("VIEW", view.name, description),
-                *(self._column_comment(view.name, name, meaning) for name, meaning in view.columns.items()),
             ]
+            if self._destination.comments_view_columns:
+                statements += [self._column_comment(view.name, name, text) for name, text in view.columns.items()]
         drop = (
             [f"DROP VIEW {full_name}", *statements] if kind and not self._destination.replaces_changed_views else None
         )

@@ -35,8 +35,8 @@ class Connection:
 
     Args:
         pipeline: Its destination and dataset are used.
-        read_only: Whether a DuckDB file is opened for reading only: beside others who read it, or from a disk that
-            cannot be written.
+        read_only: Whether a file is opened for reading only: beside others who read it, or from a disk that cannot be
+            written.
 
     Raises:
         ConfigurationError: The destination is not supported.
@@ -63,7 +63,7 @@ class Connection:
             return False
         with self._translated():
             self._next = self._next or self.pipeline.destination_client()
-            file = DatabaseFile.of(self._next)
+            file = DatabaseFile.of(self.destination, self._next)
             return file is not None and file.is_missing
 
     @contextmanager

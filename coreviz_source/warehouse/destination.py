@@ -33,7 +33,12 @@ class Destination:
             `feature` names what the server has: `NOT ENFORCED` foreign keys.
         remains_after_forget: Where erased rows may still be found.
         module: The module that has to be importable; the extra of the same name as the destination installs it.
-        is_file: Whether it is a file on this machine, which opening it creates and one process at a time can open.
+        file: Returns the file on this machine that opening the warehouse creates, from its credentials; None: there is
+            none.
+        file_kind: What messages call that file.
+        how_to_name: How a setting names it.
+        is_exclusive: Whether one process at a time can open the file.
+        is_lake: Whether it keeps rows in files, with a snapshot per change.
         loads_parquet: Whether rows travel as parquet files with JSON in them, which dlt loads as they are.
         can_load_from: Whether files in a directory are loaded as they are; the path may become part of a statement.
         rows_format: The file format for rows that do not travel as parquet.
@@ -47,12 +52,13 @@ class Destination:
         has_layout: Whether tables have partitions, clusters and descriptions, which dlt declares.
         json_as_text: Turns a JSON column into a string.
         columns_sql: Finds table, name and comment of every column; empty: dlt writes the descriptions of columns.
+        comments_view_columns: Whether the columns of views can have comments.
         microseconds: Microseconds between `start` and `end`, where sqlglot's rendering loses something.
         replaces_changed_views: Whether a view can be replaced by one with other columns.
         reads_json_as_text: Whether JSON is read as strings, and not as objects.
         reads_arrow_in_parts: Whether dlt returns only the first part of a result as an arrow table.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
-        prepare: Changes how a pipeline connects, before it does.
+        adapt: Returns the destination with which a pipeline connects, from dlt's own.
         for_reading: Returns credentials that can only read, from those that can write.
         check: Raises `ConfigurationError` if a warehouse that was just opened cannot be used.
     """
@@ -62,7 +68,11 @@ class Destination:
     objects_sql: str
     remains_after_forget: str
     module: str = ""
-    is_file: bool = False
+    file: Callable[[Any], str | None] = field(default=lambda credentials: None)
+    file_kind: str = ""
+    how_to_name: str = ""
+    is_exclusive: bool = False
+    is_lake: bool = False
     loads_parquet: Callable[[], bool] = field(default=lambda: True)
     can_load_from: Callable[[str], bool] = field(default=lambda path: True)
     rows_format: Literal["insert_values", "jsonl"] = "insert_values"
@@ -76,19 +86,25 @@ class Destination:
     has_layout: bool = False
     json_as_text: str = "CAST({} AS VARCHAR)"
     columns_sql: str = ""
+    comments_view_columns: bool = True
     microseconds: str = ""
     replaces_changed_views: bool = True
     reads_json_as_text: bool = False
     reads_arrow_in_parts: bool = False
     load_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
-    prepare: Callable[[dlt.Pipeline], None] = field(default=lambda pipeline: None)
+    adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
     check: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
 
     @property
     def file_format(self) -> Literal["parquet", "insert_values", "jsonl"]:
         """The file format that dlt is asked for."""
         return "parquet" if self.loads_parquet() else self.rows_format
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be a file on this machine."""
+        return bool(self.file_kind)
 
     @property
     def is_installed(self) -> bool:
@@ -121,10 +137,33 @@ def _read_only_session(credentials: Any) -> Any:
     return for_reading(credentials)
 
 
-def _use_utf8(pipeline: dlt.Pipeline) -> None:
-    from coreviz_source.warehouse.postgres import use_utf8
+def _database_file(credentials: Any) -> str | None:
+    from coreviz_source.warehouse.file import database_of
 
-    use_utf8(pipeline)
+    return database_of(credentials)
+
+
+def _catalog_file(credentials: Any) -> str | None:
+    found: str | None = credentials.file
+    return found
+
+
+def _read_only_lake(credentials: Any) -> Any:
+    from coreviz_source.warehouse.ducklake import for_reading
+
+    return for_reading(credentials)
+
+
+def _one_snapshot_per_package(destination: Any) -> Any:
+    from coreviz_source.warehouse.ducklake import DuckLake
+
+    return DuckLake.adapted(destination)
+
+
+def _with_utf8(destination: Any) -> Any:
+    from coreviz_source.warehouse.postgres import with_utf8
+
+    return with_utf8(destination)
 
 
 def _check_encoding(client: SqlClientBase[Any]) -> None:
@@ -133,38 +172,61 @@ def _check_encoding(client: SqlClientBase[Any]) -> None:
     check_encoding(client)
 
 
+_DUCKDB_OBJECTS = (
+    "SELECT table_name, 'table', comment FROM duckdb_tables() "
+    "WHERE database_name = current_database() AND schema_name = {schema} "
+    "UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() "
+    "WHERE database_name = current_database() AND schema_name = {schema}"
+)
+_DUCKDB_COLUMNS = (
+    "SELECT table_name, column_name, comment FROM duckdb_columns() "
+    "WHERE database_name = current_database() AND schema_name = {schema}"
+)
+
 _DUCKDB = Destination(
     name="duckdb",
     dialect="duckdb",
     # dlt puts the path into a statement, where DuckDB reads `key=value` as a column, and patterns and quotes as such
     can_load_from=lambda path: not set(path) & set("'=*?[]{}\\"),
-    is_file=True,
+    file=_database_file,
+    file_kind="DuckDB file",
+    how_to_name="Name a DuckDB file by its path",
+    is_exclusive=True,
     for_reading=_read_only_file,
     check=_check_names,
     reads_json_as_text=True,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
     load_workers=1,
-    objects_sql=(
-        "SELECT table_name, 'table', comment FROM duckdb_tables() "
-        "WHERE database_name = current_database() AND schema_name = {schema} "
-        "UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() "
-        "WHERE database_name = current_database() AND schema_name = {schema}"
-    ),
-    columns_sql=(
-        "SELECT table_name, column_name, comment FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name = {schema}"
-    ),
+    objects_sql=_DUCKDB_OBJECTS,
+    columns_sql=_DUCKDB_COLUMNS,
     remains_after_forget=(
         "The DuckDB file does not shrink, and may contain the bytes until later loads overwrite them. To remove them, "
         "copy the tables into a new file (COPY FROM DATABASE) and delete the old one."
     ),
 )
 
+_DUCKLAKE = Destination(
+    name="ducklake",
+    dialect="duckdb",
+    adapt=_one_snapshot_per_package,
+    file=_catalog_file,
+    file_kind="DuckLake catalog",
+    how_to_name="Name a catalog by its address: sqlite:///….sqlite or postgres://…",
+    is_lake=True,
+    for_reading=_read_only_lake,
+    check=_check_names,
+    load_workers=1,
+    objects_sql=_DUCKDB_OBJECTS,
+    columns_sql=_DUCKDB_COLUMNS,
+    comments_view_columns=False,
+    remains_after_forget="Copies of the files and of the catalog, such as backups, keep the rows.",
+)
+
 _POSTGRES = Destination(
     name="postgres",
     dialect="postgres",
     module="psycopg2",
-    prepare=_use_utf8,
+    adapt=_with_utf8,
     for_reading=_read_only_session,
     check=_check_encoding,
     # only ADBC loads parquet; dlt's own choice without it, csv, would turn empty strings into nulls
@@ -220,7 +282,7 @@ _BIGQUERY = Destination(
 )
 
 #: Every kind of warehouse that is supported, by dlt's name.
-DESTINATIONS = {destination.name: destination for destination in (_DUCKDB, _POSTGRES, _BIGQUERY)}
+DESTINATIONS = {destination.name: destination for destination in (_DUCKDB, _DUCKLAKE, _POSTGRES, _BIGQUERY)}
 
 
 def destination_of(pipeline: dlt.Pipeline) -> Destination:
@@ -246,7 +308,9 @@ def prepare(pipeline: dlt.Pipeline) -> Destination:
         ConfigurationError: It is not one of those that are supported.
     """
     destination = destination_of(pipeline)
-    destination.prepare(pipeline)
+    adapted = destination.adapt(pipeline.destination)
+    if adapted is not pipeline.destination:
+        pipeline.destination = adapted
     return destination
 
 

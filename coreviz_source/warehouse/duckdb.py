@@ -34,13 +34,13 @@ class Tuning:
     """Sets DuckDB up for loads, for all connections of this process. It changes nothing that the user has set.
 
     Args:
-        connection: The warehouse; if it is not DuckDB, every method does nothing.
+        connection: The warehouse; if it is not a DuckDB file, every method does nothing.
         appending: Whether the loads only append: the first ones.
     """
 
     def __init__(self, connection: Connection, appending: bool) -> None:
         self._connection = connection
-        self._settings = dict(LOADING, **APPENDING if appending else {}) if connection.destination.is_file else {}
+        self._settings = dict(LOADING, **APPENDING if appending else {}) if connection.destination.is_exclusive else {}
         #: The user's settings, where they differ while DuckDB loads.
         self._usual: dict[str, Any] = {}
         self._began = False

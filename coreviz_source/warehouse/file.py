@@ -1,4 +1,7 @@
-"""The DuckDB file of a warehouse: where it is, and what can be known before it is opened, which creates it."""
+"""The file of a warehouse: where it is, and what can be known before it is opened, which creates it.
+
+It is a DuckDB file, or the catalog of a DuckLake.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,44 @@ from typing import Any
 from dlt.destinations.impl.duckdb.configuration import NON_ATTACHABLE_LOCATIONS
 
 from coreviz_source.errors import ConfigurationError, DestinationError
+from coreviz_source.warehouse.destination import Destination
+
+
+def database_of(credentials: Any) -> str | None:
+    """The DuckDB file of credentials; None if the database is in memory."""
+    database: str = credentials.database
+    return None if database in NON_ATTACHABLE_LOCATIONS else database
 
 
 @dataclass(frozen=True)
 class DatabaseFile:
-    """A DuckDB file, and the dataset in it.
+    """The file of a warehouse, and the dataset in it.
 
     Args:
         path: The file, with symbolic links followed: one file has one path.
+        catalog: The name by which statements know it.
         dataset_name: Name of its schema.
+        destination: The kind of warehouse.
     """
 
     path: Path
+    catalog: str
     dataset_name: str
+    destination: Destination
 
     @classmethod
-    def of(cls, client: Any) -> DatabaseFile | None:
-        """The file of a client of DuckDB, open or not; None if the database is in memory."""
-        database = client.config.credentials.database
-        if database in NON_ATTACHABLE_LOCATIONS:
+    def of(cls, destination: Destination, client: Any) -> DatabaseFile | None:
+        """The file of a client, open or not; None if its warehouse is no file."""
+        credentials = client.config.credentials
+        file = destination.file(credentials)
+        if file is None:
             return None
-        return cls(Path(os.path.realpath(database)), str(client.sql_client.dataset_name))
+        path = Path(os.path.realpath(file))
+        catalog = credentials.ducklake_name if destination.is_lake else path.name.partition(".")[0]
+        return cls(path, catalog, str(client.sql_client.dataset_name), destination)
+
+    def __str__(self) -> str:
+        return f"{self.destination.file_kind} {self.path}"
 
     @property
     def is_missing(self) -> bool:
@@ -40,12 +60,13 @@ class DatabaseFile:
             DestinationError: There is no folder for it either.
         """
         if not self.path.parent.is_dir():
+            name, kind = self.destination.name, self.destination.file_kind
             raise DestinationError(
-                f"The folder of the DuckDB file, {self.path.parent}, does not exist.",
+                f"The folder of the {kind}, {self.path.parent}, does not exist.",
                 remedy=(
-                    f"Create the folder, or name another file in `destination.duckdb.credentials`. If the folder was "
-                    f"moved or deleted, dlt still remembers it for a pipeline that first ran there: name the file in "
-                    f'Python with dlt.destinations.duckdb("…/{self.path.name}").'
+                    f"Create the folder, or name another file in `destination.{name}.credentials`. If the folder was "
+                    "moved or deleted, dlt still remembers it for a pipeline that first ran there: name the file in "
+                    f"Python with dlt.destinations.{name}(…)."
                 ),
             )
         return not self.path.exists()
@@ -58,7 +79,7 @@ class DatabaseFile:
             DestinationError: There is no folder for the file.
         """
         if self.is_missing:
-            check_names(self.path.name.partition(".")[0], self.dataset_name)
+            check_names(self.catalog, self.dataset_name)
 
 
 def check_names(catalog: str, dataset_name: str) -> None:

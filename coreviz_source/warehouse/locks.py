@@ -178,11 +178,11 @@ class Locks:
             self._take_file(self._pipeline.destination_client())
 
     def _take_file(self, client: Any) -> DatabaseFile | None:
-        file = DatabaseFile.of(client) if self._destination.is_file else None
+        file = DatabaseFile.of(self._destination, client)
         if file is not None and not self._has_file:
             file.check()
             lock = LockFile(file.path)
-            _wait(lambda: lock.attempt(self._resources), f"the DuckDB file {file.path}")
+            _wait(lambda: lock.attempt(self._resources), f"the {file}")
             self._has_file = True
         return file
 

@@ -11,7 +11,6 @@ import copy
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-import dlt
 from dlt.common.configuration import configspec
 from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration, PostgresCredentials
 from dlt.destinations.sql_client import SqlClientBase
@@ -73,20 +72,20 @@ class Utf8Configuration(PostgresClientConfiguration):
     credentials: Utf8Credentials = None  # type: ignore[assignment]
 
 
-def use_utf8(pipeline: dlt.Pipeline) -> None:
-    """Makes a pipeline resolve its credentials as `Utf8Credentials`; other pipelines keep theirs."""
-    if "spec" in vars(pipeline.destination):
-        return
-    destination: Any = copy.copy(pipeline.destination)
+def with_utf8(given: Any) -> Any:
+    """A destination that resolves its credentials as `Utf8Credentials`, from dlt's own."""
+    if "spec" in vars(given):
+        return given
+    destination = copy.copy(given)
     destination.spec = Utf8Configuration
     destination.config_params = dict(destination.config_params)
-    given = destination.config_params.get("credentials")
-    if isinstance(given, PostgresCredentials):
-        credentials = Utf8Credentials()
-        credentials.update(given)
-        credentials.__is_resolved__ = given.is_resolved()
-        destination.config_params["credentials"] = credentials
-    pipeline.destination = destination
+    credentials = destination.config_params.get("credentials")
+    if isinstance(credentials, PostgresCredentials):
+        utf8 = Utf8Credentials()
+        utf8.update(credentials)
+        utf8.__is_resolved__ = credentials.is_resolved()
+        destination.config_params["credentials"] = utf8
+    return destination
 
 
 def for_reading(credentials: Utf8Credentials) -> Utf8Credentials:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from coreviz_source.selection import Selection, has_history
-from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
 
@@ -152,6 +152,7 @@ class StoredState:
         if RUNS.name not in self.tables or self.repaired:
             return {}
         wanted = selection or Selection()
+        lost = any(table.name in wanted and table.name not in self.stored_columns for table in HISTORY)
         listed: dict[str, LastRuns] = {}
         without_history: dict[str, datetime] = {}
         rows = self.connection.query(
@@ -165,7 +166,8 @@ class StoredState:
             began, last, complete = map(utc, moments)
             if label in wanted.covering:
                 known = listed.get(dataset_id, LastRuns())
-                listed[dataset_id] = LastRuns(_later(known.listed, last), _later(known.complete, complete))
+                complete = None if lost else _later(known.complete, complete)
+                listed[dataset_id] = LastRuns(_later(known.listed, last), complete)
             if began and not has_history(label):
                 without_history[dataset_id] = max(began, without_history.get(dataset_id, began))
         if wanted.history:
@@ -217,12 +219,12 @@ class StoredState:
             return {}
         return {
             item_id: _number(content_hash)
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for item_id, content_hash in self.connection.query(
                 _WHOLE.format(
                     key="d.id",
                     table=MEDIA.name,
-                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({marks(some)})",
                 ),
                 dataset_id,
                 *some,
@@ -329,10 +331,10 @@ class StoredState:
         """Some media and all that were made from them: id, `source_media_id`, `created_at`; deleted ones as well."""
         return [
             (media_id, source, utc(created))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for media_id, source, created in self.query(
                 "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
-                f"AND (d.id IN ({_marks(some)}) OR d.source_media_id IN ({_marks(some)}))",
+                f"AND (d.id IN ({marks(some)}) OR d.source_media_id IN ({marks(some)}))",
                 dataset_id,
                 *some,
                 *some,
@@ -348,9 +350,9 @@ class StoredState:
         )
         return [
             dict(zip(names, row, strict=True))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for row in self.connection.query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({marks(some)})",
                 dataset_id,
                 *some,
             )
@@ -372,11 +374,13 @@ _WHOLE = (
 )
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in portions of which each fits into one query."""
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 
-def _marks(ids: Sequence[str]) -> str:
+def marks(ids: Sequence[str]) -> str:
+    """A placeholder per id."""
     return ", ".join(["%s"] * len(ids))
 
 

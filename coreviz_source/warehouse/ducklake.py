@@ -1,0 +1,418 @@
+"""DuckLake: Parquet files with a catalog in SQLite, Postgres or DuckDB. A package becomes visible as one snapshot.
+
+dlt loads a package table by table, and each statement would be a snapshot of its own. Here a job only leaves its file
+in the package, and the last step of the load, which records the load as complete, executes all of them in one
+transaction. Rows that replace others are read from the package's files, so dlt's staging tables stay empty.
+
+The connections of a process to one lake share one DuckDB in memory. It takes a quarter of a second to load the
+extensions into another one, so one DuckDB is kept for the next lake.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import duckdb
+from dlt.common.configuration import configspec
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.connection_string_credentials import ConnectionStringCredentials
+from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
+from dlt.destinations import ducklake
+from dlt.destinations.impl.ducklake.configuration import DuckLakeClientConfiguration, DuckLakeCredentials
+from dlt.destinations.impl.ducklake.ducklake import DuckLakeClient
+from dlt.destinations.impl.ducklake.sql_client import DuckLakeSqlClient
+from dlt.destinations.typing import DBTransaction
+from dlt.load.exceptions import LoadClientJobFailed
+
+from coreviz_source.errors import ConfigurationError
+from coreviz_source.tables import BY_NAME
+from coreviz_source.warehouse.extensions import loadable
+
+#: Milliseconds that a statement waits for another one that writes into a catalog in SQLite.
+BUSY_TIMEOUT = 30_000
+#: The author of our snapshots.
+AUTHOR = "coreviz-source"
+#: The extension that opens a catalog, by the scheme of its address.
+_CATALOGS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner", "postgresql": "postgres_scanner", "duckdb": ""}
+#: The extension that reads and writes a bucket, by the scheme of its address; fsspec serves the others.
+_BUCKETS = {"s3": "httpfs", "az": "azure", "abfss": "azure"}
+
+
+class _Engine:
+    """A DuckDB in memory, and how many connections to its lake are open."""
+
+    def __init__(self) -> None:
+        self.name = f":memory:coreviz_{uuid.uuid4().hex}"
+        self.connections = 0
+        # a database in memory exists as long as somebody is connected to it
+        self._connection = duckdb.connect(self.name)
+
+    def detach(self, lake: str) -> None:
+        """Closes the lake."""
+        self._connection.execute(f"DETACH DATABASE IF EXISTS {lake}")
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._connection.close()
+
+
+class _Engines:
+    """The DuckDBs of this process: one per lake that is open, and one that waits for the next lake."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._used: dict[str, _Engine] = {}
+        self._idle: _Engine | None = None
+
+    def name(self, address: str) -> str:
+        """The name of the DuckDB of a lake that is open."""
+        return self._used[address].name
+
+    def borrow(self, address: str) -> None:
+        """Counts a connection to a lake."""
+        with self.lock:
+            if address not in self._used:
+                self._used[address], self._idle = self._idle or _Engine(), None
+            self._used[address].connections += 1
+
+    def give_back(self, address: str, lake: str, reusable: bool) -> None:
+        """Counts a connection to a lake as closed; the last one closes the lake."""
+        with self.lock:
+            engine = self._used[address]
+            engine.connections -= 1
+            if engine.connections:
+                return
+            del self._used[address]
+            if reusable and self._idle is None:
+                engine.detach(lake)
+                self._idle = engine
+            else:
+                engine.close()
+
+
+_engines = _Engines()
+
+
+def _start_over() -> None:
+    global _engines
+    _engines = _Engines()
+
+
+# a forked process has none of the threads of its DuckDBs
+os.register_at_fork(after_in_child=_start_over)
+
+
+@configspec(init=False)
+class Credentials(DuckLakeCredentials):
+    """The catalog and the files of a lake. Both have defaults, named after the pipeline."""
+
+    reads_only: ClassVar[bool] = False
+    default_catalog: ClassVar[bool] = False
+    default_files: ClassVar[bool] = False
+
+    def call_method_in_mro(self, method_name: str) -> None:
+        """Called with the name of a hook, which dlt runs for each class: the default names of dlt's are replaced."""
+        without_catalog, without_files = self.catalog is None, self.storage is None
+        super().call_method_in_mro(method_name)
+        if method_name == "on_partial":
+            # a hook may run more than once
+            vars(self)["default_catalog"] = self.default_catalog or (without_catalog and self.catalog is not None)
+            vars(self)["default_files"] = self.default_files or (without_files and self.storage is not None)
+
+    def on_resolved(self) -> None:
+        """Called when every field has its value."""
+        if self.catalog.drivername not in _CATALOGS:
+            raise ConfigurationError(
+                f"A DuckLake catalog in {self.catalog.drivername} is not supported.",
+                remedy="Use a catalog in SQLite (sqlite:///….sqlite) or Postgres (postgres://…).",
+            )
+
+    @property
+    def file(self) -> str | None:
+        """The file of the catalog; None if a server has it."""
+        return self.catalog.database if self.catalog.drivername in ("sqlite", "duckdb") else None
+
+    @property
+    def address(self) -> str:
+        """Equal for connections that can share a DuckDB."""
+        settings = (self.metadata_schema, self.reads_only, self.global_config, self.statements)
+        return f"{self.catalog.to_native_representation()} {self.storage_url} {settings}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a DuckDB that was connected to the lake can be connected to another one: no secret is left in it."""
+        return self.storage.is_local_filesystem and not (self.global_config or self.statements)
+
+    def _conn_str(self) -> str:
+        return _engines.name(self.address)
+
+
+@configspec(init=False)
+class ReadingCredentials(Credentials):
+    """Credentials that can only read."""
+
+    reads_only: ClassVar[bool] = True
+
+
+@configspec
+class Configuration(DuckLakeClientConfiguration):
+    """The configuration of dlt's DuckLake destination, with these credentials."""
+
+    credentials: Credentials = None  # type: ignore[assignment]
+
+    def on_resolved(self) -> None:
+        """Called when every field has its value."""
+        lake = self.credentials
+        if lake.default_catalog:
+            lake.catalog.database = self.make_location(self.make_default_location("%s.ducklake.sqlite"), "%s")
+        if lake.default_files:
+            lake.storage.bucket_url = self.make_location(self.make_default_location("%s.ducklake.files"), "%s")
+            lake.storage.normalize_bucket_url()
+
+
+class SqlClient(DuckLakeSqlClient):
+    """A connection to a lake."""
+
+    credentials: Credentials
+    _is_in_transaction = False
+    _borrowed: str | None = None
+
+    def open_connection(self) -> Any:
+        """Connects."""
+        lake = self.credentials
+        bucket = _BUCKETS.get(lake.storage.protocol)
+        lake.extensions = [loadable(name) for name in ("ducklake", _CATALOGS[lake.catalog.drivername], bucket) if name]
+        # two threads that attach one catalog at the same time would disturb each other
+        with _engines.lock:
+            self._borrowed = lake.address
+            _engines.borrow(self._borrowed)
+            try:
+                return super().open_connection()
+            except Exception:
+                self.close_connection()
+                raise
+
+    def close_connection(self) -> None:
+        """Disconnects. The lake stays attached for the other connections of this process."""
+        super(DuckLakeSqlClient, self).close_connection()
+        borrowed, self._borrowed = self._borrowed, None
+        if borrowed is not None:
+            _engines.give_back(borrowed, self.credentials.ducklake_name, self.credentials.is_plain)
+
+    @property
+    def attach_statement(self) -> str:
+        """The statement that opens the lake. It quotes the password of a catalog in Postgres."""
+        lake, literal = self.credentials, self.capabilities.escape_literal
+        kind, place = lake.catalog.drivername, lake.catalog.database
+        options = {"DATA_PATH": literal(lake.storage_url)}
+        if kind == "sqlite":
+            options |= {"META_TYPE": "'sqlite'", "META_JOURNAL_MODE": "'WAL'", "META_BUSY_TIMEOUT": str(BUSY_TIMEOUT)}
+        elif kind != "duckdb":
+            place = f"postgres:{_url(lake.catalog)}"
+            options["METADATA_SCHEMA"] = literal(lake.metadata_schema or lake.ducklake_name)
+        if self.override_data_path:
+            options["OVERRIDE_DATA_PATH"] = "true"
+        if self.automatic_migration:
+            options["AUTOMATIC_MIGRATION"] = "true"
+        if lake.reads_only:
+            options["READ_ONLY"] = "true"
+        given = ", ".join(f"{name} {value}" for name, value in options.items())
+        return f"ATTACH IF NOT EXISTS {literal(f'ducklake:{place}')} AS {lake.ducklake_name} ({given})"
+
+    def get_qualified_table_names(self, table_name: str, quote: bool = True, casefold: bool = True) -> tuple[str, str]:
+        """The names of a table, and of what has the rows that are merged into it."""
+        if table_name not in BY_NAME:
+            return super().get_qualified_table_names(table_name, quote, casefold)
+        return self.make_qualified_table_name(table_name, quote, casefold), f"temp.main.coreviz_staged_{table_name}"
+
+    @contextmanager
+    def begin_transaction(self) -> Iterator[DBTransaction]:
+        """A transaction; one inside another is part of it."""
+        if self._is_in_transaction:
+            yield self
+            return
+        self._is_in_transaction = True
+        try:
+            with super().begin_transaction():
+                yield self
+        finally:
+            self._is_in_transaction = False
+
+
+def _url(catalog: ConnectionStringCredentials) -> str:
+    return catalog.to_url().set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+class _Deferred(RunnableLoadJob):
+    """A job that leaves its file to the end of the load."""
+
+    def run(self) -> None:
+        """Does nothing."""
+
+
+class _DeferredRows(_Deferred, HasFollowupJobs):
+    """The same for rows, which a job of their own merges."""
+
+
+@dataclass(frozen=True)
+class _JobFile:
+    """The file of a job in a package."""
+
+    path: Path
+
+    @property
+    def table(self) -> str:
+        """The table that it is loaded into."""
+        return ParsedLoadJobFileName.parse(self.path.name).table_name
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether it has statements instead of rows."""
+        return self.path.suffix == ".sql"
+
+
+class Client(DuckLakeClient):
+    """A client that loads the tables of this source as one snapshot per package."""
+
+    config: Configuration
+
+    def __init__(self, schema: Any, config: Configuration, capabilities: Any) -> None:
+        super().__init__(schema, config, capabilities)
+        self.sql_client = SqlClient(
+            dataset_name=self.sql_client.dataset_name,
+            staging_dataset_name=self.sql_client.staging_dataset_name,
+            credentials=config.credentials,
+            capabilities=capabilities,
+            override_data_path=config.override_data_path,
+            automatic_migration=config.automatic_migration,
+        )
+
+    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:
+        """Whether dlt copies rows into a staging table first; ours are read from their files."""
+        return table_name not in BY_NAME and super().should_load_data_to_staging_dataset(table_name)
+
+    def create_load_job(
+        self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
+    ) -> LoadJob:
+        """The job of a file."""
+        if table["name"] not in BY_NAME:
+            return super().create_load_job(table, file_path, load_id, restore)
+        return _Deferred(file_path) if _JobFile(Path(file_path)).is_sql else _DeferredRows(file_path)
+
+    def complete_load(self, load_id: str) -> None:
+        """Executes the jobs of a package, and records its load as complete, in one transaction."""
+        files = sorted(_deferred_files(load_id), key=lambda file: file.is_sql)
+        if files and self._is_complete(load_id):
+            # an earlier process was ended before dlt could note it
+            return
+        merged = {file.table for file in files if file.is_sql}
+        for name in merged:
+            self._stage(name, [file.path for file in files if file.table == name and not file.is_sql])
+        with self.sql_client.begin_transaction():
+            for file in files:
+                if file.is_sql or file.table not in merged:
+                    self._execute(file, load_id)
+            super().complete_load(load_id)
+            lake = self.capabilities.escape_literal(self.sql_client.credentials.ducklake_name)
+            self.sql_client.execute_sql(f"CALL ducklake_set_commit_message({lake}, '{AUTHOR}', 'load {load_id}')")
+
+    def _is_complete(self, load_id: str) -> bool:
+        loads = self.sql_client.make_qualified_table_name(self.schema.loads_table_name)
+        return bool(self.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s", load_id))
+
+    def _stage(self, table: str, files: Sequence[Path]) -> None:
+        """Shows the rows of files as what dlt's statements read in place of a staging table."""
+        final, staged = self.sql_client.get_qualified_table_names(table)
+        self.sql_client.execute_sql(
+            f"CREATE OR REPLACE TEMP VIEW {staged} AS "
+            f"SELECT * FROM {final} WHERE false UNION ALL BY NAME {self._rows(files)}"
+        )
+
+    def _execute(self, file: _JobFile, load_id: str) -> None:
+        try:
+            if file.is_sql:
+                # as dlt splits it: one statement per line
+                lines = file.path.read_text(encoding="utf-8").split("\n")
+                parts = [part.strip() for line in lines for part in line.split(";")]
+                self.sql_client.execute_many([part for part in parts if part])
+            else:
+                name = self.sql_client.make_qualified_table_name(file.table)
+                self.sql_client.execute_sql(f"INSERT INTO {name} BY NAME {self._rows([file.path])}")
+        except Exception as error:
+            job = ParsedLoadJobFileName.parse(file.path.name).job_id()
+            raise LoadClientJobFailed(load_id, job, str(error), error) from error
+
+    def _rows(self, files: Sequence[Path]) -> str:
+        # a path is a pattern, in which brackets quote
+        paths = [re.sub(r"([*?\[])", r"[\1]", str(file)) for file in files]
+        listed = ", ".join(map(self.capabilities.escape_literal, paths))
+        return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+def _deferred_files(load_id: str) -> list[_JobFile]:
+    """The files of our tables in the package that is being loaded; none if rows are written without a package."""
+    container = Container()
+    if LoadPackageStateInjectableContext not in container:
+        return []
+    package = container[LoadPackageStateInjectableContext]
+    jobs = package.storage.get_load_package_jobs(load_id)["completed_jobs"]
+    folder = package.storage.get_job_state_folder_path(load_id, "completed_jobs")
+    files = [Path(package.storage.storage.make_full_path(folder), job.file_name()) for job in jobs]
+    return [_JobFile(file) for file in files if _JobFile(file).table in BY_NAME]
+
+
+class DuckLake(ducklake):
+    """dlt's DuckLake destination with this client."""
+
+    @property
+    def spec(self) -> type[Configuration]:
+        """The class of its configuration."""
+        return Configuration
+
+    @property
+    def client_class(self) -> type[Client]:
+        """The class of its client."""
+        return Client
+
+    @property
+    def destination_type(self) -> str:
+        """The name that dlt has of the destination, which pipelines remember."""
+        return "dlt.destinations.ducklake"
+
+    @classmethod
+    def adapted(cls, destination: Any) -> Any:
+        """A destination of dlt's as one of these, with the same arguments."""
+        if isinstance(destination, cls):
+            return destination
+        ours = cls()
+        ours.config_params = dict(destination.config_params)
+        ours.caps_params = dict(destination.caps_params)
+        given = ours.config_params.get("credentials")
+        if isinstance(given, DuckLakeCredentials):
+            ours.config_params["credentials"] = _as(Credentials, given)
+        return ours
+
+
+def for_reading(credentials: Credentials) -> ReadingCredentials:
+    """Credentials for the same lake that can only read."""
+    reading: ReadingCredentials = _as(ReadingCredentials, credentials)
+    return reading
+
+
+def _as(kind: type[Any], given: DuckLakeCredentials) -> Any:
+    credentials = kind()
+    credentials.update(given)
+    credentials.__is_resolved__ = given.is_resolved()
+    if given.is_resolved():
+        credentials.call_method_in_mro("on_resolved")
+    return credentials

@@ -1,0 +1,90 @@
+"""The same library in a DuckLake: a package is one snapshot, nobody is in the way, and nothing erased is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dlt
+import pytest
+from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
+
+from coreviz_source.commands.search import search
+from coreviz_source.local_studio import Studio
+from tests.docs import questions
+from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.test_changes import CHANGES
+from tests.test_views import assert_views, plain
+from tests.warehouse import assert_equal, load_ids, query, read, runs
+
+NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
+
+
+def lake_in(folder: Path, directory: str = "here") -> dlt.Pipeline:
+    """A pipeline into a lake of a folder; `directory` stands for another machine's working directory."""
+    credentials = DuckLakeCredentials(catalog=f"sqlite:///{folder}/lake.sqlite", storage=str(folder / "lake"))
+    return dlt.pipeline(
+        "coreviz_test",
+        destination=dlt.destinations.ducklake(credentials),
+        dataset_name="coreviz",
+        pipelines_dir=str(folder / directory),
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> dlt.Pipeline:
+    return lake_in(tmp_path)
+
+
+def snapshots(lake: dlt.Pipeline) -> list[tuple[int, str | None]]:
+    """Id and message of each snapshot."""
+    return query(lake, "SELECT snapshot_id, commit_message FROM ducklake_snapshots('ducklake') ORDER BY 1")
+
+
+def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_snapshot(lake, tmp_path, pipeline):
+    library = frozen(60, datasets=2)
+    first, _ = library.datasets
+    texts = [
+        "",
+        "null",
+        "{}",
+        "emoji 👟🏳️‍🌈",
+        "'quotes' \"double\" \\back\\slash `tick`; --",
+        "a\nb\r\tc \u2028",
+        "a\0b",
+    ]
+    for item, text in zip(media_of(library, first, frames=1), texts, strict=False):
+        item["frames"][0]["captions"][0]["text"] = item["name"] = text
+        item["metadata"]["tags"] = {text: [text]}
+    with Studio(library) as studio:
+        for step in range(4):
+            library.advance(minutes=7)
+            if step == 1:
+                for change in CHANGES:
+                    with library.changing(media_of(library, first, frames=2)[0]["id"]) as item:
+                        change(library, item)
+            if step == 2:
+                for item in media_of(library, first)[3:20:4]:
+                    library.delete(item["id"])
+            before = len(snapshots(lake)) if step else 0
+            for each in (lake, pipeline):
+                deletes = "soft" if step == 3 else "hard"
+                report = run_sync(each, studio, reconcile_every="0", deletes=deletes)
+                assert (report.exit_code, report.warnings) == (0, [])
+            assert_equal(read(lake, *NAMES), read(pipeline, *NAMES))
+            # the first two runs also write dlt's schema: that of first loads, and that of later ones
+            assert step < 2 or len(snapshots(lake)) == before + 1
+        (loaded,) = query(lake, "SELECT count(*) FROM _dlt_loads")
+        assert sum((message or "").startswith("load ") for _, message in snapshots(lake)) == loaded[0]
+
+        assert_equal_to(lake, studio)
+        assert_views(lake, studio)
+        assert search(lake, "shoe") == search(pipeline, "shoe") != []
+        for question, sql in questions().items():
+            answers = [[[*map(plain, row)] for row in query(each, sql)] for each in (lake, pipeline)]
+            assert answers[0] == answers[1], question
+
+        stored = load_ids(lake)
+        elsewhere = lake_in(tmp_path, "elsewhere")
+        run(elsewhere, studio)
+        assert load_ids(elsewhere) == stored
+        assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
