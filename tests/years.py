@@ -103,7 +103,7 @@ class World:
             self._owned.add((name, kind))
         when = (FIRST + timedelta(days=day)).date()
         had, were = types[kind].get(when, (0, 0))
-        types[kind][when] = (max(0, had + having), were + of)
+        types[kind][when] = (min(max(0, had + having), were + of), were + of)
         if were + of <= 0:
             del types[kind][when]
 

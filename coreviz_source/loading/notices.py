@@ -69,7 +69,7 @@ class Notices:
         if report is None or event.phase not in ("listed", "loading") or event.dataset_id in self._before:
             return
         try:
-            if _compares(report) and event.dataset_id in self._known_since():
+            if _compares(report) and self._is_usual_known(report):
                 self._before[event.dataset_id] = self._profile(event.dataset_id)
         except CorevizError as error:
             self._warn(f"Notices about shares are left out: {error}")
@@ -142,7 +142,8 @@ class Notices:
             return seen
         seen = replace(seen, known_since=self._known_since().get(dataset_id))
         if report.unknown_fields and seen.known_since:
-            seen = replace(seen, new_fields=frozenset(report.unknown_fields) - self._earlier_fields(dataset_id))
+            earlier = self._earlier_fields(dataset_id)
+            seen = replace(seen, fields={name: earlier.get(name) for name in report.unknown_fields})
         if report.gone or MANY_REMOVALS in is_open:
             removals = self._removals(dataset_id, moment)
             seen = replace(seen, removals=removals, stored=self._stored.count(dataset_id))
@@ -159,6 +160,11 @@ class Notices:
             )
         return seen
 
+    def _is_usual_known(self, report: DatasetReport) -> bool:
+        since = self._known_since().get(report.dataset_id)
+        moment = report.started_at
+        return moment is not None and Observation(report.dataset_id, moment, since).is_usual_known
+
     def _known_since(self) -> dict[str, datetime]:
         """When the first complete run of each dataset began, without this run."""
         if RUNS.name not in self._stored.tables:
@@ -172,15 +178,18 @@ class Notices:
             self._first_runs = {dataset_id: began for dataset_id, value in rows if (began := utc(value))}
         return self._first_runs
 
-    def _earlier_fields(self, dataset_id: str) -> frozenset[str]:
-        """The fields that earlier runs kept in `extra`."""
+    def _earlier_fields(self, dataset_id: str) -> dict[str, datetime]:
+        """The fields that earlier runs kept in `extra`, and when the last of these began."""
         fields = self._stored.connection.destination.json_as_text.format("unknown_fields")
-        rows = self._stored.query(
-            f"SELECT DISTINCT {fields} FROM {{_coreviz_runs}} WHERE dataset_id = %s AND run <> %s",
+        found: dict[str, datetime] = {}
+        for names, value in self._stored.query(
+            f"SELECT {fields}, MAX(started_at) FROM {{_coreviz_runs}} WHERE dataset_id = %s AND run <> %s GROUP BY 1",
             dataset_id,
             self._run.id,
-        )
-        return frozenset(name for (names,) in rows if names for name in json.loads(names))
+        ):
+            if began := utc(value):
+                found |= {name: max(began, found.get(name, began)) for name in json.loads(names or "[]")}
+        return found
 
     def _removals(self, dataset_id: str, moment: datetime) -> list[tuple[datetime, int]]:
         rows = self._stored.query(
