@@ -32,7 +32,8 @@ class Selection:
     def with_history(self, wanted: bool = True) -> Selection:
         """The same tables with the history of those that can have one, or without history."""
         history = {table.name for table in HISTORY if table.versions_of and table.versions_of.name in self.tables}
-        return replace(self, tables=(self.tables - _HISTORY) | (history if wanted else set()))
+        tables = (self.tables - _HISTORY) | (history if wanted else set())
+        return replace(self, tables=tables, stepped=self.stepped & tables)
 
     @property
     def history(self) -> bool:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import uuid
 from pathlib import Path
 
 import dlt
 import pytest
 from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
 
+from coreviz_source import open_library
 from coreviz_source.commands.search import search
 from coreviz_source.local_studio import Studio
 from tests.docs import questions
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from tests.processes import Worker
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
 from tests.test_changes import CHANGES
+from tests.test_two_runs import gate
 from tests.test_views import assert_views, plain
+from tests.truth import truth
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 
 
-def lake_in(folder: Path, directory: str = "here") -> dlt.Pipeline:
+def lake_in(folder: Path, directory: str = "here", catalog: str = "") -> dlt.Pipeline:
     """A pipeline into a lake of a folder; `directory` stands for another machine's working directory."""
-    credentials = DuckLakeCredentials(catalog=f"sqlite:///{folder}/lake.sqlite", storage=str(folder / "lake"))
+    catalog = catalog or f"sqlite:///{folder}/lake.sqlite"
+    credentials = DuckLakeCredentials(catalog=catalog, storage=str(folder / "lake"))
     return dlt.pipeline(
         "coreviz_test",
         destination=dlt.destinations.ducklake(credentials),
@@ -88,3 +96,67 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
         run(elsewhere, studio)
         assert load_ids(elsewhere) == stored
         assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def catalog(request, tmp_path) -> str:
+    """The address of a catalog."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/lake.sqlite"
+    server = request.getfixturevalue("server")
+    name = f"lake_{uuid.uuid4().hex[:8]}"
+    server.execute(f"CREATE DATABASE {name}")
+    return str(server.url.replace("/postgres", f"/{name}"))
+
+
+def counts(studio: Studio) -> tuple[int, ...]:
+    expected = truth(truth_of(studio))
+    return tuple(len(expected[name]) for name in NAMES[1:])
+
+
+def test_two_machines_take_turns_and_whoever_reads_meanwhile_sees_whole_packages(tmp_path, catalog):
+    library = frozen(40)
+    place = {"catalog": catalog, "storage": {"bucket_url": str(tmp_path / "lake")}}
+    lake = lake_in(tmp_path, catalog=catalog)
+    workers = [Worker(tmp_path / name) for name in ("a", "b")]
+    failures: list[BaseException] = []
+    seen: set[tuple[int, ...]] = set()
+    ended = threading.Event()
+
+    def read_all_the_time() -> None:
+        try:
+            while not ended.is_set():
+                sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {name})" for name in NAMES[1:])
+                seen.update(open_library(lake).query(sql).fetchall())
+                time.sleep(0.1)
+        except BaseException as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read_all_the_time) for _ in range(2)]
+    with Studio(library) as studio:
+        given = arguments(studio, {"reconcile_every": "0"})
+        run_sync(lake, studio)
+        whole = [counts(studio)]
+        for reader in readers:
+            reader.start()
+        for step in range(2):
+            items = media_of(library, frames=1)
+            library.add_caption(items[0]["id"], "Added meanwhile.")
+            library.delete(items[1]["id"])
+            whole.append(counts(studio))
+            with gate(studio) as held:
+                workers[0].start("ducklake", place, workers[0].directory / "pipelines", given, ("sync", "run")[step])
+                held.reached()
+                workers[1].start("ducklake", place, workers[1].directory / "pipelines", given, ("run", "sync")[step])
+                assert f"process {workers[0].pid} on" in workers[1].until("log", "Waiting for ")
+                held.open()
+                for worker in workers:
+                    assert worker.until("done")["exit_code"] == 0
+            assert_equal_to(lake, studio)
+        ended.set()
+        for reader in readers:
+            reader.join()
+    for worker in workers:
+        worker.stop()
+    assert failures == []
+    assert len(seen) > 1 and seen <= set(whole)

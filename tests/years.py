@@ -26,7 +26,7 @@ class Habits:
     """How people use a library.
 
     Attributes:
-        uploads: How many media items a day brings.
+        uploads: How many media items per day brings.
         types: Weights of image, video and pdf.
         captioned: The share that models caption; tagged: that people tag, on average.
         tags_after: After how many days people tag what was uploaded on a day.

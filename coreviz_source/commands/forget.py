@@ -35,7 +35,7 @@ class Subject:
 
     def conditions(self, table: Table) -> Iterator[tuple[str, list[str]]]:
         """The columns by which rows of a table are selected, with their values; none if it cannot have any."""
-        media = "id" if table is MEDIA else "media_id"
+        media = "id" if MEDIA in (table, table.versions_of) else "media_id"
         for column, ids in (("dataset_id", self.dataset_ids), (media, self.media_ids)):
             if ids and column in table.by_name:
                 yield column, list(dict.fromkeys(map(canonical_id, ids)))
@@ -110,9 +110,8 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
             opened: Any = pipeline.destination_client()
             with opened as client:
                 _erase(client, subject, done, erase)
-                if erase and destination_of(pipeline).is_exclusive:
-                    # else the rows would stay in the write-ahead log
-                    client.sql_client.execute_sql("CHECKPOINT")
+                if erase:
+                    destination_of(pipeline).purge(client.sql_client)
     except Exception as error:
         if find(error):
             raise

@@ -27,7 +27,7 @@ from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import LoadGuard
 from coreviz_source.loading.steps import AtOnce, Finish, Part, Stamp, as_arrow
-from coreviz_source.loading.switches import check_single_dataset, check_source
+from coreviz_source.loading.switches import check_single_dataset, check_source, check_versions
 from coreviz_source.rows.build import as_table, to_dicts
 from coreviz_source.run import Batch
 from coreviz_source.tables import BY_NAME, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
@@ -48,6 +48,11 @@ class Extraction:
     stored: StoredState
     batches: Iterable[Batch]
     tables: frozenset[str]
+
+    @property
+    def appends(self) -> bool:
+        """Whether rows are appended: in the first load, where every item is listed once, and nothing is stored."""
+        return self.stored.fresh and self.locks.alone
 
 
 #: Begins an extraction. Its arguments are the selected tables, and those of them that have steps of a user.
@@ -128,6 +133,8 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_single_dataset(pipeline, source.schema)
         LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
+        check_versions(extraction.tables, stepped)
+        stepped &= extraction.tables
         with extraction.stored.connection.client() as client:
             check = ends[MEDIA.name].completeness() if MEDIA.name in stepped else None
             LoadGuard.of(pipeline).note(package, client.config, check)
@@ -140,6 +147,7 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         for name in stepped:
             ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
             versions = (table for table in HISTORY if table.name in extraction.tables)
+            ends[name].merges = not extraction.appends
             ends[name].history = next((table for table in versions if table.versions_of is BY_NAME[name]), None)
         yield from _parts(extraction.batches, form, {name: ends[name] for name in stepped}, stamp)
         # it is released when the package is loaded
@@ -196,8 +204,7 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
         if not table.replaces:
             hints["write_disposition"] = table.hints["write_disposition"]
         else:
-            # the first load appends: every item is listed once, and there is nothing to merge with
-            first = stored.fresh and locks.alone
+            first = extraction.appends
             hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
             columns[GONE] = {"hard_delete": not first}
             chosen |= {"write_disposition": "append", "hard_delete": not first}

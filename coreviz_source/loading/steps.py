@@ -19,8 +19,8 @@ from dlt.extract.items_transform import BaseItemTransform, ItemTransform, YieldM
 
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFile
-from coreviz_source.rows.build import to_dicts
-from coreviz_source.tables import ARROW_TYPES, GONE, LOAD_ID, MEDIA, RUNS, Table
+from coreviz_source.rows.build import to_dicts, tombstones
+from coreviz_source.tables import ARROW_TYPES, CHILDREN, GONE, LOAD_ID, MEDIA, RUNS, Table
 from coreviz_source.values import encode_json
 
 Row = dict[str, Any]
@@ -84,7 +84,9 @@ class Finish(ItemTransform[Any, Any]):
         self._given: set[int] = set()
         #: The table with the versions of the rows, if there is one. It is set when a run begins.
         self.history: Table | None = None
-        #: Rows that have passed the steps, and whose versions are not made yet.
+        #: Whether rows replace those that are stored, so that a media item that has none left needs a tombstone.
+        self.merges = False
+        #: Rows that have passed the steps, as long as others of their part have not.
         self._passed: list[Row] = []
         #: How many parts have not passed the steps yet.
         self.waiting = 0
@@ -120,19 +122,25 @@ class Finish(ItemTransform[Any, Any]):
         if alive:
             yield alive
         # dlt asks for the next item when the one before has passed all steps
-        if part.versions is not None:
-            self._make_versions(part.versions, {row[self.table.media_column] for row in alive})
+        passed = self._take_passed(alive)
+        if part.versions is not None and self.history is not None:
+            # a step may have returned a row twice
+            once = {tuple(row[name] for name in self.history.identity): row for row in reversed(passed)}
+            versions = part.versions(_table(self.table, list(reversed(once.values()))))
+            self.versions.append((self.history.name, versions))
+        if alive and self.merges and self.table in CHILDREN:
+            empty = {row["media_id"] for row in alive} - {row["media_id"] for row in passed}
+            self._tombstones += to_dicts(tombstones(self.table, alive[0]["dataset_id"], sorted(empty)), self.table)
         self.waiting -= 1
         yield []
 
-    def _make_versions(self, make: Versions, media_ids: set[str]) -> None:
-        assert self.history is not None
-        column, identity = self.table.media_column, self.history.identity
-        passed = [row for row in self._passed if row[column] in media_ids]
-        self._passed = [row for row in self._passed if row[column] not in media_ids]
-        # a step may have returned a row twice
-        once = {tuple(row[name] for name in identity): row for row in reversed(passed)}
-        self.versions.append((self.history.name, make(_table(self.table, list(reversed(once.values()))))))
+    def _take_passed(self, given: list[Row]) -> list[Row]:
+        """The rows that have passed the steps, of the media items of the rows that were given."""
+        column = self.table.media_column
+        media_ids = {row.get(column) for row in given}
+        passed = [row for row in self._passed if row.get(column) in media_ids]
+        self._passed = [row for row in self._passed if row.get(column) not in media_ids]
+        return passed
 
     def _identity(self, row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in self.key)
@@ -153,7 +161,7 @@ class Finish(ItemTransform[Any, Any]):
         rows = list(item) if isinstance(item, list) else [item]
         for row in rows:
             self._check(row)
-        if self.history is not None:
+        if self.history is not None or self.table in CHILDREN:
             self._passed += rows
         rows += self._tombstones
         self._tombstones = []

@@ -27,7 +27,7 @@ from dlt.common.configuration.specs.connection_string_credentials import Connect
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
-from dlt.destinations import ducklake
+from dlt.destinations import ducklake, postgres
 from dlt.destinations.impl.ducklake.configuration import DuckLakeClientConfiguration, DuckLakeCredentials
 from dlt.destinations.impl.ducklake.ducklake import DuckLakeClient
 from dlt.destinations.impl.ducklake.sql_client import DuckLakeSqlClient
@@ -35,8 +35,11 @@ from dlt.destinations.typing import DBTransaction
 from dlt.load.exceptions import LoadClientJobFailed
 
 from coreviz_source.errors import ConfigurationError
+from coreviz_source.extras import missing_extra
 from coreviz_source.tables import BY_NAME
+from coreviz_source.warehouse.destination import LockServer
 from coreviz_source.warehouse.extensions import loadable
+from coreviz_source.warehouse.postgres import Utf8Credentials
 
 #: Milliseconds that a statement waits for another one that writes into a catalog in SQLite.
 BUSY_TIMEOUT = 30_000
@@ -218,7 +221,7 @@ class SqlClient(DuckLakeSqlClient):
         if kind == "sqlite":
             options |= {"META_TYPE": "'sqlite'", "META_JOURNAL_MODE": "'WAL'", "META_BUSY_TIMEOUT": str(BUSY_TIMEOUT)}
         elif kind != "duckdb":
-            place = f"postgres:{_url(lake.catalog)}"
+            place = f"postgres:{_postgres(lake.catalog).to_native_representation()}"
             options["METADATA_SCHEMA"] = literal(lake.metadata_schema or lake.ducklake_name)
         if self.override_data_path:
             options["OVERRIDE_DATA_PATH"] = "true"
@@ -249,8 +252,12 @@ class SqlClient(DuckLakeSqlClient):
             self._is_in_transaction = False
 
 
-def _url(catalog: ConnectionStringCredentials) -> str:
-    return catalog.to_url().set(drivername="postgresql").render_as_string(hide_password=False)
+def _postgres(catalog: ConnectionStringCredentials) -> Utf8Credentials:
+    credentials = Utf8Credentials()
+    for name in ("database", "username", "password", "host", "port", "query"):
+        setattr(credentials, name, getattr(catalog, name))
+    credentials.resolve()
+    return credentials
 
 
 class _Deferred(RunnableLoadJob):
@@ -401,6 +408,26 @@ class DuckLake(ducklake):
         if isinstance(given, DuckLakeCredentials):
             ours.config_params["credentials"] = _as(Credentials, given)
         return ours
+
+
+def lock_server(client: Client) -> LockServer | None:
+    """The server that has the catalog of a lake; None if a file has it.
+
+    Raises:
+        ConfigurationError: The driver of Postgres is not installed.
+    """
+    lake = client.config.credentials
+    if lake.file is not None:
+        return None
+    try:
+        from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+    except ImportError:
+        raise missing_extra("A DuckLake catalog in Postgres", "ducklake", "postgres") from None
+    names, capabilities = client.sql_client, postgres().capabilities()
+    credentials = _postgres(lake.catalog)
+    server = Psycopg2SqlClient(names.dataset_name, names.staging_dataset_name, credentials, capabilities)
+    schema = server.escape_column_name(lake.metadata_schema or lake.ducklake_name)
+    return LockServer(server, f"{schema}.ducklake_snapshot", "max(snapshot_id)")
 
 
 def for_reading(credentials: Credentials) -> ReadingCredentials:

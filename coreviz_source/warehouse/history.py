@@ -41,14 +41,19 @@ class StoredHistory:
 
     @property
     def latest(self) -> datetime | None:
-        """The latest time of a run that was stored when this one began."""
-        columns = [(table.name, name) for table in self._tables for name in ("valid_from", "valid_to")]
+        """The latest time of a run that was stored when this one began.
+
+        A run that failed wrote no version, and may have had no time but that of its own machine.
+        """
+        times = [(table.name, name, "") for table in self._tables for name in ("valid_from", "valid_to")]
         if RUNS.name in self._stored.tables:
-            columns.append((RUNS.name, "started_at"))
-        if not columns:
+            times.append((RUNS.name, "started_at", " AND h.outcome <> 'failed'"))
+        if not times:
             return None
-        sql = " UNION ALL ".join(f"SELECT MAX(h.{c}) AS t FROM {{{t}}} h WHERE h.dataset_id = %s" for t, c in columns)
-        ((latest,),) = self._stored.query(f"SELECT MAX(t) FROM ({sql}) times", *[self._dataset_id] * len(columns))
+        sql = " UNION ALL ".join(
+            f"SELECT MAX(h.{c}) AS t FROM {{{t}}} h WHERE h.dataset_id = %s{w}" for t, c, w in times
+        )
+        ((latest,),) = self._stored.query(f"SELECT MAX(t) FROM ({sql}) times", *[self._dataset_id] * len(times))
         return utc(latest)
 
     def current(self, table: Table, media_ids: Sequence[str]) -> list[dict[str, Any]]:
