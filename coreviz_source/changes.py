@@ -28,6 +28,7 @@ from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
 from coreviz_source.tables import CHILDREN, FOLDERS, FRAMES, MEDIA
 from coreviz_source.values import canonical_id, decode_json, encode_json, text_hash
+from coreviz_source.warehouse.history import StoredHistory
 from coreviz_source.warehouse.state import LastRuns, StoredHashes, StoredState
 
 Mode = Literal["complete", "window", "slice", "sample"]
@@ -136,12 +137,14 @@ class Deletions:
         folders: Folders.
         without_evidence: The media items and orphans that are only missing from the listing. The others were listed
             with the status deleted.
+        unclosed: Media items whose rows an earlier run removed, but whose history it did not close.
     """
 
     media: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     without_evidence: list[str] = field(default_factory=list)
+    unclosed: list[str] = field(default_factory=list)
 
 
 class Changed(NamedTuple):
@@ -161,6 +164,7 @@ class Changes:
         mode: What kind of listing it is.
         selected: The tables that are loaded. Without `media` there is nothing to compare media items with.
         settings: `resync` and `ignored_fields` are used.
+        history: The stored versions, if the run writes history.
     """
 
     def __init__(
@@ -171,6 +175,7 @@ class Changes:
         mode: Mode,
         selected: Selection,
         settings: Settings,
+        history: StoredHistory | None = None,
     ) -> None:
         self._stored = stored
         self._dataset_id = dataset_id
@@ -179,10 +184,16 @@ class Changes:
         self._window = listing.window
         self._selected = selected
         self._resync = settings.resync
+        self._history = history
+        self._begins_history = history is not None and history.begins
         self._fingerprint = Fingerprint(selected.marks, settings.ignored_fields)
+        #: Folders have no history. Media items that were loaded with it need not be loaded again without it.
+        self._folder_fingerprint = Fingerprint(selected.with_history(False).marks, settings.ignored_fields)
+        self._fingerprint_with_history = Fingerprint(selected.with_history().marks, settings.ignored_fields)
         self._compares_media = MEDIA.name in selected
         self._in_window: list[str] = []
         self._doubtful: set[str] = set()
+        self._unclosed: set[str] = set()
         self._frames_key_seen = False
         #: New media items: the hashes of their ids, and the media items that they were made from, by id.
         self._new_keys = array("Q")
@@ -203,9 +214,14 @@ class Changes:
 
     def _load_known(self) -> None:
         hashes = self._stored.stored_media(self._dataset_id, self._window.oldest)
+        without_history: set[str] = set()
         if self._mode == "complete":
             self._doubtful = self._stored.doubtful(self._dataset_id)
-        self.media = StoredHashes(chain(((i, 0) for i in self._doubtful), hashes))
+            if self._history is not None and not self._begins_history:
+                without_history = self._history.doubtful()
+                self._unclosed = self._history.unclosed()
+        incomplete = self._doubtful | without_history
+        self.media = StoredHashes(chain(((i, 0) for i in incomplete), hashes))
 
     def compare(self, items: list[RawItem]) -> Changed:
         """Finds the items of a page that have to be written.
@@ -223,23 +239,23 @@ class Changes:
         media: list[RawItem] = []
         folders: list[RawItem] = []
         for item in items:
-            content_hash = self._fingerprint(item.raw, item.is_folder)
+            fingerprint = self._folder_fingerprint if item.is_folder else self._fingerprint
+            content_hash = fingerprint(item.raw, item.is_folder)
             if item.is_folder:
-                stored_hash = self.folders.hash_of(item.id)
-                self.folders.mark_listed(item.id)
+                stored_hash = self.folders.mark_listed(item.id)
             else:
                 self.listed_media += 1
+                self._unclosed.discard(item.id)
                 self._example = item.raw
                 self._frames_key_seen = self._frames_key_seen or bool(_FRAMES_KEY.search(item.raw))
-                stored_hash = self.media.hash_of(item.id)
-                self.media.mark_listed(item.id)
+                stored_hash = self.media.mark_listed(item.id)
                 if stored_hash is None:
                     stored_hash = outside.get(item.id)
                 self.known_media += stored_hash is not None
                 if self._mode == "window":
                     self._in_window.append(item.id)
             self.listed += 1
-            if stored_hash == content_hash and not self._resync:
+            if not self._resync and self._is_same(item, stored_hash, content_hash):
                 self.unchanged += 1
                 continue
             item.content_hash = f"{content_hash:016x}"
@@ -254,6 +270,11 @@ class Changes:
                     self._note_changed(item)
             (folders if item.is_folder else media).append(item)
         return Changed(media, folders)
+
+    def _is_same(self, item: RawItem, stored_hash: int | None, content_hash: int) -> bool:
+        if item.is_folder or self._selected.history or stored_hash in (content_hash, None, 0):
+            return stored_hash == content_hash and (item.is_folder or not self._begins_history)
+        return stored_hash == self._fingerprint_with_history(item.raw)
 
     def _note_new(self, item: RawItem) -> None:
         self._new_keys.append(item.key)
@@ -271,7 +292,7 @@ class Changes:
     @property
     def ignored_found(self) -> set[str]:
         """Those of `ignored_fields` that a listed item has had."""
-        return self._fingerprint.found
+        return self._fingerprint.found | self._folder_fingerprint.found
 
     @property
     def most_changed(self) -> bool:
@@ -289,6 +310,7 @@ class Changes:
             self._load_known()
             for item_id in self._in_window:
                 self.media.mark_listed(item_id)
+                self._unclosed.discard(item_id)
         self._in_window.clear()
 
     @property
@@ -321,15 +343,16 @@ class Changes:
         replaced = self._replaced(media)
         # a version that another one replaced is no deletion
         self._brake("media item", len(media) - len(replaced), self._stored.count(self._dataset_id), max_deletes)
-        orphans, folders = list[str](), list[str]()
+        orphans, folders, unclosed = list[str](), list[str](), list[str]()
         if self._mode == "complete":
             missing = set(media)
             orphans = sorted(i for i in self._doubtful if i not in missing and self.media.is_missing(i))
             folders = self._stored.missing_ids(self.folders, FOLDERS.name, self._dataset_id, lambda _: True)
             self._brake("folder", len(folders), len(self.folders), max_deletes)
+            unclosed = sorted(self._unclosed.difference(media, orphans))
         shown = set(self._shown_deleted)
         unexplained = [i for i in (*media, *orphans) if text_hash(i) not in shown and i not in replaced]
-        return Deletions(media, orphans, folders, unexplained)
+        return Deletions(media, orphans, folders, unexplained, unclosed)
 
     def _replaced(self, missing: list[str]) -> set[str]:
         if not missing:

@@ -19,6 +19,7 @@ from coreviz_source.api.http import Calls
 from coreviz_source.changes import Changed, Changes, Deletions, plan
 from coreviz_source.errors import CorevizError, DatasetNotFoundError, TooManyDeletesError
 from coreviz_source.evidence import objection
+from coreviz_source.history import History
 from coreviz_source.listing.listing import Listing
 from coreviz_source.listing.raw_item import RawItem
 from coreviz_source.report import DatasetReport, Phase, Progress, counted
@@ -27,6 +28,7 @@ from coreviz_source.run import Batch, Dataset, Run
 from coreviz_source.tables import CHILDREN, DATASETS, FOLDERS, GONE, MEDIA, RUNS
 from coreviz_source.unstable import unstable_fields
 from coreviz_source.values import canonical_id, encode_json, text_hash
+from coreviz_source.warehouse.history import StoredHistory
 
 #: Changed media items whose rows are built at once: enough for arrow to be fast, few enough to need little memory.
 BATCH = 1000
@@ -59,6 +61,7 @@ class Mirror:
             self._calls,
         )
         self._changes: Changes | None = None
+        self._history: History | None = None
         self._started_at: datetime | None = None
         self._rows: dict[str, int] = {}
         self._unknown_fields: set[str] = set()
@@ -111,7 +114,12 @@ class Mirror:
         self._started_at = self._listing.open()
         mode, self._listing.window = plan(settings, self._run.last_runs(self._dataset.id), self._started_at)
         self._listing.is_sample = settings.max_media is not None
-        self._changes = Changes(self._run.stored, self._dataset.id, self._listing, mode, self._run.selection, settings)
+        stored, selection, dataset_id = self._run.stored, self._run.selection, self._dataset.id
+        versions = StoredHistory(stored, selection, dataset_id) if selection.history else None
+        if versions is not None:
+            self._history = History(versions, selection, self._run.id, self._started_at)
+            self._started_at = self._history.moment.at
+        self._changes = Changes(stored, dataset_id, self._listing, mode, selection, settings, versions)
         return self._changes
 
     def _list(self, changes: Changes) -> Generator[list[RawItem], None, None]:
@@ -161,7 +169,11 @@ class Mirror:
         with _collector_paused():
             self._replace_nul(media)
             rows = media_rows(self._dataset.id, media, changes.needs_tombstones)
-        return self._batch(rows, len(media))
+            if self._history is None:
+                return self._batch(rows, len(media))
+            media_ids = [item.id for item in media]
+            rows.tables |= self._history.of(media_ids, rows.tables)
+        return replace(self._batch(rows, len(media)), after_steps=self._history.after_steps(media_ids))
 
     def _finish(self, changes: Changes) -> Batch:
         """What is known only at the end: the deletions, the dataset's own row, the report and its row."""
@@ -203,6 +215,8 @@ class Mirror:
             childless = deletions.orphans + deletions.media
         tables |= {child.name: tombstones(child, dataset_id, childless) for child in CHILDREN}
         tables[FOLDERS.name] = tombstones(FOLDERS, dataset_id, deletions.folders)
+        if self._history is not None:
+            tables |= self._history.removed([*deletions.media, *deletions.orphans, *deletions.unclosed])
         return tables
 
     def _softly_deleted(self, ids: list[str]) -> pa.Table:

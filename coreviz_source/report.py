@@ -10,6 +10,7 @@ from html import escape
 from typing import Any, Literal
 
 from coreviz_source.errors import EXIT_CODES, CorevizError, worst_exit_code
+from coreviz_source.notices import Notice
 from coreviz_source.values import canonical_id
 
 #: `listing`: its pages are requested. `listed`: its rows wait to be loaded with those of others. `loading`, `done`.
@@ -183,8 +184,9 @@ class Report:
         run: Id of the run, as in `_coreviz_runs`.
         datasets: One report per dataset. Its key is the id in either form.
         errors: Failures of the run as a whole: settings, the account, the destination.
-        warnings: Organizations whose datasets could not be requested, and comments, indexes and views that could not be
-            created. The tables are right anyway.
+        warnings: Organizations whose datasets could not be requested, and comments, indexes, views and notices that
+            could not be written, or not be sent. The tables are right anyway.
+        notices: The notices that begin or end with this run. They never change the exit code.
         dry_run: Whether nothing was written. The numbers are then those of what would be written.
         seconds: Wall time.
     """
@@ -193,6 +195,7 @@ class Report:
     datasets: dict[str, DatasetReport] = field(default_factory=DatasetReports)
     errors: list[CorevizError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     dry_run: bool = False
     seconds: float = 0.0
 
@@ -234,7 +237,13 @@ class Report:
     def _messages(self) -> list[str]:
         messages = [f"{d.title}: {d.message.strip()}" for d in self.datasets.values() if d.message]
         fields = [f"Fields without a column, kept in `extra`: {', '.join(self.unknown_fields)}"]
-        return [*messages, *map(str, self.errors), *self.warnings, *(fields if self.unknown_fields else [])]
+        notices = map(self.notice_text, self.notices)
+        return [*messages, *map(str, self.errors), *self.warnings, *notices, *(fields if self.unknown_fields else [])]
+
+    def notice_text(self, notice: Notice) -> str:
+        """A notice with the name of its dataset, in one line."""
+        dataset = self.datasets.get(notice.dataset_id)
+        return f"Notice: {dataset.title if dataset else notice.dataset_id}: {notice.text}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -250,6 +259,7 @@ class Report:
             "seconds": self.seconds,
             "errors": [str(error) for error in self.errors],
             "warnings": self.warnings,
+            "notices": [notice.to_dict() for notice in self.notices],
             "datasets": datasets,
         }
 

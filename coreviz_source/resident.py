@@ -34,6 +34,7 @@ def sync_every(
     views: bool = True,
     progress: Callable[[Progress], None] | None = None,
     wait: Callable[[float], None] = time.sleep,
+    notify_url: str | None = None,
     **arguments: Any,
 ) -> Iterator[Report]:
     """Syncs at a regular pace in this process, and yields the report of each cycle.
@@ -54,6 +55,7 @@ def sync_every(
         views: Whether to create the views (see `create_views`).
         progress: Receives the events of all cycles.
         wait: Waits for some seconds, one at most, between two cycles; it may raise an exception to end them.
+        notify_url: As for `sync()`.
         **arguments: The arguments of `coreviz()`.
 
     Yields:
@@ -73,7 +75,8 @@ def sync_every(
     seconds = _seconds_of(every)
     if max_failures is not None and max_failures < 1:
         raise ConfigurationError(f"max_failures is {max_failures}; it has to be at least 1.")
-    return _cycles(Synchronizer(pipeline, arguments, views=views, progress=progress), seconds, max_failures, wait)
+    synchronizer = Synchronizer(pipeline, arguments, views=views, progress=progress, notify_url=notify_url)
+    return _cycles(synchronizer, seconds, max_failures, wait)
 
 
 def _seconds_of(every: str | timedelta) -> float:

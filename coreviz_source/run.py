@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
 from coreviz_source.api.deadline import DeadlineAdapter
-from coreviz_source.api.studio import CorevizClient, Organization
+from coreviz_source.api.studio import Account, CorevizClient, Organization
 from coreviz_source.report import Progress
 from coreviz_source.rows.build import as_table
 from coreviz_source.selection import Selection
@@ -62,11 +62,13 @@ class Batch:
         progress: The event of their dataset that was the latest when the rows were built. In a dataset's last batch it
             has the dataset's report. None where the rows belong to no dataset, or where nothing follows from loading
             them.
+        after_steps: What makes versions of the rows that have passed a user's steps, by the table that has the steps.
     """
 
     tables: dict[str, pa.Table]
     media: int = 0
     progress: Progress | None = None
+    after_steps: Mapping[str, Callable[[pa.Table], pa.Table]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -101,10 +103,11 @@ class Run:
         self.threads = ThreadPoolExecutor(self.client.pace.most_parallel, thread_name_prefix="coreviz")
         #: One sentence per organization whose datasets are not known.
         self.warnings: list[str] = []
+        #: What the account sees; None if its datasets were not requested.
+        self.account: Account | None = None
         #: How many media items may still be listed; None without `max_media`.
         self.media_left = settings.max_media
         self._found_fields: set[str] | None = set()
-        self._organizations: tuple[Organization, ...] = ()
         self._last_runs = stored.last_runs(selection)
         self._dataset_hashes = stored.dataset_hashes()
 
@@ -120,8 +123,8 @@ class Run:
         """The datasets to mirror: those named in the settings, or all of the account, grouped by organization."""
         if self.settings.dataset_ids:
             return [Dataset(dataset_id) for dataset_id in self.settings.dataset_ids]
-        account = self.client.account()
-        self._organizations, self.warnings = account.organizations, account.warnings
+        self.account = account = self.client.account()
+        self.warnings = account.warnings
         owners = {organization.id: organization for organization in account.organizations}
         return [
             Dataset(info["id"], info, owners.get(canonical_id(str(info["organizationId"]))))
@@ -153,7 +156,7 @@ class Run:
 
     def organizations(self) -> Batch | None:
         """The rows of the account's organizations that differ from the stored ones; None if there are none."""
-        if ORGANIZATIONS.name not in self.selection or not self._organizations:
+        if ORGANIZATIONS.name not in self.selection or self.account is None:
             return None
         stored: dict[Any, list[tuple[Any, ...]]] = {}
         if ORGANIZATIONS.name in self.stored.tables:
@@ -161,7 +164,7 @@ class Run:
                 stored.setdefault(row[0], []).append(row)
         found = [
             (one.id, *(None if text is None else self.storable(text) for text in (one.name, one.slug)))
-            for one in self._organizations
+            for one in self.account.organizations
         ]
         # a load that was repeated after a crash may have left a row twice
         rows = [row for row in found if stored.get(row[0]) != [row]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from coreviz_source.tables import CURRENT, HISTORY, RUNS
+from coreviz_source.tables import CURRENT, HISTORY, NOTICES, RUNS
 
 _HISTORY = frozenset(table.name for table in HISTORY)
 
@@ -32,7 +32,8 @@ class Selection:
     def with_history(self, wanted: bool = True) -> Selection:
         """The same tables with the history of those that can have one, or without history."""
         history = {table.name for table in HISTORY if table.versions_of and table.versions_of.name in self.tables}
-        return replace(self, tables=(self.tables - _HISTORY) | (history if wanted else set()))
+        tables = (self.tables - _HISTORY) | (history if wanted else set())
+        return replace(self, tables=tables, stepped=self.stepped & tables)
 
     @property
     def history(self) -> bool:
@@ -44,8 +45,9 @@ class Selection:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The names of the tables, sorted; those with steps end in an asterisk."""
-        return tuple(sorted(f"{name}*" if name in self.stepped else name for name in self.tables))
+        """The names of the tables that have rows of items, or of runs, sorted; those with steps end in an asterisk."""
+        tables = self.tables - {NOTICES.name}
+        return tuple(sorted(f"{name}*" if name in self.stepped else name for name in tables))
 
     @property
     def label(self) -> str | None:

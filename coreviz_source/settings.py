@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from coreviz_source.errors import AuthenticationError, ConfigurationError
 from coreviz_source.values import canonical_id, parse_duration, parse_timestamp
@@ -161,24 +161,45 @@ def _secret(value: Any, name: str) -> str:
 
 def _base_url(value: Any, name: str) -> str:
     url = str(value).strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        well_formed = parts.port != 0 and url.isprintable() and " " not in url and "\\" not in url
-    except ValueError:
-        well_formed = False
-    if not well_formed:
+    parts = _address(url)
+    if parts is None or parts.query:
         raise ConfigurationError(f"{name} is not a plain address such as https://lab.coreviz.io.")
-    try:
-        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        loopback = False
-    if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
-        raise ConfigurationError(f"{name} is not a plain address such as https://lab.coreviz.io.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+    if not _is_private(parts):
         raise ConfigurationError(
             f"{name} is {url!r}: only https is accepted, except on loopback, so that the key is never sent unencrypted."
         )
     return url
+
+
+def _notify_url(value: Any, name: str) -> str:
+    url = str(value).strip()
+    parts = _address(url)
+    # the address is a secret, and no error shows it
+    if parts is None or not url.isascii():
+        raise ConfigurationError(f"{name} is not an address such as https://hooks.slack.com/services/….")
+    if not _is_private(parts):
+        raise ConfigurationError(f"{name} is not encrypted: only https is accepted, except on loopback.")
+    return url
+
+
+def _address(url: str) -> SplitResult | None:
+    """The parts of an address; None if it is malformed, or has a user, a password or a fragment."""
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.port != 0 and url.isprintable() and " " not in url and "\\" not in url
+    except ValueError:
+        return None
+    plain = parts.hostname and not (parts.username or parts.password or parts.fragment)
+    return parts if well_formed and plain else None
+
+
+def _is_private(parts: SplitResult) -> bool:
+    """Whether nobody on the way can read what is sent to an address."""
+    try:
+        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        loopback = False
+    return parts.scheme == "https" or (parts.scheme == "http" and loopback)
 
 
 def check_duration(value: Any, name: str) -> timedelta:
@@ -389,6 +410,20 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class SyncSettings:
+    """What `sync()` takes besides the arguments of `coreviz()`."""
+
+    notify_url: str = _setting(
+        "Webhook that gets a message when a notice begins or ends. Its address is a secret: keep it in "
+        "`.dlt/secrets.toml` or in the variable `COREVIZ_NOTIFY_URL`.",
+        TEXT,
+        _notify_url,
+        absent="",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True)
 class WarehouseSettings:
     """Where the command line loads to and reads from."""
 
@@ -410,6 +445,8 @@ class WarehouseSettings:
 
 #: The arguments of `coreviz()` and `sync()`.
 SETTINGS = declared_settings(Settings)
+#: What `sync()` and the command line take as well.
+SYNC = declared_settings(SyncSettings)
 #: What the command line takes as well.
 WAREHOUSE = declared_settings(WarehouseSettings)
 #: Settings of which only one may be given at the same level: argument, configuration, `COREVIZ_*` variable.

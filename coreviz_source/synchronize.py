@@ -19,14 +19,16 @@ from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.http import new_connections
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, is_out_of_memory
 from coreviz_source.loading.clean_up import clean_up, configure_dlt
-from coreviz_source.loading.configuration import resolve
+from coreviz_source.loading.configuration import resolve, resolve_notify_url
 from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.load import drain, load
+from coreviz_source.loading.notices import Notices
 from coreviz_source.loading.packages import Packages
 from coreviz_source.loading.switches import check_refresh
 from coreviz_source.loading.telemetry import silent_unless_set
 from coreviz_source.mirror import Mirror
 from coreviz_source.notebook import notebook_progress
+from coreviz_source.notices import Notice
 from coreviz_source.report import DatasetReports, Progress, Report
 from coreviz_source.run import Batch, Dataset, Run
 from coreviz_source.selection import Selection
@@ -39,6 +41,7 @@ from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
 from coreviz_source.warehouse.snapshots import maintain
 from coreviz_source.warehouse.state import StoredState
+from coreviz_source.webhook import Webhook
 
 _log = logging.getLogger("coreviz_source")
 
@@ -52,6 +55,7 @@ def sync(
     dry_run: bool = False,
     views: bool = True,
     progress: Callable[[Progress], None] | None = None,
+    notify_url: str | None = None,
     **arguments: Any,
 ) -> Report:
     """Mirrors datasets into the pipeline's destination. Made to be run on a schedule.
@@ -67,8 +71,10 @@ def sync(
        stop the others. The first load of a large dataset is committed in checkpoints: if the run is killed, the next
        one continues after the last checkpoint. If nothing changed, only the rows of `_coreviz_runs` are written,
        without a load package.
-    6. Update comments, indexes and views. In a DuckLake, remove snapshots older than `keep_snapshots`.
-    7. Remove what dlt left on disk and in the staging dataset, and return a report.
+    6. Update comments, indexes and views.
+    7. Write the notices that begin or end (see docs/notices.md), and send them to the webhook. In a DuckLake, remove
+       snapshots older than `keep_snapshots`.
+    8. Remove what dlt left on disk and in the staging dataset, and return a report.
 
     Args:
         pipeline: Where to load.
@@ -76,6 +82,8 @@ def sync(
         views: Whether to create the views (see `create_views`).
         progress: Receives an event per page, and one whenever the phase of a dataset changes. Default: in a notebook, a
             line that shows the latest event; elsewhere nothing.
+        notify_url: Webhook that gets a message when a notice begins or ends: https only, except on loopback. Default:
+            `sources.coreviz.notify_url`, then the variable `COREVIZ_NOTIFY_URL`, else none.
         **arguments: The arguments of `coreviz()`.
 
     Returns:
@@ -91,7 +99,9 @@ def sync(
         sys.exit(report.exit_code)
         ```
     """
-    with Synchronizer(pipeline, arguments, dry_run=dry_run, views=views, progress=progress) as synchronizer:
+    with Synchronizer(
+        pipeline, arguments, dry_run=dry_run, views=views, progress=progress, notify_url=notify_url
+    ) as synchronizer:
         return synchronizer.run()
 
 
@@ -106,6 +116,7 @@ class Synchronizer:
         dry_run: Whether to find out only what would be written.
         views: Whether to create the views.
         progress: Receives the events of all runs.
+        notify_url: Webhook for notices.
     """
 
     def __init__(
@@ -116,12 +127,15 @@ class Synchronizer:
         dry_run: bool = False,
         views: bool = True,
         progress: Callable[[Progress], None] | None = None,
+        notify_url: str | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._arguments = arguments
         self._dry_run = dry_run
         self._views = views
         self._progress = progress or notebook_progress() or (lambda _: None)
+        self._notify_url = notify_url
+        self._webhook: Webhook | None = None
         self._settings: Settings | None = None
         self._resources = ExitStack()
 
@@ -141,6 +155,7 @@ class Synchronizer:
         run_id = str(uuid.uuid4())
         errors: list[CorevizError] = []
         warnings: list[str] = []
+        found: list[Notice] = []
         reports = DatasetReports()
         pipeline, dry_run = self._pipeline, self._dry_run
         try:
@@ -158,7 +173,8 @@ class Synchronizer:
                     Run(run_id, settings, stored, selection, connections) as run,
                     _loader(pipeline, locks, stored, selection, dry_run) as loader,
                 ):
-                    packages = Packages(loader, self._progress)
+                    notices = Notices(run, locks, self._webhook)
+                    packages = Packages(loader, self._progress if dry_run else self._noted_by(notices))
                     datasets = run.datasets()
                     warnings += run.warnings
                     try:
@@ -168,11 +184,13 @@ class Synchronizer:
                     warnings += run.warnings_at_end()
                     if not dry_run:
                         warnings += ensure_catalog(stored.connection, locks.load, self._views)
+                        found = notices.finish(packages.reports)
+                        warnings += notices.warnings
                         warnings += maintain(stored.connection, locks.load, settings.keep_snapshots)
         except CorevizError as error:
             _log.error("%s", error)
             errors.append(error)
-        report = Report(run_id, reports, errors, warnings, dry_run, time.perf_counter() - began)
+        report = Report(run_id, reports, errors, warnings, found, dry_run, time.perf_counter() - began)
         if self._settings is not None and report.exit_code == 0:
             # everything was loaded again, which is done once
             self._settings = replace(self._settings, resync=False)
@@ -181,10 +199,22 @@ class Synchronizer:
     def _prepared(self) -> tuple[Settings, DeadlineAdapter]:
         """The settings, and the connections to the API."""
         if self._settings is None:
-            self._settings = _resolve(self._pipeline, self._arguments)
+            settings = _resolve(self._pipeline, self._arguments)
+            url = resolve_notify_url(self._notify_url, self._pipeline.pipeline_name)
+            self._webhook = Webhook(url) if url else None
+            self._settings = settings
             self._connections = new_connections(self._settings)
             self._resources.callback(self._connections.close)
         return self._settings, self._connections
+
+    def _noted_by(self, notices: Notices) -> Callable[[Progress], None]:
+        """Passes events on, after the notices have seen them."""
+
+        def send(event: Progress) -> None:
+            notices.note(event)
+            self._progress(event)
+
+        return send
 
 
 def _resolve(pipeline: dlt.Pipeline, arguments: Mapping[str, Any]) -> Settings:

@@ -156,6 +156,16 @@ class Table:
         """The columns by which a warehouse with clusters orders the table: those by which a load finds rows."""
         return tuple(name for name in (self.key if self.versions_of else self.replaces) if name != self.partitioned_by)
 
+    @property
+    def media_column(self) -> str:
+        """The column with the id of the media item that a row belongs to."""
+        return "media_id" if "media_id" in self.by_name else "id"
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that identify what a version is one of, within a dataset."""
+        return tuple(name for name in self.key if name not in ("dataset_id", "valid_from"))
+
     @cached_property
     def version_columns(self) -> tuple[Column, ...]:
         """The columns whose values make a version."""
@@ -498,6 +508,21 @@ CAPTION_HISTORY = Table(
     versions_of=CAPTIONS,
 )
 
+NOTICES = Table(
+    "_coreviz_notices",
+    "One row per notice: a change of a dataset that people should know of. `sync` writes it when it begins and ends.",
+    ("dataset_id", "kind", "subject", "began_at"),
+    (
+        _DATASET,
+        _made("kind", "text", "What changed, e.g. new_field, fallen_share or missing_dataset.", nullable=False),
+        _made("subject", "text", "The field or table that it is about; empty if it is the dataset.", nullable=False),
+        _made("began_at", "timestamp", "When the run began that found it, by the server's clock, UTC.", nullable=False),
+        _made("ended_at", "timestamp", "When the run began that found it over, UTC; null while it is open."),
+        _made("notified_at", "timestamp", "When the webhook last accepted it, UTC; null if it never did."),
+        _made("run", "text", "Id of the run that found it, or that found it over.", nullable=False),
+    ),
+)
+
 #: Every table of the source, in the order of the documentation.
 TABLES: tuple[Table, ...] = (
     ORGANIZATIONS,
@@ -512,6 +537,7 @@ TABLES: tuple[Table, ...] = (
     MEDIA_HISTORY,
     CAPTION_HISTORY,
     RUNS,
+    NOTICES,
 )
 
 #: The tables with versions, which exist only where `history` was ever on.

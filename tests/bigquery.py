@@ -354,6 +354,9 @@ class BigQuery:
         elif isinstance(statement, exp.Delete) and statement.args.get("where"):
             self._check(exp.select("1").from_(statement.this.copy()).where(statement.args["where"].this.copy()))
             self._execute(statement)
+        elif isinstance(statement, exp.Update) and statement.args.get("where"):
+            self._check_update(statement)
+            self._execute(statement)
         elif isinstance(statement, exp.TruncateTable):
             self._execute(statement)
         else:
@@ -455,6 +458,17 @@ class BigQuery:
                 kind = value.type.sql("bigquery")
                 if columns.get(column.name) != kind and kind != "NULL":
                     raise Refused(400, "invalidQuery", f"{column.name}: {columns.get(column.name)} is given {kind}")
+
+    def _check_update(self, statement: exp.Update) -> None:
+        """Refuses values of another type than the column's, and conditions that a SELECT could not have."""
+        table, assignments = statement.this, statement.expressions
+        values = exp.select(*(one.expression.copy() for one in assignments)).from_(table.copy())
+        typed = self._check(values.where(statement.args["where"].this.copy()))
+        columns = self._columns[table.db][table.name]
+        for assignment, value in zip(assignments, typed.selects, strict=True):
+            name, kind = assignment.this.name, value.type.sql("bigquery")
+            if columns.get(name) != kind and kind != "NULL":
+                raise Refused(400, "invalidQuery", f"{name}: {columns.get(name)} is given {kind}")
 
 
 def _lines(content: bytes) -> Iterator[dict[str, Any]]:

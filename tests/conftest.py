@@ -26,7 +26,7 @@ faster.remember()
 copies.reuse_ports()
 
 #: Files with the longest tests: they run first, so that in the end not all wait for one of them.
-LONGEST = ("test_walk", "test_history_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery")
+LONGEST = ("test_walk", "test_history_walk", "test_timer", "test_chaos", "test_dagster", "test_bigquery", "test_dbt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

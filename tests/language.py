@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("coreviz_source", "tests", "docs", "benchmarks", "pipelines", ".dlt")
+FOLDERS = ("coreviz_source", "tests", "docs", "benchmarks", "pipelines", ".dlt", ".github")
 SUFFIXES = (".md", ".py", ".sql", ".toml", ".yml", ".example")
 #: Generated from other files, which are read, or words of others.
 EXCLUDED = (

@@ -10,7 +10,7 @@ import json
 import re
 import textwrap
 
-from coreviz_source.settings import SETTINGS, WAREHOUSE, Setting
+from coreviz_source.settings import SETTINGS, SYNC, WAREHOUSE, Setting
 from tests.docs import ROOT
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -54,7 +54,7 @@ def default_of(setting: Setting) -> str:
 
 def settings_table() -> str:
     """The table of settings in docs/settings.md."""
-    rows = "".join(f"| `{s.name}` | {default_of(s)} | {s.meaning} |\n" for s in (*SETTINGS, *WAREHOUSE))
+    rows = "".join(f"| `{s.name}` | {default_of(s)} | {s.meaning} |\n" for s in (*SETTINGS, *SYNC, *WAREHOUSE))
     return f"| setting | default | meaning |\n|---|---|---|\n{rows}"
 
 

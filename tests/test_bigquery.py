@@ -158,10 +158,14 @@ def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, t
             if step:
                 library.add_caption(media_of(library, frames=1)[0]["id"], "A red shoe, late.")
                 library.delete(media_of(library, first)[step]["id"])
+                image = [item for item in media_of(library, frames=1) if item["type"] == "image"][-step]
+                library.recaption(image["id"], "Said otherwise.", model="vision-2", keep_id=step == 1)
             for each in (warehouse, pipeline):
-                report = run_sync(each, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0")
+                report = run_sync(
+                    each, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0", history=True
+                )
                 assert (report.exit_code, report.warnings) == (0, [])
-            assert_views(warehouse, studio)
+            assert_views(warehouse, studio, history=step == 2)
     made = [sql for sql in service.statements if sql.startswith(f"CREATE OR REPLACE VIEW {here}")]
     assert len(made) == len(NAMES_OF_VIEWS)
     matches = search(warehouse, "RED shoe, late")
@@ -381,8 +385,8 @@ def test_the_models_of_the_dbt_project_show_what_the_views_show(dbt, service, tm
     library = frozen(60)
     warehouse = into(service.credentials(), tmp_path)
     with Studio(library) as studio:
-        run_sync(warehouse, studio)
-    done = CliRunner().invoke(main, ["schema", "--format", "dbt", "--destination", "bigquery"])
+        run_sync(warehouse, studio, history=True)
+    done = CliRunner().invoke(main, ["schema", "--format", "dbt", "--destination", "bigquery", "--history"])
     assert done.exit_code == 0, done.output
     project = tmp_path / "analytics"
     (project / "models").mkdir(parents=True)
@@ -410,5 +414,26 @@ def test_the_models_of_the_dbt_project_show_what_the_views_show(dbt, service, tm
     assert made >= {f"coreviz__{name}" for name in NAMES_OF_VIEWS}
     for name in NAMES_OF_VIEWS:
         rows = {each: checked_ages(view_rows(warehouse, each)) for each in (name, f"coreviz__{name}")}
-        assert rows[name]
+        assert rows[name] or name == "caption_changes"
         assert_equal({name: rows[f"coreviz__{name}"]}, {name: rows[name]})
+
+
+def test_notices_begin_and_end_in_bigquery(service, tmp_path):
+    library = frozen(20)
+    media_id = media_of(library)[0]["id"]
+    pipeline = into(service.credentials(), tmp_path)
+    with Studio(library) as studio:
+        assert run_sync(pipeline, studio).notices == []
+        ended = []
+        for present in (True, False):
+            library.advance(days=15)
+            with library.changing(media_id) as item:
+                item |= {"rating": 1} if present else {"name": "without"}
+                if not present:
+                    del item["rating"]
+            report = run_sync(pipeline, studio, reconcile_every="0")
+            assert (report.exit_code, report.warnings) == (0, [])
+            ended += [(n.kind, n.subject, n.is_open) for n in report.notices]
+        assert ended == [("new_field", "media.rating", True), ("new_field", "media.rating", False)]
+        (row,) = read(pipeline, "_coreviz_notices")["_coreviz_notices"]
+        assert (row["subject"], row["ended_at"], row["notified_at"]) == ("media.rating", library.clock(), None)

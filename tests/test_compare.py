@@ -18,12 +18,11 @@ from coreviz_source.listing.window import Window
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CURRENT
 from coreviz_source.warehouse.state import LastRuns, StoredHashes
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 DATASET = "dataset"
-ALL = frozenset(table.name for table in CURRENT)
+ALL = frozenset(Selection().marks)
 
 
 def ago(**span: float) -> datetime:
@@ -570,3 +569,19 @@ def test_an_item_that_is_no_object_but_holds_a_source_is_compared_like_any_other
     changes = comparison(holding(item("a")))
     raw = b'[{"sourceMediaId": "b"}]'
     assert changes.compare([RawItem.from_json(raw), item("a")])[0][0].raw == raw
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 15, 16, 1000])
+def test_stored_hashes_are_found_for_every_id_and_only_for_those_that_are_stored_once(size):
+    ids = [f"id {number} \U0001f4f7 é" if number % 3 else f"{number:032x}" for number in range(size)]
+    twice = ids[::7]
+    stored = StoredHashes([*((i, n + 1) for n, i in enumerate(ids)), *((i, 9) for i in twice)])
+    assert len(stored) == stored.unlisted == size
+    assert [stored.hash_of(i) for i in ids] == [0 if i in twice else n + 1 for n, i in enumerate(ids)]
+    others = ["", "0", "\0", *(f"{number:032x}" for number in range(10_000, 10_050))]
+    assert [stored.mark_listed(i) for i in others] == [None] * len(others)
+    listed = ids[::2]
+    assert [stored.mark_listed(i) for i in listed] == [stored.hash_of(i) for i in listed]
+    assert [i for i in ids if stored.was_listed(i)] == listed
+    assert [i for i in ids if stored.is_missing(i)] == ids[1::2]
+    assert stored.unlisted == size - len(listed)

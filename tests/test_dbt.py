@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -16,15 +17,26 @@ from jinja2 import Environment
 
 from coreviz_source.cli import main
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import GONE, LOAD_ID, TABLES
+from coreviz_source.tables import CURRENT, GONE, LOAD_ID, TABLES, Table
 from coreviz_source.warehouse.views import NAMES, views
 from tests import forked
+from tests.dbt import Done
 from tests.docs import ROOT, blocks
 from tests.scenario import frozen, media_of, run_sync
+from tests.view_truth import WITHOUT_HISTORY
 from tests.warehouse import query
 
-STAGING = {f"stg_coreviz__{table.name.removeprefix('_coreviz_')}" for table in TABLES} | {"stg_coreviz__loads"}
-MARTS = {f"coreviz__{name}" for name in NAMES}
+
+def staging(tables: tuple[Table, ...]) -> set[str]:
+    return {"stg_coreviz__loads", *(f"stg_coreviz__{table.name.removeprefix('_coreviz_')}" for table in tables)}
+
+
+def marts(names: tuple[str, ...]) -> set[str]:
+    return {f"coreviz__{name}" for name in names}
+
+
+def models(done: Done) -> set[str]:
+    return {name for name in done.nodes if re.match("(stg_)?coreviz__", name)}
 
 
 def written(*arguments: str) -> str:
@@ -33,12 +45,13 @@ def written(*arguments: str) -> str:
     return done.output
 
 
-def assert_marts_equal_views(pipeline: dlt.Pipeline, models: str = "coreviz_dbt") -> None:
+def assert_marts_equal_views(pipeline: dlt.Pipeline, names: tuple[str, ...], schema: str = "coreviz_dbt") -> None:
     """Each mart has the rows and columns of the view of which it was made."""
-    for name in NAMES:
-        ours, theirs = f"SELECT * FROM {pipeline.dataset_name}.{name}", f"SELECT * FROM {models}.coreviz__{name}"
-        assert query(pipeline, f"SELECT COUNT(*) > 0 FROM {pipeline.dataset_name}.{name}") == [(True,)]
+    for name in names:
+        ours, theirs = f"SELECT * FROM {pipeline.dataset_name}.{name}", f"SELECT * FROM {schema}.coreviz__{name}"
         assert query(pipeline, f"({ours} EXCEPT ALL {theirs}) UNION ALL ({theirs} EXCEPT ALL {ours})") == [], name
+        shown = query(pipeline, f"SELECT COUNT(*) > 0 FROM {pipeline.dataset_name}.{name}")
+        assert shown == [(True,)] or name not in WITHOUT_HISTORY, name
 
 
 def test_the_page_works_on_the_demo_and_dbt_finds_rows_that_are_missing_doubled_or_old(dbt, tmp_path):
@@ -53,25 +66,21 @@ def test_the_page_works_on_the_demo_and_dbt_finds_rows_that_are_missing_doubled_
             assert (done.code, done.bad) == (0, {}), done.output
             assert "deprecat" not in done.output.lower()
             if arguments == ["build"]:
-                assert done.nodes.keys() >= STAGING | MARTS
-                assert "PASS=" in done.output and "WARN=0 ERROR=0 SKIP=0" in done.output
+                assert models(done) == staging(CURRENT) | marts(WITHOUT_HISTORY)
         else:
             done = subprocess.run([forked.command(), *arguments], cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
     file = tmp_path / "coreviz_demo.duckdb"
     pipeline = dlt.pipeline("demo", destination=dlt.destinations.duckdb(str(file)), dataset_name="coreviz")
-    assert_marts_equal_views(pipeline)
+    assert_marts_equal_views(pipeline, WITHOUT_HISTORY)
 
     with duckdb.connect(str(file)) as database:
         database.execute("USE coreviz")
         count = "(SELECT COUNT(*) FROM {0} WHERE media_id = m.id)".format
-        (video, frames, captions, objects, tags) = (
-            database.execute(
-                f"SELECT id, {', '.join(map(count, ('frames', 'captions', 'objects', 'media_tags')))} FROM media AS m "
-                "WHERE type = 'video' ORDER BY 4 DESC, id LIMIT 1"
-            ).fetchone()
-            or ()
-        )
+        ((video, frames, captions, objects, tags),) = database.execute(
+            f"SELECT id, {', '.join(map(count, ('frames', 'captions', 'objects', 'media_tags')))} FROM media AS m "
+            "WHERE type = 'video' ORDER BY 4 DESC, id LIMIT 1"
+        ).fetchall()
         assert frames > 1 and captions and objects and tags
         database.execute("DELETE FROM media WHERE id = ?", [video])
         database.execute("DELETE FROM moderation_categories WHERE media_id = ?", [video])
@@ -81,7 +90,7 @@ def test_the_page_works_on_the_demo_and_dbt_finds_rows_that_are_missing_doubled_
         )
         database.execute("UPDATE media SET folder_id = 'nowhere' WHERE id = (SELECT MIN(id) FROM media)")
         # one dataset of three was listed long ago, and its last run failed
-        (stale,) = database.execute("SELECT MAX(dataset_id) FROM _coreviz_runs").fetchone() or ()
+        ((stale,),) = database.execute("SELECT MAX(dataset_id) FROM _coreviz_runs").fetchall()
         first = "(SELECT MIN(_dlt_load_id) FROM _coreviz_runs)"
         database.execute(
             f"UPDATE _coreviz_runs SET outcome = 'failed' WHERE dataset_id = ? AND _dlt_load_id <> {first}", [stale]
@@ -106,33 +115,33 @@ def test_the_page_works_on_the_demo_and_dbt_finds_rows_that_are_missing_doubled_
 
 def test_postgres_builds_the_project_and_a_load_changes_what_is_below_its_views(dbt, postgres, server, tmp_path):
     library = frozen(40)
-    models = f"{postgres.dataset_name}_dbt"
+    schema = f"{postgres.dataset_name}_dbt"
     url = urlsplit(server.url)
-    connection = {"PGHOST": str(url.hostname), "PGPORT": str(url.port), "PGUSER": str(url.username)}
-    written("--destination", "postgres", "--dataset-name", postgres.dataset_name)
+    variables = {
+        "PGHOST": str(url.hostname),
+        "PGPORT": str(url.port),
+        "PGUSER": str(url.username),
+        "DBT_ENV_SECRET_PGPASSWORD": str(url.password),
+        "COREVIZ_DBT_SCHEMA": schema,
+    }
+    written("--destination", "postgres", "--dataset-name", postgres.dataset_name, "--history")
     with Studio(library) as studio:
-        run_sync(postgres, studio)
-        done = dbt(
-            tmp_path / "coreviz_dbt",
-            "build",
-            **connection,
-            DBT_ENV_SECRET_PGPASSWORD=str(url.password),
-            COREVIZ_DBT_SCHEMA=models,
-        )
+        run_sync(postgres, studio, history=True)
+        done = dbt(tmp_path / "coreviz_dbt", "build", **variables)
         assert (done.code, done.bad) == (0, {}), done.output
-        assert done.nodes.keys() >= STAGING | MARTS
-        assert_marts_equal_views(postgres, models)
-        for item in media_of(library, frames=1)[:3]:
+        assert models(done) == staging(TABLES) | marts(NAMES)
+        first, *others = media_of(library, frames=1)
+        captioned = next(place for place, frame in enumerate(first["frames"]) if frame["captions"])
+        library.recaption(first["id"], "Said otherwise.", frame=captioned)
+        library.advance(minutes=5)
+        for item in others[:3]:
             library.delete(item["id"])
-        library.add_caption(media_of(library, frames=1)[0]["id"], "Late.")
-        report = run_sync(postgres, studio, reconcile_every="0")
+        report = run_sync(postgres, studio, reconcile_every="0", history=True)
         assert (report.exit_code, report.warnings) == (0, [])
-        assert_marts_equal_views(postgres, models)
-    described = (
-        "SELECT obj_description(c.oid), col_description(c.oid, 1) FROM pg_class AS c WHERE c.oid = '{}'::regclass"
-    )
+        assert_marts_equal_views(postgres, NAMES, schema)
+    described = "SELECT obj_description(oid), col_description(oid, 1) FROM pg_class WHERE oid = '{}'::regclass"
     (view,) = (view for view in views() if view.name == "folder_tree")
-    assert query(postgres, described.format(f"{models}.coreviz__folder_tree")) == [
+    assert query(postgres, described.format(f"{schema}.coreviz__folder_tree")) == [
         (view.description, view.columns["dataset_id"])
     ]
 
@@ -141,17 +150,22 @@ def files_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_project_describes_every_column_and_no_file_of_it_has_credentials(tmp_path, monkeypatch):
+def test_the_project_describes_every_column_and_needs_no_driver_and_no_file_of_it_has_credentials(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("coreviz_source.warehouse.destination._is_importable", lambda module: False)
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", "postgresql://canary:canary@canary.example/canary")
     monkeypatch.setenv("SOURCES__COREVIZ__DESTINATION", "postgres")
     monkeypatch.setenv("COREVIZ_API_KEY", "canary")
+    monkeypatch.setenv("SOURCES__COREVIZ__HISTORY", "true")
     assert "of a dbt project for postgres into library." in written("--output", "library", "--dataset-name", "mine")
     files = files_of(tmp_path / "library")
     assert "canary" not in "".join(files.values())
     profile = yaml.safe_load(files["profiles.yml"])["coreviz"]["outputs"]["postgres"]
     assert profile.pop("type") == "postgres" and profile.pop("threads") == 4
     assert all('{{ env_var("' in value for value in profile.values())
-    assert yaml.safe_load(files["dbt_project.yml"])["vars"]["coreviz_schema"] == "mine"
+    variables = yaml.safe_load(files["dbt_project.yml"])["vars"]
+    assert (variables["coreviz_schema"], variables["coreviz_history"]) == ("mine", True)
 
     def described(name: str) -> dict[str, dict[str, str]]:
         content = yaml.safe_load(files[f"models/{name}.yml"])

@@ -16,13 +16,15 @@ MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path i
 ORDER = (
     ("errors", "values"),
     ("tables", "settings", "extras"),
+    ("notices",),
     ("selection", "report"),
     ("notebook",),
     ("api",),
+    ("webhook",),
     ("listing",),
     ("rows",),
     ("warehouse",),
-    ("changes", "evidence", "unstable"),
+    ("changes", "evidence", "unstable", "history"),
     ("run",),
     ("mirror",),
     ("loading",),
@@ -34,7 +36,7 @@ ORDER = (
 )
 PLACE = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 #: The commands that start the local Studio.
-STARTS_THE_STUDIO = {"cli/studio", "commands/demo", "dashboard/demo"}
+STARTS_THE_STUDIO = {"cli/studio", "commands/demo", "commands/notebook", "dashboard/demo"}
 #: Each reaches into dlt, because dlt has no public way to do what it does; its docstring says what for.
 REACH_INTO_DLT = {"loading/guard", "loading/switches"}
 #: Public in spite of their names: the standard library documents them.

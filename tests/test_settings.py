@@ -32,7 +32,7 @@ from coreviz_source.loading.configuration import (
 )
 from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Studio
-from coreviz_source.settings import SETTINGS, WAREHOUSE, Settings, WarehouseSettings
+from coreviz_source.settings import SETTINGS, SYNC, WAREHOUSE, Settings, SyncSettings, WarehouseSettings
 from tests import forked
 from tests import settings as documents
 from tests.scenario import frozen, pipeline_in, truth_of
@@ -102,10 +102,10 @@ def test_the_settings_of_the_pace_name_its_bounds():
     assert f"{FIRST_PARALLEL} at first, up to {MOST_PARALLEL} " in meanings["parallel_requests"]
 
 
-@pytest.mark.parametrize("declaration", [Settings, WarehouseSettings])
+@pytest.mark.parametrize("declaration", [Settings, SyncSettings, WarehouseSettings])
 def test_defaults_and_examples_pass_their_own_checks_and_have_the_declared_type(declaration):
     hints = get_type_hints(declaration)
-    for setting in (*SETTINGS, *WAREHOUSE):
+    for setting in (*SETTINGS, *SYNC, *WAREHOUSE):
         if setting.name in hints:
             for value in (setting.default, setting.example, *setting.choices):
                 checked = setting.checked(value)

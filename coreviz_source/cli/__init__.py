@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from coreviz_source.cli import check, dashboard, demo, forget, schema, search, status, studio, sync
+from coreviz_source.cli import check, dashboard, demo, forget, notebook, schema, search, status, studio, sync
 from coreviz_source.cli.output import LeaveAtOnce, close_stdout, print_error
 
 #: Exit code of a program whose reader went away, as a shell reports the signal SIGPIPE.
@@ -99,5 +99,5 @@ def main() -> None:
     """
 
 
-for _module in (demo, check, sync, status, search, dashboard, schema, forget, studio):
+for _module in (demo, check, sync, status, search, dashboard, notebook, schema, forget, studio):
     main.add_command(_module.command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,18 +26,14 @@ Examples:
 @read_only_warehouse
 def command(pipeline: dlt.Pipeline, demo: bool, port: int | None, no_browser: bool) -> None:
     """Open a page on the warehouse: pictures with captions, charts, runs. Read-only, and only on this machine."""
-    import dlt
-
     from coreviz_source.extras import missing_extra
 
     try:
-        from coreviz_source.commands.demo import DATABASE
+        from coreviz_source.commands.demo import use_demo
         from coreviz_source.dashboard import serve
 
         if demo:
-            file: Any = dlt.destinations.duckdb(str(DATABASE.absolute()))
-            pipeline.destination = file
-            pipeline.dataset_name = "coreviz"
+            use_demo(pipeline)
         serve(pipeline, port=port, browser=not no_browser, demo=demo)
     except ImportError as error:
         raise missing_extra("The dashboard", "dashboard") from error

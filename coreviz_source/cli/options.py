@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from coreviz_source.settings import LIST, SETTINGS, SWITCH, WAREHOUSE, Setting
+from coreviz_source.settings import LIST, SETTINGS, SWITCH, SYNC, WAREHOUSE, Setting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -27,8 +27,9 @@ def _option(setting: Setting) -> Callable[[_Command], _Command]:
 
 
 def settings(*names: str) -> Callable[[_Command], _Command]:
-    """Adds the options of the settings that are named; without names, those of all arguments of `coreviz()`."""
-    chosen = [one for one in (*SETTINGS, *WAREHOUSE) if one.name in names] if names else SETTINGS
+    """Adds the options of the settings that are named; without names, those of all arguments of `sync()`."""
+    everything = (*SETTINGS, *SYNC)
+    chosen = [one for one in (*everything, *WAREHOUSE) if one.name in names] if names else everything
 
     def add(command: _Command) -> _Command:
         for setting in reversed(chosen):

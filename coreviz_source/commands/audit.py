@@ -203,10 +203,9 @@ class _Comparison:
                 if item.is_folder:
                     folders.append(item)
                     continue
-                if stored.hash_of(item.id) is None:
+                if stored.mark_listed(item.id) is None:
                     missing.append(item)
                     continue
-                stored.mark_listed(item.id)
                 media += 1
                 # each media item of the list has the same chance, however long the list is
                 if len(chosen) < self._sample:

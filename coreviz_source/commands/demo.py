@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dlt
 import duckdb
@@ -19,6 +20,7 @@ from coreviz_source.synchronize import sync
 from coreviz_source.tables import CURRENT
 
 DATABASE = Path("coreviz_demo.duckdb")
+DATASET = "coreviz"
 
 QUESTIONS = (
     (
@@ -51,6 +53,13 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+def use_demo(pipeline: dlt.Pipeline) -> None:
+    """Makes a pipeline read what the demo loaded in this directory."""
+    file: Any = dlt.destinations.duckdb(str(DATABASE.absolute()))
+    pipeline.destination = file
+    pipeline.dataset_name = DATASET
+
+
 def run(media: int, generation: int) -> int:
     """Serves a generated library, loads it twice with a late caption in between, and shows the tables.
 
@@ -79,7 +88,7 @@ def run(media: int, generation: int) -> int:
         pipeline = dlt.pipeline(
             "coreviz_demo",
             destination=dlt.destinations.duckdb(str(DATABASE.absolute())),
-            dataset_name="coreviz",
+            dataset_name=DATASET,
             pipelines_dir=directory,
         )
 

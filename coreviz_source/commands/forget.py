@@ -35,7 +35,7 @@ class Subject:
 
     def conditions(self, table: Table) -> Iterator[tuple[str, list[str]]]:
         """The columns by which rows of a table are selected, with their values; none if it cannot have any."""
-        media = "id" if table is MEDIA else "media_id"
+        media = "id" if MEDIA in (table, table.versions_of) else "media_id"
         for column, ids in (("dataset_id", self.dataset_ids), (media, self.media_ids)):
             if ids and column in table.by_name:
                 yield column, list(dict.fromkeys(map(canonical_id, ids)))

@@ -14,15 +14,18 @@ from coreviz_source.changes import plan
 from coreviz_source.errors import STALE, AuthenticationError, CorevizError, worst_exit_code
 from coreviz_source.loading.clean_up import pending_packages
 from coreviz_source.loading.configuration import resolve
+from coreviz_source.notices import Notice
 from coreviz_source.report import counted
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, ORGANIZATIONS, RUNS, TABLES
+from coreviz_source.tables import CAPTIONS, DATASETS, MEDIA, NOTICES, ORGANIZATIONS, RUNS, TABLES
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.state import LastRuns, StoredState, utc
 
+#: What is shown of the last run.
+_COUNTS = ("listed", "new", "changed", "gone", "unchanged", "requests", "retries")
 #: Attempts per request: people wait for it, and the status is useful without it.
 ATTEMPTS = 2
 
@@ -42,6 +45,8 @@ class DatasetStatus:
     outcome: str | None = None
     """As in `_coreviz_runs`; `interrupted` if its rows were not all loaded."""
     message: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    """What the last run counted, by the columns of `_coreviz_runs`: `listed`, `new`, `gone` and so on."""
     last_complete: datetime | None = None
     """When the last complete listing began."""
     last_good: datetime | None = None
@@ -56,6 +61,8 @@ class DatasetStatus:
     """Whether the account lists it; None if the account or its organization could not be asked."""
     other_account: bool = False
     """Whether it belongs to an organization that the account does not see: another account loads it."""
+    notices: list[Notice] = field(default_factory=list)
+    """The open notices, the oldest first."""
     next_run: str = ""
     stale: bool = False
     """Whether `last_good` is missing, older than `Status.max_age`, or as far in the future."""
@@ -129,6 +136,8 @@ class Status:
     def to_json(self) -> str:
         """The status as one JSON object."""
         shown = {**asdict(self), "warnings": self.warnings, "exit_code": self.exit_code}
+        for dataset, plain in zip(self.datasets, shown["datasets"], strict=True):
+            plain["notices"] = [notice.to_dict() for notice in dataset.notices]
         return json.dumps(shown, default=lambda moment: moment.isoformat())
 
 
@@ -217,7 +226,7 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
         return found.setdefault(dataset_id, DatasetStatus(dataset_id))
 
     for table in TABLES:
-        if table.name in stored.tables and table is not RUNS and "dataset_id" in table.by_name:
+        if table.name in stored.tables and table not in (RUNS, NOTICES) and "dataset_id" in table.by_name:
             sql = f"SELECT dataset_id, COUNT(*) FROM {{{table.name}}} GROUP BY dataset_id"
             for dataset_id, count in stored.query(sql):
                 dataset(dataset_id).rows[table.name] = count
@@ -243,15 +252,18 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
         ):
             dataset(dataset_id).without_caption = count
     if RUNS.name in stored.tables:
-        for dataset_id, began, outcome, message in stored.query(
-            "SELECT dataset_id, started_at, outcome, message FROM (SELECT r.dataset_id, r.started_at, "
-            "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, r.message, "
+        counts = ", ".join(f"r.{{{{{name}}}}}" for name in _COUNTS)
+        for dataset_id, began, outcome, message, *numbers in stored.query(
+            f"SELECT dataset_id, started_at, outcome, message, {counts.replace('r.', '')} FROM "
+            f"(SELECT r.dataset_id, r.started_at, r.message, {counts}, "
+            "CASE WHEN l.load_id IS NULL THEN 'interrupted' ELSE r.outcome END AS outcome, "
             "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
             "FROM {_coreviz_runs} r LEFT JOIN {_dlt_loads} l ON l.load_id = r._dlt_load_id AND l.status = 0"
             ") latest WHERE place = 1"
         ):
             one = dataset(dataset_id)
             one.last_run, one.outcome, one.message = utc(began), outcome, message
+            one.counts = {name: number for name, number in zip(_COUNTS, numbers, strict=True) if number is not None}
         # of whichever tables: a run that selects some of them keeps those fresh
         for dataset_id, began in stored.query(
             "SELECT r.dataset_id, MAX(r.started_at) FROM {_coreviz_runs} r "
@@ -259,6 +271,15 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
         ):
             dataset(dataset_id).last_good = utc(began)
+    if NOTICES.name in stored.tables:
+        for dataset_id, kind, subject, began, notified, run in stored.query(
+            "SELECT dataset_id, kind, subject, began_at, notified_at, run FROM {_coreviz_notices} "
+            "WHERE ended_at IS NULL ORDER BY began_at, kind, subject"
+        ):
+            moment = utc(began)
+            assert moment is not None
+            notice = Notice(dataset_id, kind, subject, moment, notified_at=utc(notified), run=run)
+            dataset(dataset_id).notices.append(notice)
     return found
 
 

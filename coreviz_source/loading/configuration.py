@@ -32,13 +32,13 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 from coreviz_source.errors import ConfigurationError, CorevizError, find_kind
 from coreviz_source.extras import missing_extra
 from coreviz_source.loading.telemetry import switch_off_unless_set
-from coreviz_source.settings import EXCLUSIVE, SETTINGS, WAREHOUSE, Setting, Settings, check_settings
+from coreviz_source.settings import EXCLUSIVE, SETTINGS, SYNC, WAREHOUSE, Setting, Settings, check_settings
 from coreviz_source.warehouse.destination import DESTINATIONS
 
 #: The section of the settings, below `sources`.
 SECTION = "coreviz"
-_KNOWN = tuple(setting.name for setting in (*SETTINGS, *WAREHOUSE))
-_SECRETS = {setting.name: setting.variable for setting in SETTINGS if setting.secret}
+_KNOWN = tuple(setting.name for setting in (*SETTINGS, *SYNC, *WAREHOUSE))
+_SECRETS = {setting.name: setting.variable for setting in (*SETTINGS, *SYNC) if setting.secret}
 
 
 def _hint(setting: Setting) -> Any:
@@ -60,7 +60,10 @@ def _spec(name: str, settings: tuple[Setting, ...]) -> type[BaseConfiguration]:
 
 
 CorevizConfiguration = _spec("CorevizConfiguration", SETTINGS)
+SyncConfiguration = _spec("SyncConfiguration", SYNC)
 WarehouseConfiguration = _spec("WarehouseConfiguration", WAREHOUSE)
+_HISTORY = next(setting for setting in SETTINGS if setting.name == "history")
+HistoryConfiguration = _spec("HistoryConfiguration", (_HISTORY,))
 
 
 def resolve(
@@ -91,8 +94,20 @@ def resolve(
     if any(configured.keys() >= set(pair) for pair in EXCLUSIVE):
         shared = _configured(CorevizConfiguration, given, "")
         own = {name: value for name, value in configured.items() if shared.get(name) != value}
-    variables = _present({name: os.environ.get(variable) for name, variable in _SECRETS.items()})
+    variables = _present({one.name: os.environ.get(one.variable) for one in SETTINGS if one.secret})
     return check_settings({**given, **configured, **_chosen(given, own, configured, variables)}, keyless=keyless)
+
+
+def resolve_notify_url(given: str | None, pipeline_name: str) -> str:
+    """The address of the webhook: as given, or as configured, or from its variable; empty if there is none.
+
+    Raises:
+        ConfigurationError: It cannot be used. The error does not show it.
+    """
+    (setting,) = SYNC
+    explicit = _present({setting.name: given})
+    found = {**_configured(SyncConfiguration, explicit, pipeline_name), **explicit}
+    return str(setting.checked(found.get(setting.name) or os.environ.get(setting.variable) or None))
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,14 +298,30 @@ def pipeline_name_of(given: str | None = None) -> str:
     return str(setting.checked(found.get("pipeline_name") if given is None else given))
 
 
-def warehouse_settings(**given: str | None) -> dict[str, str]:
+def keeps_history(given: bool | None, pipeline_name: str) -> bool:
+    """The setting `history` alone, without a look at keys: from what was given, then dlt's configuration.
+
+    Args:
+        given: What was given; None means nothing was.
+        pipeline_name: The pipeline, whose own section is read first.
+
+    Raises:
+        ConfigurationError: It is neither true nor false.
+    """
+    explicit = {} if given is None else {_HISTORY.name: given}
+    found = {**_configured(HistoryConfiguration, explicit, pipeline_name), **explicit}
+    return bool(_HISTORY.checked(found.get(_HISTORY.name)))
+
+
+def warehouse_settings(*, driver: bool, **given: str | None) -> dict[str, str]:
     """Where the command line's tables are: from what was given, then dlt's configuration, then the defaults.
 
     Args:
+        driver: Whether the driver of the destination is needed.
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
     Raises:
-        ConfigurationError: There is no such destination, or its driver is not installed.
+        ConfigurationError: There is no such destination, or its driver is needed and not installed.
     """
     explicit: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     explicit["pipeline_name"] = name = pipeline_name_of(explicit.get("pipeline_name"))
@@ -302,7 +333,7 @@ def warehouse_settings(**given: str | None) -> dict[str, str]:
             f"The destination {values['destination']} under `sources.{SECTION}` is not supported.",
             remedy=f"Use one of {', '.join(DESTINATIONS)}. Nothing was requested yet.",
         )
-    if not destination.is_installed:
+    if driver and not destination.is_installed:
         raise missing_extra(f"The destination {values['destination']}", values["destination"])
     return values
 

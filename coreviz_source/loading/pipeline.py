@@ -132,10 +132,11 @@ class PipelineFactory:
                 shutil.rmtree(path)
 
 
-def resolve_factory(**given: str | None) -> PipelineFactory:
+def resolve_factory(*, driver: bool, **given: str | None) -> PipelineFactory:
     """What makes the pipeline of the command line, from what was given, then dlt's configuration, then the defaults.
 
     Args:
+        driver: Whether the driver of the destination is needed.
         **given: `destination`, `dataset_name` and `pipeline_name`; None means not given.
 
     Raises:
@@ -143,7 +144,7 @@ def resolve_factory(**given: str | None) -> PipelineFactory:
             cannot honour.
     """
     with sectioned_variables():
-        values = warehouse_settings(**given)
+        values = warehouse_settings(driver=driver, **given)
         name = values["pipeline_name"]
         with inject_section(ConfigSectionContext(pipeline_name=name)):
             configured = _configuration_of(name)
@@ -180,7 +181,7 @@ def resolve_pipeline(*, reading: bool = False, **given: str | None) -> dlt.Pipel
         ConfigurationError: There is no such destination, or the pipeline is configured in a way that this source
             cannot honour.
     """
-    factory = resolve_factory(**given)
+    factory = resolve_factory(driver=True, **given)
     with sectioned_variables():
         if not reading:
             return factory.for_loading()
@@ -203,7 +204,7 @@ def command_line_pipeline(say: Callable[[str], None], *, reading: bool, **given:
         ConfigurationError: As `resolve_pipeline`.
     """
     with sectioned_variables():
-        factory = resolve_factory(**given)
+        factory = resolve_factory(driver=True, **given)
         if factory.notice:
             say(factory.notice)
         if reading:

@@ -20,16 +20,17 @@ from dlt.destinations.impl.bigquery.bigquery_adapter import (
     TABLE_DESCRIPTION_HINT,
 )
 from dlt.extract import DltResource, DltSource
+from dlt.extract.items_transform import YieldMapItem
 from dlt.normalize.configuration import ItemsNormalizerConfiguration
 
 from coreviz_source.errors import ConfigurationError
 from coreviz_source.loading.files import RowFiles
 from coreviz_source.loading.guard import LoadGuard
-from coreviz_source.loading.steps import Finish, Stamp, as_arrow
-from coreviz_source.loading.switches import check_single_dataset, check_source
-from coreviz_source.rows.build import to_dicts
+from coreviz_source.loading.steps import AtOnce, Finish, Part, Stamp, as_arrow
+from coreviz_source.loading.switches import check_single_dataset, check_source, check_versions
+from coreviz_source.rows.build import as_table, to_dicts
 from coreviz_source.run import Batch
-from coreviz_source.tables import BY_NAME, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.tables import BY_NAME, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
 from coreviz_source.warehouse.destination import Destination, destination_of
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import create_tables
@@ -47,6 +48,11 @@ class Extraction:
     stored: StoredState
     batches: Iterable[Batch]
     tables: frozenset[str]
+
+    @property
+    def appends(self) -> bool:
+        """Whether rows are appended: in the first load, where every item is listed once, and nothing is stored."""
+        return self.stored.fresh and self.locks.alone
 
 
 #: Begins an extraction. Its arguments are the selected tables, and those of them that have steps of a user.
@@ -71,6 +77,16 @@ class TableResource(DltResource):
             f"add_limit cannot be used on {self.name}: media, frames and captions have to stay together.",
             remedy="Use max_media, which stops after so many media items: coreviz(max_media=10).",
         )
+
+    def add_step(self, item_transform: Any, insert_at: int | None = None) -> TableResource:
+        """Adds a step. What it yields is passed on as a list."""
+        step = AtOnce(item_transform) if isinstance(item_transform, YieldMapItem) else item_transform
+        added: TableResource = super().add_step(step, insert_at)  # type: ignore[arg-type]
+        return added
+
+    def add_yield_map(self, item_map: Any, insert_at: int | None = None) -> TableResource:
+        """Adds a step that yields rows of each row."""
+        return self.add_step(YieldMapItem(item_map), insert_at)
 
     def parallelize(self) -> TableResource:
         """Does nothing, because pages are requested in parallel already (`parallel_requests`)."""
@@ -117,6 +133,8 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         check_single_dataset(pipeline, source.schema)
         LoadGuard.of(pipeline).check_nothing_waits()
         extraction = begin(selected, stepped)
+        check_versions(extraction.tables, stepped)
+        stepped &= extraction.tables
         with extraction.stored.connection.client() as client:
             check = ends[MEDIA.name].completeness() if MEDIA.name in stepped else None
             LoadGuard.of(pipeline).note(package, client.config, check)
@@ -128,7 +146,10 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
         stamp = Stamp(str(package["load_id"]), frozenset() if numbered else _numbered_before(source))
         for name in stepped:
             ends[name].form = as_arrow(BY_NAME[name], stamp) if form.files else list
-        yield from _parts(extraction.batches, form, stepped, stamp)
+            versions = (table for table in HISTORY if table.name in extraction.tables)
+            ends[name].merges = not extraction.appends
+            ends[name].history = next((table for table in versions if table.versions_of is BY_NAME[name]), None)
+        yield from _parts(extraction.batches, form, {name: ends[name] for name in stepped}, stamp)
         # it is released when the package is loaded
         extraction.locks.take_load()
 
@@ -139,7 +160,7 @@ def table_resources(begin: Begin, browse: Browse | None = None) -> list[DltResou
 def _table_resource(table: Table, parent: DltResource, end: Finish) -> DltResource:
     def pick(batch: dict[str, Any]) -> Iterator[Any]:
         part = batch.get(table.name)
-        if end.has_steps and isinstance(part, pa.Table):
+        if isinstance(part, Part):
             yield from end.split(part)
         elif part is not None:
             yield part
@@ -183,8 +204,7 @@ def _prepare(source: DltSource, extraction: Extraction, destination: Destination
         if not table.replaces:
             hints["write_disposition"] = table.hints["write_disposition"]
         else:
-            # the first load appends: every item is listed once, and there is nothing to merge with
-            first = stored.fresh and locks.alone
+            first = extraction.appends
             hints["write_disposition"] = "append" if first else table.hints["write_disposition"]
             columns[GONE] = {"hard_delete": not first}
             chosen |= {"write_disposition": "append", "hard_delete": not first}
@@ -226,11 +246,21 @@ def _layout(table: Table) -> dict[str, Any]:
     return layout
 
 
-def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp: Stamp) -> Iterator[dict[str, Any]]:
-    """Yields the rows by table: for tables with steps as they are built, for the others as dictionaries or files."""
+def _parts(
+    batches: Iterable[Batch], form: _Form, stepped: Mapping[str, Finish], stamp: Stamp
+) -> Iterator[dict[str, Any] | None]:
+    """Yields the rows by table: for tables with steps as they are built, for the others as dictionaries or files.
+
+    Yields None while dlt has something else to do first.
+    """
     if not form.files:
         for batch in batches:
-            yield {name: rows if name in stepped else _dictionaries(rows, name) for name, rows in batch.tables.items()}
+            whole = {name: _dictionaries(rows, name) for name, rows in batch.tables.items() if name not in stepped}
+            yield {**whole, **_stepped(batch, stepped)}
+            yield from ({name: _dictionaries(rows, name)} for name, rows in _versions(stepped))
+        while any(end.waiting for end in stepped.values()):
+            yield None
+        yield from ({name: _dictionaries(rows, name)} for name, rows in _versions(stepped))
         return
     directory = Path(dlt.current.pipeline().working_dir) / ROWS_FOLDER
     # a run that was killed may have left files
@@ -239,9 +269,32 @@ def _parts(batches: Iterable[Batch], form: _Form, stepped: frozenset[str], stamp
     with RowFiles(directory) as files:
         for batch in batches:
             files.add({name: stamp(name, rows) for name, rows in batch.tables.items() if name not in stepped})
-            if stepped & batch.tables.keys():
-                yield {name: batch.tables[name] for name in stepped & batch.tables.keys()}
+            if parts := _stepped(batch, stepped):
+                yield parts
+            for name, rows in _versions(stepped):
+                files.add({name: stamp(name, rows)})
+        while any(end.waiting for end in stepped.values()):
+            yield None
+        for name, rows in _versions(stepped):
+            files.add({name: stamp(name, rows)})
     yield files.files
+
+
+def _stepped(batch: Batch, stepped: Mapping[str, Finish]) -> dict[str, Part]:
+    """The rows of a batch that have to pass steps."""
+    parts = {}
+    for name in stepped.keys() & (batch.tables.keys() | batch.after_steps.keys()):
+        rows = batch.tables[name] if name in batch.tables else as_table(BY_NAME[name], {}, 0)
+        parts[name] = Part(rows, batch.after_steps.get(name))
+        stepped[name].waiting += 1
+    return parts
+
+
+def _versions(stepped: Mapping[str, Finish]) -> Iterator[tuple[str, pa.Table]]:
+    """The versions of rows that have passed their steps, each once."""
+    for end in stepped.values():
+        versions, end.versions = end.versions, []
+        yield from ((name, rows) for name, rows in versions if rows.num_rows)
 
 
 def _dictionaries(rows: pa.Table, name: str) -> list[dict[str, Any]]:

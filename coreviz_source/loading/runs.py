@@ -7,18 +7,15 @@ the rows and the line in `_dlt_loads` that completes their load, so that a crash
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
-from dlt.common.configuration.utils import get_resolved_traces
-from dlt.common.normalizers.utils import generate_dlt_ids
 from dlt.common.schema.typing import C_DLT_ID
 from dlt.common.storages.load_package import create_load_id
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from coreviz_source.loading.direct import forget_settings, insert
 from coreviz_source.run import Batch
 from coreviz_source.selection import Selection
-from coreviz_source.tables import LOAD_ID, RUNS
+from coreviz_source.tables import RUNS
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.state import StoredState
 
@@ -55,25 +52,12 @@ def write_runs(locks: Locks, stored: StoredState, selection: Selection, batches:
         if client.schema.name != "coreviz" or RUNS.name not in client.schema.tables:
             return False
     with locks.load(), stored.connection.client() as client:
-        _insert(client, pa.concat_tables(rows), numbered=C_DLT_ID in stored.stored_columns.get(RUNS.name, {}))
-    # dlt notes each setting that it looks up, and forgets them at the end of a package
-    get_resolved_traces().clear()
+        found = pa.concat_tables(rows)
+        columns = {name: found.column(name).to_pylist() for name in found.column_names}
+        numbered = C_DLT_ID in stored.stored_columns.get(RUNS.name, {})
+        load_id = create_load_id()
+        with client.sql_client.begin_transaction():
+            insert(client, RUNS.name, columns, load_id, numbered)
+            client.complete_load(load_id)
+    forget_settings()
     return True
-
-
-def _insert(client: SqlJobClientBase, rows: pa.Table, numbered: bool) -> None:
-    load_id = create_load_id()
-    columns = {name: rows.column(name).to_pylist() for name in rows.column_names}
-    columns[LOAD_ID] = [load_id] * rows.num_rows
-    if numbered:
-        columns[C_DLT_ID] = generate_dlt_ids(rows.num_rows)
-    sql = client.sql_client
-    row = f"({', '.join(['%s'] * len(columns))})"
-    statement = (
-        f"INSERT INTO {sql.make_qualified_table_name(RUNS.name)} ({', '.join(map(sql.escape_column_name, columns))}) "
-        f"VALUES {', '.join([row] * rows.num_rows)}"
-    )
-    values: list[Any] = [value for values in zip(*columns.values(), strict=True) for value in values]
-    with sql.begin_transaction():
-        sql.execute_sql(statement, *values)
-        client.complete_load(load_id)

@@ -8,7 +8,7 @@ The steps of a resource are in its pipe, which dlt does not make public.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -117,6 +117,25 @@ def _check_pipe(resource: DltResource, ours: Mapping[str, DltResource]) -> None:
                 f"The resource {resource.name} is fed by the table {pipe.name}, whose rows travel as files.",
                 remedy="Use `add_map` or `add_yield_map` on the table, or read the table after the run.",
                 table=pipe.name,
+            )
+
+
+def check_versions(tables: Iterable[str], stepped: Iterable[str]) -> None:
+    """Checks that tables with versions have no steps.
+
+    Args:
+        tables: Names of the tables that are loaded.
+        stepped: Names of the tables with steps.
+
+    Raises:
+        ConfigurationError: One has.
+    """
+    for table in map(BY_NAME.__getitem__, sorted({*tables} & {*stepped})):
+        if table.versions_of is not None:
+            raise ConfigurationError(
+                f"A step on {table.name} would change what is compared with the stored versions.",
+                remedy=f"Add the step to {table.versions_of.name}: versions are made of the rows that have passed it.",
+                table=table.name,
             )
 
 

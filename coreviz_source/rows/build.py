@@ -143,8 +143,8 @@ def _built(builders: Sequence[TableBuilder]) -> Rows:
 def tombstones(table: Table, dataset_id: str, ids: Sequence[str]) -> pa.Table:
     """Rows that remove what the warehouse stores of these media items or folders."""
     size = len(ids)
-    column = "media_id" if "media_id" in table.by_name else "id"
-    return as_table(table, {"dataset_id": [dataset_id] * size, column: list(ids), GONE: [True] * size}, size)
+    columns = {"dataset_id": [dataset_id] * size, table.media_column: list(ids), GONE: [True] * size}
+    return as_table(table, columns, size)
 
 
 def as_table(table: Table, columns: Mapping[str, Any], size: int) -> pa.Table:

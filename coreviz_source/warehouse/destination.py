@@ -259,6 +259,7 @@ _DUCKLAKE = Destination(
     purge=_purge_lake,
     lock_server=_server_of_catalog,
     check=_check_names,
+    reads_json_as_text=True,
     load_workers=1,
     objects_sql=_DUCKDB_OBJECTS,
     columns_sql=_DUCKDB_COLUMNS,

@@ -193,7 +193,7 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
         return DestinationError(
             f"Credentials for {destination} are missing: {', '.join(dict.fromkeys(_fields(missing.traces)))}.",
             remedy=(
-                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
+                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, a line per name, "
                 f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
             ),
             **where,

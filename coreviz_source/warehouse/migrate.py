@@ -8,7 +8,7 @@ from typing import Any
 
 import dlt
 
-from coreviz_source.tables import RUNS, TABLES
+from coreviz_source.tables import NOTICES, RUNS, TABLES
 from coreviz_source.warehouse.ownership import is_ours, table_error
 from coreviz_source.warehouse.state import StoredState
 
@@ -36,6 +36,9 @@ def ensure_schema(
     for table in TABLES:
         stored = state.stored_columns.get(table.name, {})
         if table.name not in selected and table is not RUNS:
+            continue
+        if table is NOTICES and not stored:
+            # created with the next load; no item has to be loaded again because of it
             continue
         for name, hints in table.hints["columns"].items() if stored else ():
             found = stored.get(name, {}).get("data_type")

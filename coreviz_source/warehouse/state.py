@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from coreviz_source.selection import Selection, has_history
-from coreviz_source.tables import CHILDREN, FRAMES, GONE, MEDIA, RUNS, TABLES, Table
+from coreviz_source.tables import CHILDREN, FRAMES, GONE, HISTORY, MEDIA, RUNS, TABLES, Table
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.connection import Connection
 
 #: Ids per query.
 _IDS = 500
+_FALSE = pa.array([False])
 
 
 class StoredHashes:
-    """Ids with the hash of the content that is stored of them, sorted: 17 bytes each.
+    """Ids with the hash of the content that is stored of them, sorted: 18 bytes each.
 
     The hash 0 means that the item may be stored incompletely: the listed item counts as changed, whatever it is.
     """
@@ -35,22 +38,30 @@ class StoredHashes:
         for item_id, content_hash in rows:
             keys.append(text_hash(item_id))
             hashes.append(content_hash)
-        self._keys, self._hashes = array("Q"), array("Q")
-        for i in sorted(range(len(keys)), key=keys.__getitem__):
-            if self._keys and self._keys[-1] == keys[i]:
-                # stored twice, or incomplete
-                self._hashes[-1] = 0
-            else:
-                self._keys.append(keys[i])
-                self._hashes.append(hashes[i])
+        order = pc.sort_indices(_as_arrow(keys))
+        sorted_keys, sorted_hashes = _as_arrow(keys).take(order), _as_arrow(hashes).take(order)
+        again = pc.equal(sorted_keys[1:], sorted_keys[:-1])
+        if pc.any(again).as_py():
+            # stored twice, or incomplete
+            is_again = pa.concat_arrays([_FALSE, again])
+            several = pc.or_(is_again, pa.concat_arrays([again, _FALSE]))
+            sorted_hashes = pc.if_else(several, pa.scalar(0, pa.uint64()), sorted_hashes).filter(pc.invert(is_again))
+            sorted_keys = sorted_keys.filter(pc.invert(is_again))
+        self._keys, self._hashes = _as_array(sorted_keys), _as_array(sorted_hashes)
         self._listed = bytearray(len(self._keys))
+        # the hashes of ids are spread evenly, so each part of their range has some sixteen of them
+        bits = max(0, len(self._keys).bit_length() - 4)
+        self._shift = 64 - bits
+        self._starts = array("L", (bisect_left(self._keys, part << self._shift) for part in range(2**bits)))
+        self._starts.append(len(self._keys))
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def _index(self, item_id: str) -> int | None:
         key = text_hash(item_id)
-        index = bisect_left(self._keys, key)
+        part = key >> self._shift
+        index = bisect_left(self._keys, key, self._starts[part], self._starts[part + 1])
         return index if index < len(self._keys) and self._keys[index] == key else None
 
     def hash_of(self, item_id: str) -> int | None:
@@ -58,11 +69,13 @@ class StoredHashes:
         index = self._index(item_id)
         return None if index is None else self._hashes[index]
 
-    def mark_listed(self, item_id: str) -> None:
-        """Records that the listing has the item."""
+    def mark_listed(self, item_id: str) -> int | None:
+        """Records that the listing has an item, and returns its stored hash; None if the item is not stored."""
         index = self._index(item_id)
-        if index is not None:
-            self._listed[index] = 1
+        if index is None:
+            return None
+        self._listed[index] = 1
+        return self._hashes[index]
 
     def is_missing(self, item_id: str) -> bool:
         """Whether the item is stored and not marked as listed."""
@@ -78,6 +91,16 @@ class StoredHashes:
     def unlisted(self) -> int:
         """The number of stored items that are not marked as listed."""
         return len(self._listed) - sum(self._listed)
+
+
+def _as_arrow(numbers: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _as_array(numbers: pa.Array) -> array[int]:
+    found = array("Q")
+    found.frombytes(memoryview(numbers.buffers()[1])[8 * numbers.offset : 8 * (numbers.offset + len(numbers))])
+    return found
 
 
 @dataclass(frozen=True)
@@ -129,6 +152,7 @@ class StoredState:
         if RUNS.name not in self.tables or self.repaired:
             return {}
         wanted = selection or Selection()
+        lost = any(table.name in wanted and table.name not in self.stored_columns for table in HISTORY)
         listed: dict[str, LastRuns] = {}
         without_history: dict[str, datetime] = {}
         rows = self.connection.query(
@@ -142,7 +166,8 @@ class StoredState:
             began, last, complete = map(utc, moments)
             if label in wanted.covering:
                 known = listed.get(dataset_id, LastRuns())
-                listed[dataset_id] = LastRuns(_later(known.listed, last), _later(known.complete, complete))
+                complete = None if lost else _later(known.complete, complete)
+                listed[dataset_id] = LastRuns(_later(known.listed, last), complete)
             if began and not has_history(label):
                 without_history[dataset_id] = max(began, without_history.get(dataset_id, began))
         if wanted.history:
@@ -194,12 +219,12 @@ class StoredState:
             return {}
         return {
             item_id: _number(content_hash)
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for item_id, content_hash in self.connection.query(
                 _WHOLE.format(
                     key="d.id",
                     table=MEDIA.name,
-                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({_marks(some)})",
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({marks(some)})",
                 ),
                 dataset_id,
                 *some,
@@ -211,25 +236,33 @@ class StoredState:
 
         These are the media that only child tables name, those with children from a load that was never completed, and
         those with a child that is stored twice.
+
+        Args:
+            dataset_id: Canonical id of the dataset.
         """
-        found: set[str] = set()
-        for child in CHILDREN:
-            if child.name in self.tables:
-                media = "JOIN {media} m ON m.dataset_id = d.dataset_id AND m.id = d.media_id"
-                joined = f"LEFT {media}" if MEDIA.name in self.tables else ""
-                alone = "m.id IS NULL" if joined else "1 = 1"
-                incomplete = (
-                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d {joined} "
-                    "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
-                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)"
-                )
-                key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
-                twice = (
-                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
-                    f"GROUP BY {key} HAVING COUNT(*) > 1"
-                )
-                for sql in (incomplete, twice):
-                    found.update(media_id for (media_id,) in self.connection.query(sql, dataset_id))
+        children = [child for child in CHILDREN if child.name in self.tables]
+        if not children:
+            return set()
+        # one query for all tables, so that the ids of the media are hashed once
+        rows = " UNION ALL ".join(
+            f"SELECT d.media_id, d._dlt_load_id FROM {{{child.name}}} d WHERE d.dataset_id = %s" for child in children
+        )
+        has_media = MEDIA.name in self.tables
+        joined = "LEFT JOIN {media} m ON m.dataset_id = %s AND m.id = d.media_id " if has_media else ""
+        alone = "m.id IS NULL" if has_media else "1 = 1"
+        incomplete = (
+            f"SELECT DISTINCT d.media_id FROM ({rows}) d {joined}"
+            "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
+            f"WHERE {alone} OR l.load_id IS NULL"
+        )
+        found = {media_id for (media_id,) in self.query(incomplete, *[dataset_id] * (len(children) + has_media))}
+        for child in children:
+            key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
+            twice = (
+                f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
+                f"GROUP BY {key} HAVING COUNT(*) > 1"
+            )
+            found.update(media_id for (media_id,) in self.connection.query(twice, dataset_id))
         if found and MEDIA.name in self.tables:
             # softly deleted media keep their children: there is nothing to build them from again
             deleted = "SELECT d.id FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NOT NULL"
@@ -272,10 +305,10 @@ class StoredState:
         """Some media and all that were made from them: id, `source_media_id`, `created_at`; deleted ones as well."""
         return [
             (media_id, source, utc(created))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for media_id, source, created in self.query(
                 "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
-                f"AND (d.id IN ({_marks(some)}) OR d.source_media_id IN ({_marks(some)}))",
+                f"AND (d.id IN ({marks(some)}) OR d.source_media_id IN ({marks(some)}))",
                 dataset_id,
                 *some,
                 *some,
@@ -291,9 +324,9 @@ class StoredState:
         )
         return [
             dict(zip(names, row, strict=True))
-            for some in _chunks(ids)
+            for some in chunks(ids)
             for row in self.connection.query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({_marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({marks(some)})",
                 dataset_id,
                 *some,
             )
@@ -315,11 +348,13 @@ _WHOLE = (
 )
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in portions of which each fits into one query."""
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 
-def _marks(ids: Sequence[str]) -> str:
+def marks(ids: Sequence[str]) -> str:
+    """A placeholder per id."""
     return ", ".join(["%s"] * len(ids))
 
 

@@ -36,19 +36,20 @@ class Project:
     kept: tuple[str, ...]
 
 
-def write(factory: PipelineFactory, folder: Path) -> Project:
+def write(factory: PipelineFactory, folder: Path, history: bool) -> Project:
     """Writes the project, or writes it again.
 
     Args:
         factory: Where the tables of the command line are, or will be.
         folder: The folder of the project.
+        history: Whether the tables with versions exist.
 
     Raises:
         ConfigurationError: There is no project for this destination, or the folder cannot be written.
     """
     written, kept = [], []
     try:
-        for name, text in _texts(factory, folder).items():
+        for name, text in _texts(factory, folder, history).items():
             path = folder / name
             if path.exists() and HEADER not in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]:
                 kept.append(name)
@@ -64,15 +65,19 @@ def write(factory: PipelineFactory, folder: Path) -> Project:
     return Project(tuple(written), tuple(kept))
 
 
-def _texts(factory: PipelineFactory, folder: Path) -> dict[str, str]:
+def _texts(factory: PipelineFactory, folder: Path, history: bool) -> dict[str, str]:
     """The files of the project without their headers, by their paths in it."""
     destination = factory.values["destination"]
     templates = files(__name__) / "project"
     profiles = templates / "profiles" / f"{destination}.yml"
     if not profiles.is_file():
-        raise ConfigurationError(f"There is no dbt project for the destination {destination}.", remedy="")
+        known = sorted(Path(one.name).stem for one in (templates / "profiles").iterdir())
+        raise ConfigurationError(
+            f"There is no dbt project for the destination {destination}.", remedy=f"Use one of {', '.join(known)}."
+        )
     values = {
         "destination": destination,
+        "history": json.dumps(history),
         "schema": _quoted(factory.values["dataset_name"]),
         # inside of single quotes
         "file": _quoted(_path(factory.file, folder)).replace("'", "''") if factory.file else "",

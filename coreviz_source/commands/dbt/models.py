@@ -11,8 +11,20 @@ from typing import Any
 
 import yaml
 
-from coreviz_source.tables import DATASETS, GONE, LOAD_ID, RUNS, TABLES, Column, Table
-from coreviz_source.warehouse.views import render, views
+from coreviz_source.tables import (
+    CHILDREN,
+    DATASETS,
+    FOLDERS,
+    GONE,
+    HISTORY,
+    LOAD_ID,
+    MEDIA,
+    RUNS,
+    TABLES,
+    Column,
+    Table,
+)
+from coreviz_source.warehouse.views import View, render, views
 
 _Yaml = dict[str, Any]
 
@@ -31,8 +43,11 @@ _LOADS = Table(
 _LOAD_ID = Column(LOAD_ID, "text", "Id of the load that wrote the row, as in `_dlt_loads`.")
 _SOURCES = (*TABLES, _LOADS)
 
-#: The columns with the id of an item that contains this one, and so is stored with it.
-_CONTAINERS = ("dataset_id", "media_id", "frame_id")
+#: The columns with the id of the item that contains this one, and so is stored with it.
+_CONTAINERS = ("media_id", "frame_id")
+
+#: The configuration of what exists only where versions are kept.
+_IF_HISTORY = {"enabled": '{{ var("coreviz_history") }}'}
 
 #: When each dataset was last listed up to its newest media items, or first tried; of these, the oldest.
 _LISTED_AT = """\
@@ -59,7 +74,7 @@ def texts(dialect: str) -> dict[str, str]:
     described = {
         "staging/_coreviz__sources.yml": _sources(),
         "staging/_coreviz__staging.yml": {"models": [_staging_model(table) for table in _SOURCES]},
-        "marts/_coreviz__marts.yml": {"models": [_model(_mart(v.name), v.description, v.columns) for v in views()]},
+        "marts/_coreviz__marts.yml": {"models": [_mart_model(view) for view in views()]},
     }
     models = {f"staging/{_staging(table)}.sql": _staging_sql(table, dialect) for table in _SOURCES}
     models |= {f"marts/{_mart(view.name)}.sql": _mart_sql(view.sql, dialect) for view in views()}
@@ -100,13 +115,19 @@ def _with_names(query: str, names: dict[str, str]) -> str:
     return re.sub(tables, lambda match: f"{match[1]} {{{{ {names[match[2]]} }}}}", query) + "\n"
 
 
-def _model(name: str, description: str, columns: dict[str, str]) -> _Yaml:
-    described = [{"name": column, "description": meaning} for column, meaning in columns.items()]
-    return {"name": name, "description": description, "columns": described}
-
-
 def _staging_model(table: Table) -> _Yaml:
-    return _model(_staging(table), table.description, {c.name: c.description for c in _columns(table)})
+    columns = {column.name: column.description for column in _columns(table)}
+    return _model(_staging(table), table.description, columns, table in HISTORY)
+
+
+def _mart_model(view: View) -> _Yaml:
+    return _model(_mart(view.name), view.description, view.columns, any(table.name in view.sql for table in HISTORY))
+
+
+def _model(name: str, description: str, columns: dict[str, str], of_history: bool) -> _Yaml:
+    described = [{"name": column, "description": meaning} for column, meaning in columns.items()]
+    config = {"config": _IF_HISTORY} if of_history else {}
+    return {"name": name, "description": description, **config, "columns": described}
 
 
 def _sources() -> _Yaml:
@@ -122,6 +143,8 @@ def _sources() -> _Yaml:
 
 def _source(table: Table) -> _Yaml:
     found: _Yaml = {"name": table.name, "description": table.description}
+    if table in HISTORY:
+        found["config"] = _IF_HISTORY
     if table is RUNS:
         found["config"] = {
             "loaded_at_query": _LISTED_AT,
@@ -147,40 +170,43 @@ def _column_tests(table: Table, column: Column) -> Iterable[Any]:
         yield "not_null"
     if table.key == (column.name,):
         yield "unique"
-    # rows of a media item have its dataset; a run that failed may be of a dataset that was never loaded
-    if column.references == DATASETS.name and table is not RUNS and "media_id" not in table.by_name:
+    # what belongs to a media item has its dataset
+    if table in (FOLDERS, MEDIA) and column.references == DATASETS.name:
         yield {"relationships": {"arguments": {"to": _source_of(DATASETS.name), "field": "id"}}}
 
 
 def _table_tests(table: Table) -> Iterable[Any]:
     if len(table.key) > 1:
-        nullable_id = [c.name for c in table.columns if c.name == "id" and c.nullable]
+        # the API may send frames, captions and objects without an id
+        has_null_ids = "id" in table.by_name and table.by_name["id"].nullable
         yield {
             "unique_combination": {
                 "name": f"coreviz_{table.name.strip('_')}_is_unique",
                 "arguments": {"columns": list(table.key)},
-                # the API sent these items without an id
-                **({"config": {"where": "id IS NOT NULL"}} if nullable_id else {}),
+                **({"config": {"where": "id IS NOT NULL"}} if has_null_ids else {}),
             }
         }
-    for column in table.columns:
-        if column.references is None or "dataset_id" not in table.by_name or column.references == DATASETS.name:
-            continue
-        if column.name in _CONTAINERS:
-            config = {}
-        elif column.references == "folders":
-            # a folder is named by a path, and goes before the media items in it that are deleted softly
-            config = {"severity": "warn"} | ({"where": "deleted_at IS NULL"} if "deleted_at" in table.by_name else {})
-        else:
-            # what the API names may be elsewhere, or no longer be
-            continue
+    for column, config in _references(table):
         yield {
             "item_exists": {
-                "name": f"coreviz_{table.name.strip('_')}_{column.name}_exists",
-                "arguments": {"column": column.name, "to": _source_of(column.references)},
+                "name": f"coreviz_{table.name}_{column.name}_exists",
+                "arguments": {"column": column.name, "to": _source_of(str(column.references))},
                 **({"config": config} if config else {}),
             }
         }
+
+
+def _references(table: Table) -> Iterable[tuple[Column, _Yaml]]:
+    """The columns whose value is the id of another item of the dataset, with the configuration of their tests.
+
+    Others name items that may be elsewhere, or deleted: versions, for example, outlive their media item.
+    """
+    for column in table.columns if table in (FOLDERS, MEDIA, *CHILDREN) else ():
+        if column.name in _CONTAINERS:
+            yield column, {}
+        elif column.references == FOLDERS.name:
+            # the id is from a path, and media items that are deleted softly outlive their folder
+            yield column, {"severity": "warn", **({"where": "deleted_at IS NULL"} if table is MEDIA else {})}
 
 
 def _source_of(table: str) -> str:
