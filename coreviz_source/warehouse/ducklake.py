@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import duckdb
 from dlt.common.configuration import configspec
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.connection_string_credentials import ConnectionStringCredentials
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.destination.dataset import DBApiCursor
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
 from dlt.destinations import ducklake, postgres
+from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.ducklake.configuration import DuckLakeClientConfiguration, DuckLakeCredentials
 from dlt.destinations.impl.ducklake.ducklake import DuckLakeClient
 from dlt.destinations.impl.ducklake.sql_client import DuckLakeSqlClient
@@ -38,6 +41,7 @@ from coreviz_source.tables import BY_NAME
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.destination import LockServer
 from coreviz_source.warehouse.extensions import loadable
+from coreviz_source.warehouse.failures import secrets_in, without
 from coreviz_source.warehouse.postgres import Utf8Credentials
 
 #: Milliseconds that a statement waits for another one that writes into a catalog in SQLite.
@@ -119,12 +123,27 @@ class SqlClient(DuckLakeSqlClient):
 
     def open_connection(self) -> Any:
         """Connects."""
-        lake = self.credentials
-        bucket = _BUCKETS.get(lake.storage.protocol)
-        lake.extensions = [loadable(name) for name in ("ducklake", _CATALOGS[lake.catalog.drivername], bucket) if name]
         # two threads that attach one catalog at the same time would disturb each other
-        with _connecting:
+        with _connecting, self._without_secrets():
             return super().open_connection()
+
+    @contextmanager
+    def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
+        """Runs a statement."""
+        with self._without_secrets(), super().execute_query(query, *args, **kwargs) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _without_secrets(self) -> Iterator[None]:
+        """DuckDB quotes the address of a catalog that it cannot reach, with its password."""
+        try:
+            yield
+        except Exception as error:
+            secrets = {secret for secret in secrets_in(self.credentials) if secret.strip()}
+            said = without(str(error), secrets)
+            if said == str(error):
+                raise
+            raise DatabaseTransientException(duckdb.IOException(said)) from None
 
     def close_connection(self) -> None:
         """Disconnects. The lake stays attached for the other connections of this process."""
@@ -213,10 +232,14 @@ class Client(DuckLakeClient):
 
     def __init__(self, schema: Any, config: Configuration, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
+        # here, and not when it connects, because a run makes a client before it asks the API
+        lake = config.credentials
+        needed = ("ducklake", _CATALOGS[lake.catalog.drivername], _BUCKETS.get(lake.storage.protocol))
+        lake.extensions = [loadable(name) for name in needed if name]
         self.sql_client = SqlClient(
             dataset_name=self.sql_client.dataset_name,
             staging_dataset_name=self.sql_client.staging_dataset_name,
-            credentials=config.credentials,
+            credentials=lake,
             capabilities=capabilities,
             override_data_path=config.override_data_path,
             automatic_migration=config.automatic_migration,
