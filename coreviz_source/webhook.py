@@ -96,7 +96,8 @@ class Webhook:
                 with session.post(
                     self._origin, json=body, allow_redirects=False, timeout=SECONDS, stream=True
                 ) as response:
-                    return "" if response.ok and not response.is_redirect else f"HTTP status {response.status_code}"
+                    status = response.status_code
+                    return "" if 200 <= status < 300 else f"HTTP status {status}"
         except (OSError, ValueError, requests.RequestException, CorevizError) as error:
             return f"it could not be reached ({type(error).__name__})"
 
