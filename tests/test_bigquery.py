@@ -33,7 +33,7 @@ from coreviz_source import sync
 from coreviz_source.cli import main
 from coreviz_source.commands.search import search
 from coreviz_source.local_studio import Studio
-from coreviz_source.tables import CURRENT
+from coreviz_source.tables import HISTORY, TABLES
 from coreviz_source.warehouse.views import NAMES as NAMES_OF_VIEWS
 from tests.bigquery import LOAD, PARQUET, BigQuery, key
 from tests.bigquery_sql import GOLDEN, conversation
@@ -42,6 +42,7 @@ from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, ru
 from tests.test_changes import CHANGES
 from tests.test_docs import shell
 from tests.test_views import assert_views, name_of, plain, view_rows
+from tests.truth import Row
 from tests.view_truth import checked_ages
 from tests.warehouse import assert_equal, assert_opened_library_is_whole, load_ids, query, read, runs
 
@@ -98,6 +99,11 @@ def warehouse(request, service, monkeypatch, tmp_path) -> Iterator[Callable[[str
             client.sql_client.native_connection.delete_dataset(name, delete_contents=True, not_found_ok=True)
 
 
+def without_runs(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The same rows without the ids of the runs, which differ from warehouse to warehouse."""
+    return {name: [{**row, "run": None} for row in rows] for name, rows in tables.items()}
+
+
 def test_bigquery_and_duckdb_hold_the_same_whatever_changes_and_wherever_it_runs(warehouse, pipeline):
     library = frozen(100, datasets=2)
     first, _ = library.datasets
@@ -124,13 +130,15 @@ def test_bigquery_and_duckdb_hold_the_same_whatever_changes_and_wherever_it_runs
                 for item in media_of(library, first)[3:20:4]:
                     library.delete(item["id"])
             for each in (here, pipeline):
-                report = run_sync(each, studio, reconcile_every="0")
+                report = run_sync(each, studio, reconcile_every="0", history=True)
                 assert (report.exit_code, report.warnings) == (0, [])
             assert_equal_to(here, studio)
             assert_equal(read(here, *NAMES), read(pipeline, *NAMES))
+            assert_equal(*(without_runs(read(each, *(table.name for table in HISTORY))) for each in (here, pipeline)))
 
         assert_views(here, studio)
         held = load_ids(here)
+        library.advance(minutes=1)
         run(elsewhere, studio)
         assert load_ids(elsewhere) == held
         assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
@@ -180,8 +188,8 @@ def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, t
 def test_tables_have_their_types_descriptions_partitions_and_clusters_from_the_start(service, tmp_path):
     warehouse = into(service.credentials(), tmp_path)
     with Studio(frozen(10)) as studio:
-        run(warehouse, studio, max_media=3)
-    for table in CURRENT:
+        run(warehouse, studio, max_media=3, history=True)
+    for table in TABLES:
         made = service.tables[warehouse.dataset_name, table.name]
         columns = {c.name: c for c in made.this.expressions}
         for column in table.columns:
@@ -193,9 +201,11 @@ def test_tables_have_their_types_descriptions_partitions_and_clusters_from_the_s
         sql = made.sql("bigquery")
         description = next(p for p in made.args["properties"].expressions if p.name == "description")
         assert description.args["value"].name == table.description
-        assert ("PARTITION BY TIMESTAMP_TRUNC(`created_at`, MONTH)" in sql) is ("created_at" in table.by_name)
+        partition = "valid_from" if table in HISTORY else "created_at"
+        assert (f"PARTITION BY TIMESTAMP_TRUNC(`{partition}`, MONTH)" in sql) is (partition in table.by_name)
         clusters = made.find(exp.ClusterProperty)
-        assert [c.name for c in (clusters.expressions if clusters else ())] == list(table.replaces)
+        wanted = [name for name in (table.key if table in HISTORY else table.replaces) if name != partition]
+        assert [c.name for c in (clusters.expressions if clusters else ())] == wanted
         assert "require_partition_filter" not in sql
     assert not any(s.startswith("ALTER") for s in service.statements)
 

@@ -21,6 +21,7 @@ from coreviz_source.errors import ConfigurationError, find
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.tables import BY_NAME, HISTORY
 from tests import hostile
+from tests.docs import ROOT, blocks
 from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run_sync
 from tests.warehouse import load_ids, query, read, runs
 
@@ -179,6 +180,11 @@ def test_what_changes_is_versioned_and_nothing_else_is_written(warehouse):
         (counted,) = read_status(warehouse, studio.library.clock(), **given).datasets
         total = {name: query(warehouse, f"SELECT count(*) FROM {name}")[0][0] for name in COUNTING}
         assert {name: counted.rows[name] for name in COUNTING} == total
+        (mask,) = blocks(ROOT / "docs" / "history.md", "sql")
+        with warehouse.sql_client() as client:
+            client.execute_sql(mask.replace("coreviz.", f"{warehouse.dataset_name}."))
+        texts = dict(query(warehouse, "SELECT valid_to IS NULL, max(text) FROM caption_history GROUP BY 1"))
+        assert texts[False] == "masked" != texts[True]
 
 
 def test_history_that_is_switched_on_later_or_again_knows_what_changed_and_costs_nothing_while_it_is_off(pipeline):
