@@ -135,7 +135,7 @@ def test_an_installed_wheel_does_everything_without_the_clone_and_so_does_the_im
     environment = anywhere / "environment"
     uv = {**os.environ, "UV_CACHE_DIR": UV_CACHE.strip(), "VIRTUAL_ENV": str(environment)}
     for words in (
-        ["venv", "--quiet", "--python", sys.executable, str(environment)],
+        ["venv", "--quiet", "--python", os.path.realpath(sys.executable), str(environment)],
         ["pip", "install", "--quiet", str(built["whl"])],
     ):
         done = subprocess.run([UV, *words], env=uv, capture_output=True, text=True)

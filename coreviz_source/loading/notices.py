@@ -21,6 +21,7 @@ from coreviz_source.loading.direct import forget_settings, insert
 from coreviz_source.notices import (
     CHANGED_TYPE,
     MANY_REMOVALS,
+    MISSING_DATASET,
     NEW_FIELD,
     SHARES,
     Notice,
@@ -85,16 +86,17 @@ class Notices:
         """
         if NOTICES.name not in self._stored.tables or RUNS.name not in self._stored.tables:
             return []
+        reports = list(reports)
         try:
             notices = self._read()
             changed = [
                 notice
-                for seen in self._observations(list(reports), notices)
+                for seen in self._observations(reports, notices)
                 for notice in decide(seen, notices, self._run.id)
             ]
             if changed:
                 self._write(changed)
-            self._send(changed, notices)
+            self._send(changed, self._late(changed, notices, reports))
         except CorevizError as error:
             self._warn(f"Notices could not be read or written: {error}")
             return []
@@ -263,19 +265,10 @@ class Notices:
                 *(getattr(notice, name) for name in (*names, *NOTICES.key)),
             )
 
-    def _send(self, changed: Sequence[Notice], notices: Sequence[Notice]) -> None:
+    def _send(self, changed: Sequence[Notice], late: Sequence[Notice]) -> None:
         """Sends what begins or ends, and once more what the webhook did not accept from the run before."""
-        if self._webhook is None:
-            return
-        superseded = {_key(notice) for notice in changed}
-        late = [notice for notice in notices if not notice.is_sent and _key(notice) not in superseded]
-        if late:
-            before = self._stored.query(
-                "SELECT run FROM {_coreviz_runs} WHERE run <> %s ORDER BY started_at DESC LIMIT 1", self._run.id
-            )
-            late = [notice for notice in late if (notice.run,) in before]
         sent = [*changed, *late]
-        if not sent:
+        if self._webhook is None or not sent:
             return
         problem = self._webhook.send(self._run.id, sent)
         if problem:
@@ -286,6 +279,30 @@ class Notices:
         with self._locks.load():
             for notice in sent:
                 self._update(replace(notice, notified_at=max(now, notice.ended_at or notice.began_at)), "notified_at")
+
+    def _late(
+        self, changed: Sequence[Notice], notices: Sequence[Notice], reports: Sequence[DatasetReport]
+    ) -> list[Notice]:
+        """The notices that the run before found, and that were not accepted."""
+        keys = {_key(notice) for notice in changed}
+        waiting = [notice for notice in notices if not notice.is_sent and _key(notice) not in keys]
+        if not waiting or self._webhook is None:
+            return []
+        runs = self._stored.query(
+            "SELECT dataset_id, run, started_at FROM (SELECT r.dataset_id, r.run, r.started_at, "
+            "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
+            "FROM {_coreviz_runs} r WHERE r.run <> %s) latest WHERE place = 1 ORDER BY started_at DESC",
+            self._run.id,
+        )
+        # other runs load other datasets; one that the account no longer lists has no run of its own
+        before = {dataset_id: run for dataset_id, run, _ in runs}
+        mirrored = {report.dataset_id for report in reports}
+        return [
+            notice
+            for notice in waiting
+            if (notice.dataset_id in mirrored and notice.run == before.get(notice.dataset_id))
+            or (notice.kind == MISSING_DATASET and runs and notice.run == runs[0][1])
+        ]
 
 
 def _key(notice: Notice) -> tuple[str, str, str, datetime]:

@@ -59,7 +59,7 @@ def _is_due(client: SqlClientBase[Any], keep: timedelta) -> bool:
 
 
 def purge(client: SqlClientBase[Any]) -> None:
-    """Writes files with deleted rows anew, and removes all old snapshots with their files."""
+    """Writes files with deleted rows again without them, and removes all old snapshots with their files."""
     _compact(client, timedelta(0), 0.0)
     credentials: Any = client.credentials
     if credentials.catalog.drivername == "sqlite":
@@ -75,7 +75,7 @@ def _compact(client: SqlClientBase[Any], keep: timedelta, threshold: float) -> N
     Args:
         client: The connection.
         keep: How long a snapshot can be read.
-        threshold: The share of deleted rows above which a file is written anew.
+        threshold: The share of deleted rows above which a file is written again.
     """
     lake = _lake(client)
     before = f"now() - to_seconds({keep.total_seconds()})"
