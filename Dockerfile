@@ -2,7 +2,7 @@
 # docs/install.md shows how to run it, with a read-only root and one volume
 FROM python:3.13-slim-trixie@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f AS build
 # separated by commas
-ARG EXTRAS=postgres,bigquery
+ARG EXTRAS=bigquery,ducklake,postgres
 COPY pyproject.toml README.md LICENSE /src/
 COPY coreviz_source /src/coreviz_source
 RUN python -m venv --without-pip /opt/coreviz \

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dashboard test check lint docs site audit bench chaos mutants clean
+.PHONY: demo dashboard test check lint docs site audit bench chaos walk mutants clean
 
 demo: $(VENV)/.demo
 	$(BIN)/coreviz-source demo
@@ -81,6 +81,11 @@ bench: $(BENCH_VENV)/.made
 # CHAOS_SECONDS=3600 make chaos: changes, faults and kills at random from a seed, and a comparison after each clean run
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --postgres
+
+# 300 changes in 60 runs with history in each warehouse, and after them the versions that a recorder of the Studio expects
+walk: $(VENV)/.dev
+	$(BIN)/python -m tests.history_walk
+	$(BIN)/python -m tests.history_walk --postgres
 
 # how many small defects in the code the tests notice: about an hour of one core; continues after an interruption
 MUTANTS := $(VENV)/mutants

@@ -57,7 +57,7 @@ class ConfigurationError(CorevizError):
     """A setting is missing or wrong."""
 
     exit_code = 2
-    remedy = "See docs/settings.md. Nothing was requested yet."
+    remedy = "See `coreviz-source sync --help`. Nothing was requested yet."
 
 
 class BadRequestError(CorevizError):

@@ -34,8 +34,9 @@ from coreviz_source.tables import BY_NAME, CAPTIONS, FRAMES, GONE, MEDIA, MEDIA_
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.catalog import no_tables_error
 from coreviz_source.warehouse.connection import Connection
-from coreviz_source.warehouse.destination import by_dialect, prepare
-from coreviz_source.warehouse.failures import cause_of, connection_error, failure_of, is_locked, reason_of
+from coreviz_source.warehouse.destination import DESTINATIONS, Destination, prepare
+from coreviz_source.warehouse.failures import cause_of, connection_error, failure_of, is_locked
+from coreviz_source.warehouse.file import DatabaseFile
 from coreviz_source.warehouse.search import SEARCHED, checked_terms, search_tree
 from coreviz_source.warehouse.views import NAMES as VIEWS
 
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
-_LOADED = "Load first (coreviz-source sync), or give the path of a file that was loaded into."
+_LOADED = (
+    "Load first (`coreviz-source sync`, or the demo with `coreviz-source demo`), or give the path of a file that was "
+    "loaded into."
+)
 #: Rows that are fetched at once while somebody iterates.
 _ROWS = 1000
 #: Finds the schemas of a DuckDB file that have our tables. Those for staging have no runs.
@@ -91,7 +95,7 @@ class Rows(dlt.Relation):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Each row as a dictionary, with JSON as objects."""
         columns = self.columns_schema
-        as_text = by_dialect(str(self.destination_dialect)).reads_json_as_text
+        as_text = self._dataset.kind.reads_json_as_text
         texts = [name for name, column in columns.items() if as_text and column.get("data_type") == "json"]
         for rows in self.iter_fetch(_ROWS):
             for values in rows:
@@ -101,7 +105,7 @@ class Rows(dlt.Relation):
     def arrow(self, *args: Any, **kwargs: Any) -> pyarrow.Table:
         """All rows as one `pyarrow.Table`, with JSON as strings."""
         with _quiet():
-            if by_dialect(str(self.destination_dialect)).reads_arrow_in_parts:
+            if self._dataset.kind.reads_arrow_in_parts:
                 with self._cursor() as cursor:
                     return next(DBApiCursorImpl.iter_arrow(cursor, chunk_size=0))
             return super().arrow(*args, **kwargs)
@@ -113,7 +117,7 @@ class Rows(dlt.Relation):
             ConfigurationError: pandas is not installed.
         """
         _require("pandas", "df")
-        if by_dialect(str(self.destination_dialect)).reads_arrow_in_parts:
+        if self._dataset.kind.reads_arrow_in_parts:
             return self.arrow().to_pandas()
         with _quiet():
             return super().df(*args, **kwargs)
@@ -155,6 +159,7 @@ def _require(package: str, method: str) -> None:
 class _Warehouse:
     """Where tables are; what the errors of a warehouse are about."""
 
+    kind: Destination
     destination: Any
     dataset_name: str
 
@@ -201,7 +206,7 @@ class Library(dlt.Dataset):
 
     def __init__(self, warehouse: _Warehouse) -> None:
         super().__init__(warehouse.destination, warehouse.dataset_name, dlt.Schema("coreviz"))
-        self.translated = warehouse.translated
+        self.kind, self.translated = warehouse.kind, warehouse.translated
         with warehouse.translated(), self.destination_client as client:
             assert isinstance(client, SqlJobClientBase)
             found = dict(client.get_storage_tables([*BY_NAME, *VIEWS, "_dlt_loads"]))
@@ -414,16 +419,18 @@ def _warehouse_of(pipeline: dlt.Pipeline, dataset_name: str | None) -> _Warehous
     kind = prepare(pipeline)
     factory: Any = copy.copy(pipeline.destination)
     client: Any = pipeline.destination_client()
-    if Connection(pipeline, read_only=True).is_missing:
-        raise _no_file_error(Path(client.config.credentials.database))
+    file = DatabaseFile.of(kind, client)
+    if file is not None and Connection(pipeline, read_only=True).is_missing:
+        raise DestinationError(f"There is no {file}.", remedy=_LOADED)
     factory.config_params = {**factory.config_params, "credentials": kind.for_reading(client.config.credentials)}
-    return _Warehouse(factory, dataset_name or pipeline.dataset_name)
+    return _Warehouse(kind, factory, dataset_name or pipeline.dataset_name)
 
 
 def _warehouse_in(file: Path, dataset_name: str | None) -> _Warehouse:
-    found = _Warehouse(dlt.destinations.duckdb(DuckDbCredentials(str(file), read_only=True)), dataset_name or "")
+    credentials = DuckDbCredentials(str(file), read_only=True)
+    found = _Warehouse(DESTINATIONS["duckdb"], dlt.destinations.duckdb(credentials), dataset_name or "")
     if not file.exists():
-        raise _no_file_error(file)
+        raise DestinationError(f"There is no DuckDB file {file}.", remedy=_LOADED)
     schemas = _schemas_in(file, found)
     if dataset_name:
         if dataset_name not in schemas:
@@ -443,17 +450,15 @@ def _warehouse_in(file: Path, dataset_name: str | None) -> _Warehouse:
 
 
 def _schemas_in(file: Path, warehouse: _Warehouse) -> list[str]:
-    with warehouse.translated():
-        try:
-            with closing(duckdb.connect(str(file), read_only=True)) as database:
-                return [name for (name,) in database.execute(_SCHEMAS).fetchall()]
-        except duckdb.IOException as error:
-            if is_locked(error):
-                raise
-            raise DestinationError(
-                f"{file} cannot be read as a DuckDB file: {reason_of(error)}", remedy=_LOADED
-            ) from error
-
-
-def _no_file_error(file: Path) -> DestinationError:
-    return DestinationError(f"There is no DuckDB file {file}.", remedy=_LOADED)
+    # DuckDB takes other files for those of SQLite or for a lake, and downloads an extension that opens them
+    try:
+        with file.open("rb") as opened:
+            is_duckdb = opened.read(12)[8:] == b"DUCK"
+    except IsADirectoryError:
+        is_duckdb = False
+    except OSError as error:
+        raise DestinationError(f"{file} cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
+    if not is_duckdb:
+        raise DestinationError(f"{file} is not a DuckDB file.", remedy=_LOADED)
+    with warehouse.translated(), closing(duckdb.connect(str(file), read_only=True)) as database:
+        return [name for (name,) in database.execute(_SCHEMAS).fetchall()]

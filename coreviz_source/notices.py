@@ -45,8 +45,8 @@ TOO_NEW = timedelta(days=14)
 USUAL_AFTER = timedelta(days=30)
 #: A block of uploads has at least so many rows, of at least so many days: a single upload of many files is no trend.
 BLOCK_ROWS, BLOCK_DAYS = 30, 5
-#: How many earlier blocks the newest one is compared with, at least and at most.
-FEWEST_BLOCKS, MOST_BLOCKS = 6, 12
+#: How many of the newest blocks are compared at most, with how many earlier ones at least and at most.
+NEWEST_BLOCKS, FEWEST_BLOCKS, MOST_BLOCKS = 4, 6, 12
 #: The fewest rows that are compared with themselves.
 FEWEST_ROWS = 50
 #: Uploads younger than this are left out: people tag later than models write captions, some at the end of a month.
@@ -57,7 +57,7 @@ LONGEST_SETTLED = timedelta(days=60)
 #: from all.
 USUAL_SHARE, FALLEN, USUAL_FIELD = 0.3, 0.5, 0.9
 #: By how many standard deviations of the earlier blocks a share has to be lower than their mean.
-DEVIATIONS = 4
+DEVIATIONS = 6
 #: A share is back at so much of the best block, if that is high, or other blocks are much lower.
 BACK, HIGH = 0.7, 0.8
 #: The removals of a day are unusual from so many on, if they are more than this share of the dataset, and so many times
@@ -143,7 +143,7 @@ class Observation:
         moment: When the run began.
         known_since: When its first complete run began; None if this is the first.
         is_listed: Whether the API has it; None if that is not known.
-        new_fields: Fields that this run kept in `extra`, and no earlier run.
+        fields: Fields that this run kept in `extra`, and when the last earlier run that did so began.
         kept_fields: The fields of open notices that a stored row still has in `extra`; None if the run did not
             list everything.
         removals: When runs removed something, and how much; None if this run removed nothing and no notice is open.
@@ -157,7 +157,7 @@ class Observation:
     moment: datetime
     known_since: datetime | None = None
     is_listed: bool | None = None
-    new_fields: frozenset[str] = frozenset()
+    fields: Mapping[str, datetime | None] = field(default_factory=dict)
     kept_fields: frozenset[str] | None = None
     removals: Sequence[tuple[datetime, int]] | None = None
     stored: int = 0
@@ -181,7 +181,7 @@ def decide(seen: Observation, notices: Iterable[Notice], run: str) -> list[Notic
     """
     own = [notice for notice in notices if notice.dataset_id == seen.dataset_id]
     is_open = {(notice.kind, notice.subject) for notice in own if notice.is_open}
-    fields = list(_new_fields(seen))
+    fields = list(_new_fields(seen, own))
     # values that do not fit are missing from their column: that is one notice, not two
     found = is_open | {(one.kind, one.subject) for one in fields}
     shares = [one for one in _shares(seen, own) if (CHANGED_TYPE, one.subject) not in found]
@@ -190,7 +190,7 @@ def decide(seen: Observation, notices: Iterable[Notice], run: str) -> list[Notic
     ended = [
         replace(notice, ended_at=max(seen.moment, notice.began_at), run=run, detail=detail)
         for notice in own
-        if notice.is_open and (notice.kind, notice.subject) not in fallen and (detail := _end(seen, notice))
+        if notice.is_open and (notice.kind, notice.subject) not in fallen and (detail := _end(seen, notice, own))
     ]
     begun: list[Notice] = []
     room = {kind: MOST_OPEN - sum(1 for one, _ in is_open if one == kind) for kind in KINDS}
@@ -209,7 +209,7 @@ class _Finding(NamedTuple):
     detail: str
 
 
-def _end(seen: Observation, notice: Notice) -> str:
+def _end(seen: Observation, notice: Notice, own: Sequence[Notice]) -> str:
     """Why a notice ends, if it does: what it is about was not found again in this run."""
     lasted = seen.moment - notice.began_at
     if notice.kind == MISSING_DATASET:
@@ -219,7 +219,7 @@ def _end(seen: Observation, notice: Notice) -> str:
     if notice.kind in (NEW_FIELD, CHANGED_TYPE):
         if seen.kept_fields is not None and notice.subject not in seen.kept_fields:
             return "no stored row has such a value"
-    elif seen.after is not None and _is_back(seen, notice):
+    elif seen.after is not None and _is_back(seen, notice, own):
         return "as usual again"
     if notice.kind == CHANGED_TYPE or (notice.kind != NEW_FIELD and seen.after is None):
         return ""
@@ -242,13 +242,21 @@ def is_declared(name: str) -> bool:
     return table in BY_NAME and key in BY_NAME[table].api_fields
 
 
-def _new_fields(seen: Observation) -> Iterator[_Finding]:
+def _new_fields(seen: Observation, own: Sequence[Notice]) -> Iterator[_Finding]:
     # what the first complete run finds is not new
-    for name in sorted(seen.new_fields) if seen.known_since else ():
-        if not is_field(name):
-            continue
+    for name, last in sorted(seen.fields.items()) if seen.known_since else ():
         kind = CHANGED_TYPE if is_declared(name) else NEW_FIELD
-        yield _Finding(kind, name, "its values are kept in `extra`")
+        if is_field(name) and _is_new(last, [n for n in own if (n.kind, n.subject) == (kind, name)]):
+            yield _Finding(kind, name, "its values are kept in `extra`")
+
+
+def _is_new(last: datetime | None, earlier: Sequence[Notice]) -> bool:
+    """Whether a field is found for the first time, or again after its notice had ended because it was nowhere."""
+    latest = max(earlier, key=lambda notice: notice.began_at, default=None)
+    if latest is None or latest.ended_at is None:
+        return last is None
+    was_usual = latest.kind == NEW_FIELD and latest.ended_at - latest.began_at >= USUAL_AFTER
+    return not was_usual and (last is None or last <= latest.ended_at)
 
 
 def _removals(seen: Observation) -> Iterator[_Finding]:
@@ -315,7 +323,7 @@ def _blocks(days: Days, until: date) -> list[_Block]:
         if of >= BLOCK_ROWS and count >= BLOCK_DAYS:
             blocks.append(_Block(having, of))
             having = of = count = 0
-            if len(blocks) > MOST_BLOCKS:
+            if len(blocks) == NEWEST_BLOCKS + MOST_BLOCKS:
                 break
     return blocks
 
@@ -327,14 +335,16 @@ def _has_fallen(now: float, usual: float, is_share: bool) -> bool:
 def _fell_in_uploads(days: Days, until: date, is_share: bool) -> str:
     """What to say of the newest uploads if they have less than any earlier ones; empty otherwise."""
     blocks = _blocks(days, until)
-    if len(blocks) <= FEWEST_BLOCKS:
-        return ""
-    newest, *earlier = blocks
-    shares = [block.share for block in earlier]
-    usual = min(shares)
-    if not _has_fallen(newest.share, usual, is_share) or newest.share > fmean(shares) - DEVIATIONS * pstdev(shares):
-        return ""
-    return f"{newest.having:,} of the {newest.of:,} newest, earlier at least {usual:.0%},"
+    # more than one block has fallen if nobody looked meanwhile
+    for count in range(1, NEWEST_BLOCKS + 1):
+        newest, earlier = blocks[:count], [block.share for block in blocks[count : count + MOST_BLOCKS]]
+        if len(earlier) < FEWEST_BLOCKS:
+            break
+        now, usual = max(block.share for block in newest), min(earlier)
+        if _has_fallen(now, usual, is_share) and now <= fmean(earlier) - DEVIATIONS * pstdev(earlier):
+            having, of = sum(block.having for block in newest), sum(block.of for block in newest)
+            return f"{having:,} of the {of:,} newest, earlier at least {usual:.0%},"
+    return ""
 
 
 def _fell_in_stored(before: Days, after: Days, until: date, is_share: bool) -> str:
@@ -350,13 +360,14 @@ def _sum(days: Days, until: date) -> _Block:
     return _Block(sum(having for having, _ in counted), sum(of for _, of in counted))
 
 
-def _is_back(seen: Observation, notice: Notice) -> bool:
+def _is_back(seen: Observation, notice: Notice, own: Sequence[Notice]) -> bool:
     """Whether a share is as usual again, for every media type that usually has it."""
     assert seen.after is not None
     is_share = notice.kind == FALLEN_SHARE
     back: list[bool] = []
+    # the same uploads as when it began
+    until = _settled_until(seen, notice.kind, notice.subject, own)
     for days in seen.after.get(notice.subject, {}).values():
-        until = (seen.moment - SETTLED_OTHERWISE).date()
         blocks, everything = _blocks(days, until), _sum(days, date.max)
         if not blocks:
             if everything.of >= FEWEST_ROWS:

@@ -390,6 +390,13 @@ class Settings:
         _switch,
         default=False,
     )
+    keep_snapshots: timedelta = _setting(
+        "How long the earlier states of a DuckLake can be read. Then a run of `sync` removes them, and merges small "
+        "files. `0`: not at all.",
+        DURATION,
+        check_duration,
+        default="7d",
+    )
 
     @property
     def sliced(self) -> bool:

@@ -56,6 +56,7 @@ def coreviz(
     resync: bool | None = None,
     ignored_fields: Sequence[str] | str | None = None,
     history: bool | None = None,
+    keep_snapshots: str | timedelta | None = None,
 ) -> Any:
     """Mirrors datasets of a CoreViz Studio library: media, frames, captions, objects, tags, moderation, folders.
 
@@ -96,6 +97,8 @@ def coreviz(
             changes. Default: none.
         history: Keep what media items and captions were before: one row per version in `media_history` and
             `caption_history`. Default: `False`.
+        keep_snapshots: How long the earlier states of a DuckLake can be read. Then a run of `sync` removes them, and
+            merges small files. `0`: not at all. Default: `"7d"`.
 
     Returns:
         A dlt source with one resource per table; choose some with `with_resources("media", "captions")`. Without
@@ -128,6 +131,7 @@ def coreviz(
             "resync": resync,
             "ignored_fields": ignored_fields,
             "history": history,
+            "keep_snapshots": keep_snapshots,
         }
     )
     plain_runs.expect(active_pipeline())

@@ -39,6 +39,7 @@ from coreviz_source.warehouse.destination import destination_of
 from coreviz_source.warehouse.duckdb import Tuning
 from coreviz_source.warehouse.locks import Locks
 from coreviz_source.warehouse.migrate import ensure_schema
+from coreviz_source.warehouse.snapshots import maintain
 from coreviz_source.warehouse.state import StoredState
 from coreviz_source.webhook import Webhook
 
@@ -71,7 +72,8 @@ def sync(
        one continues after the last checkpoint. If nothing changed, only the rows of `_coreviz_runs` are written,
        without a load package.
     6. Update comments, indexes and views.
-    7. Write the notices that begin or end (see docs/notices.md), and send them to the webhook.
+    7. Write the notices that begin or end (see docs/notices.md), and send them to the webhook. In a DuckLake, remove
+       snapshots older than `keep_snapshots`.
     8. Remove what dlt left on disk and in the staging dataset, and return a report.
 
     Args:
@@ -184,6 +186,7 @@ class Synchronizer:
                         warnings += ensure_catalog(stored.connection, locks.load, self._views)
                         found = notices.finish(packages.reports)
                         warnings += notices.warnings
+                        warnings += maintain(stored.connection, locks.load, settings.keep_snapshots)
         except CorevizError as error:
             _log.error("%s", error)
             errors.append(error)

@@ -385,3 +385,90 @@ SELECT
 FROM coreviz.freshness
 ORDER BY
   dataset_name NULLS LAST;
+
+-- Which captions were rewritten last week, and how?
+SELECT
+  changed_at,
+  media_name,
+  text_before,
+  text_after,
+  model_before,
+  model_after
+FROM coreviz.caption_changes
+WHERE
+  changed_at >= CURRENT_TIMESTAMP() - INTERVAL '7' DAY
+ORDER BY
+  changed_at DESC,
+  media_name NULLS LAST,
+  caption_id NULLS LAST
+LIMIT 20;
+
+-- Which model changed its mind most?
+SELECT
+  model_after AS model,
+  COUNT(*) AS rewritten,
+  COUNT(DISTINCT media_id) AS media,
+  ROUND(CAST(AVG(stood_seconds) / 86400 AS NUMERIC), 1) AS days
+FROM coreviz.caption_changes
+WHERE
+  model_before = model_after AND text_before IS DISTINCT FROM text_after
+GROUP BY
+  model
+ORDER BY
+  rewritten DESC,
+  model NULLS LAST;
+
+-- What did the library say on a day?
+WITH day AS (
+  SELECT
+    CURRENT_TIMESTAMP() - INTERVAL '7' DAY AS moment
+)
+SELECT
+  m.name AS media_name,
+  c.text,
+  c.model
+FROM day
+JOIN coreviz.caption_history AS c
+  ON c.valid_from <= day.moment
+  AND (
+    c.valid_to IS NULL OR c.valid_to > day.moment
+  )
+JOIN coreviz.media_history AS m
+  ON m.dataset_id = c.dataset_id
+  AND m.id = c.media_id
+  AND m.valid_from <= day.moment
+  AND (
+    m.valid_to IS NULL OR m.valid_to > day.moment
+  )
+WHERE
+  COALESCE(c.status, '') <> 'deleted'
+ORDER BY
+  m.name NULLS LAST,
+  c.frame_id NULLS LAST,
+  c.id NULLS LAST
+LIMIT 20;
+
+-- How often is moderation reversed?
+SELECT
+  status_before,
+  status_after,
+  COUNT(*) AS times,
+  COUNT(DISTINCT id) AS media
+FROM (
+  SELECT
+    id,
+    moderation_status AS status_after,
+    LAG(moderation_status) OVER (PARTITION BY dataset_id, id ORDER BY valid_from NULLS LAST) AS status_before
+  FROM coreviz.media_history
+  WHERE
+    NOT moderation_status IS NULL AND moderation_status <> 'pending'
+) AS results
+WHERE
+  status_before <> status_after
+GROUP BY
+  status_before,
+  status_after
+ORDER BY
+  times DESC,
+  status_before NULLS LAST,
+  status_after NULLS LAST;

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ from coreviz_source.local_studio import Studio
 from tests import forked, hostile
 from tests.chaos import hurry
 from tests.postgres import Postgres
-from tests.recorder import Recorder, Seen
+from tests.recorder import Recorder, Run, Seen
 from tests.scenario import frozen, media_of, truth_of
 from tests.truth import Row, canonical, moment, truth
 from tests.warehouse import read
@@ -142,6 +142,7 @@ class Walk:
         #: Whether what the tables hold, or the history, may be behind until the next complete run.
         self._behind = False
         self._killed = False
+        self._times: dict[str, list[datetime]] = defaultdict(list)
         self._latest = self.library.clock()
         (folder / "killed.py").write_text(SCRIPT)
 
@@ -313,16 +314,19 @@ class Walk:
         lookback = {"0": timedelta(0), "1h": timedelta(hours=1), "3d": timedelta(days=3)}[given["lookback"]]
         edge = max((run[d].clock for run in self.recorder.runs for d in run), default=self._latest) - lookback
         number = self.recorder.begin(datasets, self.library.clock())
-        self.log.append(f"run {number}: {kind}{' plain' if plain else ''}{' to be killed' if killed else ''} {given}")
+        shown = {name: value for name, value in given.items() if name not in ("dataset_ids", "base_url", "api_key")}
+        self.log.append(f"run {number}: {kind}{' plain' if plain else ''}{' to be killed' if killed else ''}, {shown}")
         self._after = hostile.always_the_first_page if kind == "unproven" else None
         self._failing = dice.choice(list(self.library.datasets)) if kind == "404" else None
         self.faulty = not killed and dice.random() < 0.5
         self._killed = killed and self.kill(plain, given)
+        for of_dataset in self.recorder.runs[number].values():
+            of_dataset.killed = self._killed
         if not killed:
             self._run(plain, given)
         self.faulty, self._after, self._failing = False, None, None
         score.runs += 1
-        outcomes = self._outcomes(number)
+        outcomes = self._outcomes(number, kind != "off")
         tables = truth(truth_of(self.studio))
         for dataset in datasets:
             outcome = "killed" if self._killed else outcomes.get(dataset, "none")
@@ -373,27 +377,41 @@ class Walk:
         )
         dead = done.returncode == -signal.SIGKILL
         self.log.append(f"  {'killed' if dead else f'ended with {done.returncode}'}: {moment} {count}")
+        if not dead and done.returncode:
+            self.log.append(f"  {done.stderr.strip().splitlines()[-1]}")
         self.score.kills += dead
         return dead
 
-    def _outcomes(self, number: int) -> dict[str, str]:
+    def _outcomes(self, number: int, history: bool) -> dict[str, str]:
         """The outcomes of the last run by dataset; notes its time, and those of killed runs whose load was finished."""
         try:
             rows = read(self.pipeline, "_coreviz_runs")["_coreviz_runs"]
         except DatabaseUndefinedRelation:
             return {}
         outcomes = {}
-        for row in rows:
+        for row in sorted(rows, key=lambda row: row["started_at"]):
             if (row["run"], row["dataset_id"]) in self._known:
                 continue
             self._known.add((row["run"], row["dataset_id"]))
             runs = [run[row["dataset_id"]] for run in self.recorder.runs]
-            within = [r for r in runs if r.time is None and 0 <= (row["started_at"] - r.clock).total_seconds() < 1]
-            run = within[0] if within else runs[number]
+            run = next((run for run in runs if run.may_have(row["started_at"])), runs[number])
             run.time, run.id = row["started_at"], row["run"]
             if run is runs[number]:
+                if history and row["outcome"] != "failed":
+                    self._check_time(row["dataset_id"], run)
                 outcomes[row["dataset_id"]] = row["outcome"]
+            if row["outcome"] != "failed":
+                # one that failed has the time of this machine
+                self._times[row["dataset_id"]].append(row["started_at"])
         return outcomes
+
+    def _check_time(self, dataset: str, run: Run) -> None:
+        """The time of a run with history is the server's clock, or comes right after the latest stored time."""
+        assert run.time is not None
+        latest = max(self._times[dataset], default=run.clock - timedelta(1))
+        expected = max(run.clock, latest + timedelta(microseconds=1))
+        if run.time != expected:
+            self._problem(f"the run at {run.clock} has the time {run.time}, not {expected}")
 
     def _compare(self, number: int) -> None:
         found = read(self.pipeline, "media_history", "caption_history")
@@ -403,8 +421,10 @@ class Walk:
         self.score.versions = self.recorder.versions
 
     def _problem(self, text: str) -> None:
+        if not self.score.problems:
+            print("\n".join(self.log), file=sys.stderr)
         self.score.problems.append(text)
-        print("\n".join([*self.log[-6:], text]), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def _time(text: str) -> datetime:

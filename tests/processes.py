@@ -83,7 +83,7 @@ class Worker:
     def start(
         self,
         destination: str,
-        warehouse: str,
+        warehouse: object,
         directory: Path,
         arguments: dict[str, Any],
         how: str,

@@ -32,6 +32,9 @@ class Version(NamedTuple):
     ended: int | None = None
     ended_by: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.change} in {self.began}, {self.ended_by} in {self.ended}: {self.values[:300]}"
+
 
 #: The versions of one item, oldest first.
 Past = tuple[Version, ...]
@@ -81,11 +84,16 @@ def caption_state(row: Row) -> str:
 
 @dataclass
 class Run:
-    """A run over one dataset: when it began, and its id; None until the warehouse has shown it."""
+    """A run over one dataset: when it began, its time and its id. Those of a killed run are not known at first."""
 
     clock: datetime
+    killed: bool = False
     time: datetime | None = None
     id: str | None = None
+
+    def may_have(self, time: datetime) -> bool:
+        """Whether it was killed, and can have had this time."""
+        return self.killed and self.time is None and 0 <= (time - self.clock).total_seconds() < 1
 
 
 class Recorder:
@@ -148,8 +156,11 @@ class Recorder:
             if past in self._pasts[key]:
                 self._pasts[key] = {past}
             else:
+                readings = [("found", past), *(("expected", one) for one in sorted(self._pasts[key]))]
                 problems.append(
-                    f"{key}:\n  found    {past}\n" + "".join(f"  expected {one}\n" for one in sorted(self._pasts[key]))
+                    "\n".join(
+                        [f"{key}:", *(f"  {what} {version}" for what, one in readings for version in one or (None,))]
+                    )
                 )
         return problems
 
@@ -163,11 +174,7 @@ class Recorder:
     def _at(self, dataset: str, time: datetime, run_id: str | None) -> int:
         """The number of the run with a time; that of a killed run is within the second in which it began."""
         known = [number for number, run in enumerate(self.runs) if run[dataset].time == time]
-        killed = [
-            number
-            for number, run in enumerate(self.runs)
-            if run[dataset].time is None and 0 <= (time - run[dataset].clock).total_seconds() < 1
-        ]
+        killed = [number for number, run in enumerate(self.runs) if run[dataset].may_have(time)]
         if not (known or killed):
             raise LookupError(f"no run was at {time}")
         number = (known or killed)[0]

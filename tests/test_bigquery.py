@@ -166,10 +166,14 @@ def test_views_equal_the_truth_are_made_once_and_answer_the_questions(service, t
             if step:
                 library.add_caption(media_of(library, frames=1)[0]["id"], "A red shoe, late.")
                 library.delete(media_of(library, first)[step]["id"])
+                image = [item for item in media_of(library, frames=1) if item["type"] == "image"][-step]
+                library.recaption(image["id"], "Said otherwise.", model="vision-2", keep_id=step == 1)
             for each in (warehouse, pipeline):
-                report = run_sync(each, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0")
+                report = run_sync(
+                    each, studio, deletes="soft" if step == 2 else "hard", reconcile_every="0", history=True
+                )
                 assert (report.exit_code, report.warnings) == (0, [])
-            assert_views(warehouse, studio)
+            assert_views(warehouse, studio, history=step == 2)
     made = [sql for sql in service.statements if sql.startswith(f"CREATE OR REPLACE VIEW {here}")]
     assert len(made) == len(NAMES_OF_VIEWS)
     matches = search(warehouse, "RED shoe, late")

@@ -284,6 +284,25 @@ def test_rows_that_stand_there_twice_stand_there_once_after_the_next_complete_ru
         assert load_ids(pipeline) == before
 
 
+def test_what_a_package_that_was_loaded_late_left_twice_or_alone_is_repaired_by_the_next_complete_run(pipeline):
+    library = frozen(60)
+    with Studio(library) as studio:
+        first_run(pipeline, studio)
+        run(pipeline, studio, reconcile_every="0")
+        with pipeline.sql_client() as client:
+            for table, changed in (
+                ("frames", "'late' AS _dlt_load_id"),
+                ("captions", "'nobody' AS media_id"),
+                ("_dlt_loads", "'late' AS load_id, now() AS inserted_at"),
+            ):
+                client.execute_sql(f"INSERT INTO {table} SELECT * REPLACE ({changed}) FROM {table} LIMIT 5")
+        run(pipeline, studio, reconcile_every="0")
+        assert_equal_to(pipeline, studio)
+        before = load_ids(pipeline)
+        run(pipeline, studio, reconcile_every="0")
+        assert load_ids(pipeline) == before
+
+
 def test_rows_removed_by_hand_come_back(pipeline):
     library = frozen(60)
     with Studio(library) as studio:

@@ -18,12 +18,11 @@ from coreviz_source.listing.window import Window
 from coreviz_source.loading.configuration import resolve
 from coreviz_source.selection import Selection
 from coreviz_source.settings import Settings
-from coreviz_source.tables import CURRENT
 from coreviz_source.warehouse.state import LastRuns, StoredHashes
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 DATASET = "dataset"
-ALL = frozenset(table.name for table in CURRENT)
+ALL = frozenset(Selection().marks)
 
 
 def ago(**span: float) -> datetime:

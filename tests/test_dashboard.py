@@ -71,7 +71,8 @@ def load_demo(directory: Path) -> tuple[Library, str]:
             dataset_name="coreviz",
             pipelines_dir=str(directory / "pipelines"),
         )
-        report = sync(pipeline, dataset_ids=list(library.datasets), base_url=studio.url, api_key=studio.key)
+        given = {"dataset_ids": list(library.datasets), "history": True}
+        report = sync(pipeline, **given, base_url=studio.url, api_key=studio.key)
     assert report.exit_code == 0, report.to_json()
     videos = [i for d in library.datasets for i in library.listing(d) if i["type"] == "video"]
     hostile = next(i for i in videos if captions(i) and any(f["objects"] for f in i["frames"]))["id"]
@@ -79,6 +80,7 @@ def load_demo(directory: Path) -> tuple[Library, str]:
         for table, key, columns in (
             ("media", "id", ("name", "moderation_status")),
             ("captions", "media_id", ("text", "model")),
+            ("caption_history", "media_id", ("text", "model")),
             ("objects", "media_id", ("label",)),
             ("frames", "media_id", ("text",)),
         ):
@@ -98,6 +100,13 @@ def load_demo(directory: Path) -> tuple[Library, str]:
             """UPDATE coreviz.frames SET blob = 'data:text/html,' || $script,
             thumbnail_blob = 'javascript:window.hacked=5' WHERE media_id = $id""",
             {"script": SCRIPT, "id": hostile},
+        )
+        # each of its captions was changed an hour after it had been added
+        database.execute(
+            """INSERT INTO coreviz.caption_history BY NAME SELECT * REPLACE (text || ' Before.' AS text,
+            valid_from - INTERVAL 1 HOUR AS valid_from, valid_from AS valid_to) FROM coreviz.caption_history
+            WHERE media_id = ?""",
+            [hostile],
         )
         # the datasets' names are in fields, charts and tables
         database.execute("UPDATE coreviz.datasets SET name = ? || name", [SCRIPT])
@@ -331,6 +340,14 @@ def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
     # the ways to the gallery and to the media items beside this one, and nothing of the warehouse
     assert all(address.startswith(f"{shown.url}/") for address in addresses), "addresses that are not http"
     assert len(addresses) == page.js("return document.querySelectorAll('.cv-ways a[href]').length")
+    hostile = shown.library.media(shown.hostile)
+    frame = next(frame["id"] for frame in hostile["frames"] if frame["captions"])
+    page = shown.open(f"/media?in={dataset}&media={shown.hostile}&frame={frame}")
+    page.until("document.querySelector('.cv-history')")
+    told = page.js("return [...document.querySelectorAll('.cv-history li')].map((entry) => entry.textContent)")
+    assert [re.match("[A-Z][a-z]+", entry)[0] for entry in told] == ["Changed", "Added"]  # type: ignore[index]
+    assert all(SCRIPT in entry for entry in told)
+    assert page.js("return [...document.querySelectorAll('.cv-words del')].map((e) => e.textContent)") == ["Before."]
     page = shown.open("/charts")
     page.until("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length === 2")
     page.until("document.querySelectorAll('.cv-bars').length === 4")
@@ -341,6 +358,13 @@ def test_texts_of_the_warehouse_are_shown_and_never_run(shown: Shown) -> None:
     page.until("document.querySelector('#vg-tooltip-element')?.textContent")
     shown.open("/runs").until("document.querySelector('.cv-table')")
     assert page.js("return window.hacked") is None
+
+
+def test_a_media_item_to_whose_captions_nothing_happened_has_no_captions_over_time(shown: Shown) -> None:
+    item = next(item for item in shown.media()[1:] if captions(item))
+    page = shown.open(f"/media?in={item['datasetId']}&media={item['id']}")
+    page.until("document.querySelector('.cv-media blockquote')")
+    assert "Captions over time" not in page.text()
 
 
 def test_every_page_has_a_title_and_names_the_warehouse_and_how_fresh_it_is(shown: Shown) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def library() -> Library:
     return library
 
 
+def rewritten(library: Library) -> list[Item]:
+    """The media items whose first caption was another one in the first load."""
+    return [item for item in media(library)[10:] if item["type"] == "image" and captions(item)][:2]
+
+
+@contextmanager
+def said_before(library: Library, media_id: str, keep_id: bool) -> Iterator[None]:
+    """Another caption in place of the first one while a block runs."""
+    listed = library.media(media_id)["frames"][0]["captions"]
+    kept, listed[0] = listed[0], dict(listed[0])
+    library.recaption(media_id, "Said before.", frame=0, keep_id=keep_id)
+    yield
+    listed[0] = kept
+    library.touched(media_id)
+
+
 @pytest.fixture(scope="module", params=["duckdb", "postgres", "bigquery"])
 def warehouse(
     request: pytest.FixtureRequest, library: Library, tmp_path_factory: pytest.TempPathFactory
@@ -74,8 +91,12 @@ def warehouse(
         pipeline = dlt.pipeline(
             "reads", destination=destination, dataset_name="coreviz", pipelines_dir=str(directory / "pipelines")
         )
+        given = {"dataset_ids": list(library.datasets), "history": True, "reconcile_every": "0"}
+        one, two = rewritten(library)
         with Studio(library) as studio:
-            report = sync(pipeline, dataset_ids=list(library.datasets), base_url=studio.url, api_key=studio.key)
+            with said_before(library, one["id"], keep_id=True), said_before(library, two["id"], keep_id=False):
+                assert sync(pipeline, **given, base_url=studio.url, api_key=studio.key).exit_code == 0
+            report = sync(pipeline, **given, base_url=studio.url, api_key=studio.key)
         assert report.exit_code == 0, report.to_json()
         return Warehouse(pipeline)
 
@@ -228,6 +249,18 @@ def test_one_media_comes_with_all_that_belongs_to_it(reader: Reader, library: Li
     assert queries.media(reader, "nowhere", "nothing") is None
 
 
+def test_the_captions_of_a_media_item_over_time_are_what_the_runs_saw(reader: Reader, library: Library) -> None:
+    for item in rewritten(library):
+        (frame,) = item["frames"]
+        found = changes(queries.caption_versions(reader, item["datasetId"], item["id"]))
+        change, *added = found[frame["id"]]
+        assert (change["what"], change["words"][-1]) == ("Changed", ("ins", captions(item)[0]["text"]))
+        assert [entry["what"] for entry in added] == ["Added"] * len(captions(item))
+        assert [("", "Said before.")] in [entry["words"] for entry in added]
+    other = media(library)[0]
+    assert changes(queries.caption_versions(reader, other["datasetId"], other["id"])) == {}
+
+
 def test_charts_count_what_the_library_holds(reader: Reader, library: Library) -> None:
     items = media(library)
     totals = queries.totals(reader)
@@ -363,6 +396,25 @@ def test_tables_that_are_not_there_count_as_empty(tmp_path: Path) -> None:
         assert queries.gallery(reader, Filters(label="x", tag=("a", "b"), terms=parse("shoe"))) == []
         assert queries.choices(reader)["tag"] == queries.latency(reader) == []
         assert sum(row["waiting"] for row in queries.backlog(reader)) == 9
+
+
+def test_history_that_is_switched_on_appears_in_a_dashboard_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = dlt.destinations.duckdb(str(tmp_path / "library.duckdb"))
+    pipeline = dlt.pipeline("some", destination=destination, dataset_name="coreviz", pipelines_dir=str(tmp_path))
+    library = Library.generate(9)
+    item = next(item for item in media(library) if captions(item))
+    warehouse = Warehouse(pipeline)
+    with Studio(library) as studio:
+        for history in (False, True):
+            given = {"dataset_ids": list(library.datasets), "history": history, "reconcile_every": "0"}
+            assert sync(pipeline, **given, base_url=studio.url, api_key=studio.key).exit_code == 0
+            with warehouse.opened() as reader:
+                assert queries.caption_versions(reader, item["datasetId"], item["id"]) == []
+    monkeypatch.setattr("coreviz_source.dashboard.warehouse.RECHECK", 0.0)
+    with warehouse.opened() as reader:
+        assert len(queries.caption_versions(reader, item["datasetId"], item["id"])) == len(captions(item))
 
 
 def test_nothing_loaded_and_a_load_that_writes_are_told_apart(tmp_path: Path) -> None:

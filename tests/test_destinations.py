@@ -58,7 +58,7 @@ def guarded(server: Postgres) -> Iterator[str]:
     server.execute(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}", "SELECT pg_reload_conf()")
 
 
-@pytest.mark.parametrize("destination", ["filesystem", "motherduck", "snowflake", "sqlalchemy", "dummy", "ducklake"])
+@pytest.mark.parametrize("destination", ["filesystem", "motherduck", "snowflake", "sqlalchemy", "dummy"])
 def test_a_destination_that_nobody_proved_is_refused_before_the_first_request(tmp_path, monkeypatch, destination):
     monkeypatch.chdir(tmp_path)
     settings: dict[str, Any] = {"sqlalchemy": {"credentials": "sqlite:///x.db"}, "filesystem": {"bucket_url": "files"}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -64,18 +63,13 @@ def test_the_readme_is_short_and_its_question_has_the_answer_of_the_demo(demo):
     assert len(README.splitlines()) <= 120
 
 
-def test_the_readmes_own_question_is_answered_by_the_demo(demo):
+def test_the_readmes_own_question_is_answered_by_the_demo(demo, monkeypatch):
     directory, _ = demo
-    (line,) = re.findall(r"^\.venv/bin/(python .*?)\n```", README, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        line.replace("python", shlex.quote(sys.executable), 1),
-        shell=True,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-    )
+    monkeypatch.chdir(directory)
+    (line,) = re.findall(r"^uvx (coreviz-source search .*)$", README, re.MULTILINE)
+    done = shell(line)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("│") > 5
+    assert done.stdout.count("red shoe") > 2
 
 
 def test_the_page_on_python_runs_on_the_demo(demo):

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 import dlt
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
 
+from coreviz_source import open_library
+from coreviz_source.cli import main
 from coreviz_source.commands.search import search
+from coreviz_source.commands.status import read_status
+from coreviz_source.dashboard.warehouse import Warehouse
+from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Studio
-from tests.docs import questions
-from tests.scenario import assert_equal_to, frozen, media_of, run, run_sync
+from coreviz_source.warehouse import extensions
+from coreviz_source.warehouse.extensions import loadable
+from tests.docs import ROOT, questions
+from tests.processes import Worker
+from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
 from tests.test_changes import CHANGES
+from tests.test_destinations import CANARY, guarded  # noqa: F401
+from tests.test_two_runs import gate
 from tests.test_views import assert_views, plain
+from tests.truth import truth
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
 
 
-def lake_in(folder: Path, directory: str = "here") -> dlt.Pipeline:
+def lake_in(folder: Path, directory: str = "here", catalog: str = "") -> dlt.Pipeline:
     """A pipeline into a lake of a folder; `directory` stands for another machine's working directory."""
-    credentials = DuckLakeCredentials(catalog=f"sqlite:///{folder}/lake.sqlite", storage=str(folder / "lake"))
+    catalog = catalog or f"sqlite:///{folder}/lake.sqlite"
+    credentials = DuckLakeCredentials(catalog=catalog, storage=str(folder / "lake"))
     return dlt.pipeline(
         "coreviz_test",
         destination=dlt.destinations.ducklake(credentials),
@@ -88,3 +111,195 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
         run(elsewhere, studio)
         assert load_ids(elsewhere) == stored
         assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def catalog(request, tmp_path) -> str:
+    """The address of a catalog."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/lake.sqlite"
+    server = request.getfixturevalue("server")
+    name = f"lake_{uuid.uuid4().hex[:8]}"
+    server.execute(f"CREATE DATABASE {name}")
+    return str(server.url.replace("/postgres", f"/{name}"))
+
+
+def counts(studio: Studio) -> tuple[int, ...]:
+    expected = truth(truth_of(studio))
+    return tuple(len(expected[name]) for name in NAMES[1:])
+
+
+def test_two_machines_take_turns_and_whoever_reads_meanwhile_sees_whole_packages(tmp_path, catalog):
+    library = frozen(40)
+    place = {"catalog": catalog, "storage": {"bucket_url": str(tmp_path / "lake")}}
+    lake = lake_in(tmp_path, catalog=catalog)
+    workers = [Worker(tmp_path / name) for name in ("a", "b")]
+    failures: list[BaseException] = []
+    seen: set[tuple[int, ...]] = set()
+    ended = threading.Event()
+
+    def read_all_the_time() -> None:
+        try:
+            while not ended.is_set():
+                sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {name})" for name in NAMES[1:])
+                seen.update(open_library(lake).query(sql).fetchall())
+                time.sleep(0.1)
+        except BaseException as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read_all_the_time) for _ in range(2)]
+    with Studio(library) as studio:
+        given = arguments(studio, {"reconcile_every": "0"})
+        run_sync(lake, studio)
+        whole = [counts(studio)]
+        for reader in readers:
+            reader.start()
+        for step in range(2):
+            items = media_of(library, frames=1)
+            library.add_caption(items[0]["id"], "Added meanwhile.")
+            library.delete(items[1]["id"])
+            whole.append(counts(studio))
+            with gate(studio) as held:
+                workers[0].start("ducklake", place, workers[0].directory / "pipelines", given, ("sync", "run")[step])
+                held.reached()
+                workers[1].start("ducklake", place, workers[1].directory / "pipelines", given, ("run", "sync")[step])
+                assert f"process {workers[0].pid} on" in workers[1].until("log", "Waiting for ")
+                held.open()
+                for worker in workers:
+                    assert worker.until("done")["exit_code"] == 0
+            assert_equal_to(lake, studio)
+        ended.set()
+        for reader in readers:
+            reader.join()
+    for worker in workers:
+        worker.stop()
+    assert failures == []
+    assert len(seen) > 1 and seen <= set(whole)
+
+
+def test_every_command_works_without_configuration_and_what_is_forgotten_is_in_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCES__COREVIZ__DESTINATION", "ducklake")
+    library = frozen(40)
+    item = media_of(library, frames=1)[0]
+    secret, other = "Zebra-4711", "aardvark-4712"
+    with Studio(library) as studio:
+        monkeypatch.setenv("COREVIZ_API_KEY", studio.key)
+        monkeypatch.setenv("SOURCES__COREVIZ__BASE_URL", studio.url)
+
+        def command(*arguments: str) -> str:
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 0, result.output
+            return result.stdout
+
+        assert "40 new" not in command("sync", "--dry-run")
+        assert not list(Path().glob("*ducklake*"))
+        library.add_caption(item["id"], f"{secret} in the first load.")
+        done = subprocess.run([sys.executable, str(ROOT / "pipelines" / "ducklake_pipeline.py")], capture_output=True)
+        assert b"complete" in done.stdout, done.stderr
+        with library.changing(item["id"]) as changed:
+            changed["name"] = other
+        library.add_caption(item["id"], f"{secret} in a later load.")
+        told = json.loads(command("sync", "--dry-run", "--json", "--reconcile-every", "0"))["datasets"]
+        did = json.loads(command("sync", "--json", "--reconcile-every", "0"))["datasets"]
+        assert [d["changed"] for d in told.values()] == [d["changed"] for d in did.values()] == [1]
+        assert sorted(Path().glob("*ducklake*")) == [
+            Path("coreviz_library.ducklake.files"),
+            Path("coreviz_library.ducklake.sqlite"),
+        ]
+        status = json.loads(command("status", "--json"))
+        assert (status["datasets"][0]["outcome"], status["datasets"][0]["rows"]["media"]) == ("complete", 40)
+        assert len(json.loads(command("search", secret, "--json"))) == 2
+        lake = resolve_pipeline(reading=True)
+        with Warehouse(lake).opened() as reader:
+            assert reader.rows("SELECT count(*) AS media FROM media") == [{"media": 40}]
+        assert Warehouse(lake).location.name == "coreviz_library.ducklake.sqlite · coreviz"
+        shown = open_library()
+        assert secret in shown.item(item["id"]).captions[-1]
+        with pytest.raises(Exception, match="read-only"), shown.destination_client as client:
+            client.sql_client.execute_sql("DELETE FROM media")
+
+        library.delete(item["id"])
+        assert found_in(tmp_path, secret, other, item["id"])
+        command("forget", "--media-ids", item["id"], "--yes")
+        assert found_in(tmp_path, secret, other, item["id"]) == []
+        lake = resolve_pipeline(destination="ducklake")
+        assert_equal_to(lake, studio)
+        assert len(snapshots(lake)) < 5
+
+
+def found_in(folder: Path, *texts: str) -> list[Path]:
+    """The files of a lake in a folder in which one of some strings is; the rows of parquet files are compressed."""
+    files = [path for path in folder.glob("*.ducklake.*") if path.is_file()]
+    parquet = list(folder.glob("*.ducklake.files/**/*.parquet"))
+    found = [path for path in files if any(text.encode() in path.read_bytes() for text in texts)]
+    return found + [path for path in parquet if any(text in str(pq.read_table(path).to_pylist()) for text in texts)]
+
+
+def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_can_be_read(lake, tmp_path):
+    library = frozen(40)
+    with Studio(library) as studio:
+        run_sync(lake, studio)
+        for _ in range(3):
+            library.add_caption(media_of(library, frames=1)[0]["id"], "Another one.")
+            run_sync(lake, studio, reconcile_every="0")
+        counted = "SELECT count(*) FROM captions"
+        (now,) = query(lake, counted)
+        (newest, _), kept = snapshots(lake)[-1], len(snapshots(lake))
+        assert query(lake, f"{counted} AT (VERSION => {newest - 1})") == [(now[0] - 1,)]
+        # nothing is old enough by default
+        assert kept > 10
+        report = run_sync(lake, studio, keep_snapshots="0")
+        assert (report.exit_code, report.warnings) == (0, [])
+        assert len(snapshots(lake)) == 1
+        assert query(lake, counted) == [now]
+        assert_equal_to(lake, studio)
+        (most,) = query(lake, "SELECT max(file_count) FROM ducklake_table_info('ducklake')")
+        # DuckLake merges no files from before and after a change of the catalog, such as the comments of the first run
+        assert most <= (2,)
+        run_sync(lake, studio)
+        assert len(snapshots(lake)) == 2
+
+
+def test_an_extension_that_is_nowhere_is_an_error_with_both_remedies_before_the_first_request(lake, monkeypatch):
+    monkeypatch.setattr(extensions, "_packaged", lambda name: None)
+    loadable.cache_clear()
+    with Studio(frozen(5)) as studio:
+        report = run_sync(lake, studio)
+        assert studio.requests == []
+    loadable.cache_clear()
+    (error,) = report.errors
+    assert report.exit_code == 7
+    assert "extension ducklake is missing" in error.message
+    assert "[ducklake]" in error.remedy and "INSTALL ducklake" in error.remedy
+
+
+@pytest.mark.parametrize("case", ["right password", "wrong password", "nobody there"])
+def test_the_password_of_a_catalog_is_in_no_error_no_log_and_no_report(
+    server,
+    guarded,  # noqa: F811
+    tmp_path,
+    caplog,
+    capfd,
+    monkeypatch,
+    case,
+):
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "DEBUG")
+    password = quote(CANARY + (" wrong" if case == "wrong password" else ""), safe="")
+    port = 1 if case == "nobody there" else server.port
+    lake = lake_in(tmp_path, catalog=f"postgresql://{guarded}:{password}@127.0.0.1:{port}/postgres")
+    with Studio(frozen(5)) as studio, caplog.at_level(logging.DEBUG):
+        report = run_sync(lake, studio)
+        said = [report.to_json(), *map(repr, report.errors)]
+        if case == "right password":
+            assert report.exit_code == 0
+            assert_equal_to(lake, studio)
+            said += [str(open_library(lake)), read_status(lake).to_json()]
+        else:
+            assert report.exit_code == 7
+            assert studio.requests == []
+            with pytest.raises(Exception) as failure:
+                run(lake, studio)
+            said.append("".join(traceback.format_exception(failure.value)))
+    said += [caplog.text, *capfd.readouterr()]
+    forms = {CANARY, password, quote(CANARY, safe=" +"), json.dumps(CANARY)[1:-1], repr(CANARY)[1:-1], "canary 7f"}
+    assert [text for text in said if any(form in text for form in forms)] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import dlt
 import duckdb
@@ -126,14 +128,18 @@ def test_what_is_missing_is_named(pipeline, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigurationError, match="pip install pandas"):
         opened.captions.df()
+    polars = ModuleType("polars")
+    polars.__dict__.update(__spec__=ModuleSpec("polars", None), from_arrow=lambda table: ("polars", table))
+    monkeypatch.setitem(sys.modules, "polars", polars)
+    assert opened.captions.pl() == ("polars", opened.captions.arrow())
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ConfigurationError, match="pip install polars"):
         opened.captions.pl()
     text = tmp_path / "notes.txt"
     text.write_text("not a warehouse")
     for path, message in (
-        (text, r"notes\.txt cannot be read as a DuckDB file"),
-        (str(tmp_path), "cannot be read as a DuckDB file"),
+        (text, r"notes\.txt is not a DuckDB file"),
+        (str(tmp_path), "is not a DuckDB file"),
         ("postgresql://me:hidden@host/db", 'destination="postgres"'),
     ):
         with pytest.raises(CorevizError, match=message) as refused:

@@ -6,13 +6,16 @@ import json
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import dlt
 import duckdb
@@ -22,6 +25,7 @@ from click.testing import CliRunner, Result
 from coreviz_source.cli import main
 from coreviz_source.commands import notebook
 from coreviz_source.commands.notebook import write_notebook
+from coreviz_source.errors import DestinationError
 from tests.browser import browser, missing
 from tests.test_dashboard import MEDIA, SCRIPT, captions, load_demo
 
@@ -97,6 +101,12 @@ def test_it_runs_as_a_script_and_shows_pictures_beside_captions(demo, marimo, mo
     first, second = ({k for k in given if "AUTO" in k} - {k for k in os.environ if "AUTO" in k} for _, given in marimo)
     assert first and not second
 
+    # a notebook without pictures is better than none
+    monkeypatch.setattr(notebook.subprocess, "Popen", lambda command, env: SimpleNamespace(wait=lambda: 0))
+    with socket.create_server(("127.0.0.1", urlsplit(addresses[0]).port)):
+        without = command("--demo")
+    assert without.exit_code == 0 and "coreviz-source demo" in without.stderr
+
 
 def test_it_opens_the_warehouse_that_the_command_names_or_says_what_is_wrong(demo, marimo, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -111,7 +121,11 @@ def test_it_opens_the_warehouse_that_the_command_names_or_says_what_is_wrong(dem
     assert said.exit_code == 2 and said.stderr.strip().endswith("[notebook]'")
     assert sorted(os.listdir()) == ["mine.py", "notes.txt"] and not marimo
 
-    monkeypatch.setattr(notebook, "open_library", lambda pipeline: None)
+    monkeypatch.setattr(notebook, "open_library", lambda pipeline: SimpleNamespace(tables=["caption_search"]))
+    pipeline = dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="coreviz")
+    with pytest.raises(DestinationError, match="views that do not exist: tag_usage"):
+        write_notebook(pipeline, Path("new.py"))
+    monkeypatch.setattr(notebook, "_VIEWS", set())
     file = demo[0] / "coreviz_demo.duckdb"
     for pipeline, call in (
         (dlt.pipeline("coreviz_library", destination="duckdb", dataset_name="coreviz"), "cv.open_library()"),

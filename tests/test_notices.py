@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -30,6 +33,7 @@ from coreviz_source.webhook import Webhook
 from tests.docs import ROOT, blocks
 from tests.scenario import arguments, assert_equal_to, first_sync, frozen, media_of, run, run_sync
 from tests.test_cli import environment
+from tests.test_network import certificate
 from tests.warehouse import read, runs
 
 SECRET = "canary-hook-7c31"
@@ -239,7 +243,8 @@ def test_the_address_of_the_webhook_is_shown_nowhere(pipeline, hook, caplog, cap
     said = []
     with caplog.at_level(logging.DEBUG), Studio(library) as studio:
         first_sync(pipeline, studio)
-        for status, url in ((200, hook.url), (500, hook.url), (200, f"http://127.0.0.1:1/{SECRET}")):
+        monkeypatch.setenv("SOURCES__COREVIZ__NOTIFY_URL", hook.url)
+        for status, url in ((200, None), (500, hook.url), (200, f"http://127.0.0.1:1/{SECRET}")):
             hook.statuses = [status]
             library.advance(hours=1)
             with library.changing(media_of(library)[0]["id"]) as item:
@@ -249,6 +254,7 @@ def test_the_address_of_the_webhook_is_shown_nowhere(pipeline, hook, caplog, cap
         wrong = sync(pipeline, **arguments(studio, {"notify_url": f"http://example.com/{SECRET}"}))
         assert wrong.exit_code == 2
         said += [wrong.to_json(), repr(Webhook(hook.url)), repr(vars(Webhook(hook.url))), repr(pipeline.state)]
+        said += [repr(pipeline.last_trace), json.dumps(pipeline.last_trace.asdict(), default=str)]
     assert set(hook.paths) == {f"/services/{SECRET}?token={SECRET}"}
     said += [caplog.text, *capfd.readouterr()]
     assert 'POST / HTTP/1.1" 200' in caplog.text
@@ -278,6 +284,27 @@ def test_the_address_is_taken_from_the_argument_then_dlts_secrets_then_its_varia
         monkeypatch.setenv(name, f"https://{host}.example.com/x")
         assert resolve_notify_url(None, "coreviz_test") == f"https://{host}.example.com/x"
     assert resolve_notify_url("https://a.example.com/x", "coreviz_test") == "https://a.example.com/x"
+
+
+def test_a_webhook_over_https_needs_a_trusted_certificate_and_one_that_is_silent_delays_a_run_by_its_limit(
+    hook, tmp_path, monkeypatch
+):
+    notices = [Notice("d-1", "new_field", "media.rating", datetime(2026, 1, 5, 10))]
+    pem = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    hook.server.socket = context.wrap_socket(hook.server.socket, server_side=True)
+    webhook = Webhook(hook.url.replace("http://127.0.0.1", "https://localhost"))
+    assert webhook.send("run-1", notices) == "it could not be reached (SSLError)"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    assert webhook.send("run-1", notices) == ""
+    assert (len(hook.take()), hook.paths) == (1, [f"/services/{SECRET}?token={SECRET}"])
+    monkeypatch.setattr("coreviz_source.webhook.SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/{SECRET}"
+        began = time.monotonic()
+        assert Webhook(address).send("run-1", notices).startswith("it did not respond within")
+        assert 0.4 <= time.monotonic() - began < 5
 
 
 def test_slack_gets_its_own_form():

@@ -151,7 +151,7 @@ def test_the_workflow_is_one_and_its_variables_are_ours():
     assert len(workflow[True]["schedule"][0]["cron"].split()) == 5
     assert workflow["concurrency"] == {"group": "coreviz", "cancel-in-progress": False}
     install, run = workflow["jobs"]["sync"]["steps"][-2:]
-    assert install["run"] == "pip install '.[postgres]'"
+    assert install["run"] == "pip install 'coreviz-source[postgres]'"
     assert run["run"] == "coreviz-source sync"
     ours = {setting.variable for setting in (*SETTINGS, *WAREHOUSE)}
     assert set(run["env"]) - ours == {"DESTINATION__POSTGRES__CREDENTIALS"}

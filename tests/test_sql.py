@@ -31,17 +31,25 @@ def test_every_question_has_the_same_answer_in_both_warehouses_and_it_is_the_tru
     with library.changing(three["id"]) as item:
         item["metadata"]["tags"] = {"Tags": ["print"], "Quality": ["sharp"]}
     library.add_caption(four["id"], "A red shoe, late.")
+    library.advance(days=-9)
+    first, second = (dict(item["frames"][0]["captions"][0]) for item in (one, two))
     answers = []
     with Postgres() as server, Studio(library) as studio:
-        for destination in (
-            dlt.destinations.duckdb(str(tmp_path / "library.duckdb")),
-            dlt.destinations.postgres(server.url),
-        ):
-            warehouse = dlt.pipeline(
-                f"coreviz_{destination.destination_name}", destination=destination, dataset_name="coreviz"
+        warehouses = [
+            dlt.pipeline(f"coreviz_{destination.destination_name}", destination=destination, dataset_name="coreviz")
+            for destination in (
+                dlt.destinations.duckdb(str(tmp_path / "library.duckdb")),
+                dlt.destinations.postgres(server.url),
             )
-            report = run_sync(warehouse, studio)
-            assert (report.exit_code, report.warnings) == (0, [])
+        ]
+        load(warehouses, studio)
+        before = truth(truth_of(studio))
+        library.advance(days=9)
+        library.recaption(one["id"], "Rewritten.", frame=0)
+        library.recaption(two["id"], "By another.", frame=0, model="vision-2", keep_id=False)
+        library.moderate(three["id"], "flagged", "violence")
+        load(warehouses, studio)
+        for warehouse in warehouses:
             with warehouse.sql_client() as client:
                 answers.append(
                     {
@@ -53,6 +61,25 @@ def test_every_question_has_the_same_answer_in_both_warehouses_and_it_is_the_tru
     assert answers[0] == answers[1]
     assert all(answers[0].values()), "a question without an answer proves nothing"
     assert_true(answers[0], tables)
+    now = library.clock().replace(microsecond=0)
+    changes = [
+        (now, one["name"], first["text"], "Rewritten.", first["model"], first["model"]),
+        (now, two["name"], second["text"], "By another.", second["model"], "vision-2"),
+    ]
+    assert answers[0]["Which captions were rewritten last week, and how?"] == sorted(changes, key=lambda row: row[1])
+    assert answers[0]["Which model changed its mind most?"] == [(first["model"], 1, 1, 9.0)]
+    assert answers[0]["How often is moderation reversed?"] == [("approved", "flagged", 1, 1)]
+    names = {m["id"]: m["name"] for m in before["media"]}
+    said = sorted(before["captions"], key=lambda c: (names[c["media_id"]], c["frame_id"], c["id"]))
+    assert answers[0]["What did the library say on a day?"] == [
+        (names[c["media_id"]], c["text"], c["model"]) for c in said[:20]
+    ]
+
+
+def load(warehouses: list[dlt.Pipeline], studio: Studio) -> None:
+    for warehouse in warehouses:
+        report = run_sync(warehouse, studio, history=True, reconcile_every="0")
+        assert (report.exit_code, report.warnings) == (0, [])
 
 
 def assert_true(found: dict[str, list[tuple[Any, ...]]], tables: dict[str, list[Row]]) -> None:
@@ -128,7 +155,7 @@ def assert_true(found: dict[str, list[tuple[Any, ...]]], tables: dict[str, list[
 
 
 def test_there_are_more_than_twenty_questions_and_bigquery_reads_them():
-    assert len(questions()) == 23
+    assert len(questions()) == 27
     assert BIGQUERY.read_text() == bigquery_page()
     known = BY_NAME.keys() | {view.name for view in views()}
     for sql in questions().values():

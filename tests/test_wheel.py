@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,9 +96,12 @@ def test_a_base_installation_brings_neither_a_dashboard_nor_a_cloud_nor_a_driver
     required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert {re.split(r"[<>=]", line)[0] for line in required} == {
         *("click", "dlt[duckdb]", "duckdb", "filelock", "httptools", "msgspec", "pyarrow", "requests", "rich"),
-        "sqlglot",
+        *("pyyaml", "sqlglot"),
         *("starlette", "tenacity", "urllib3", "uvicorn", "xxhash"),
     }
+    extras = set(metadata.get_all("Provides-Extra", [])) - {"dev", "docs"}
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert extras == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     base = installed("coreviz-source", frozenset())
     assert not set(base) & EXTRAS_ONLY
     assert len(base) <= 50, sorted(base)
@@ -131,7 +135,7 @@ def test_an_installed_wheel_does_everything_without_the_clone_and_so_does_the_im
     environment = anywhere / "environment"
     uv = {**os.environ, "UV_CACHE_DIR": UV_CACHE.strip(), "VIRTUAL_ENV": str(environment)}
     for words in (
-        ["venv", "--quiet", "--python", sys.executable, str(environment)],
+        ["venv", "--quiet", "--python", os.path.realpath(sys.executable), str(environment)],
         ["pip", "install", "--quiet", str(built["whl"])],
     ):
         done = subprocess.run([UV, *words], env=uv, capture_output=True, text=True)
@@ -148,9 +152,11 @@ def test_an_installed_wheel_does_everything_without_the_clone_and_so_does_the_im
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    shown = run("demo")
+    # README's first commands
+    demo, search = re.findall(r"^uvx coreviz-source (.*?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    shown = run(*shlex.split(demo))
     assert "Second load: 1 media item changed" in shown and "  coreviz-source sync  " in shown
-    assert "red shoe" in run("search", "red shoe", "--pipeline-name", "coreviz_demo")
+    assert "red shoe" in run(*shlex.split(search))
     assert "caption_search (view)" in run("schema")
     with process([program, "studio", "--media", "20", "--datasets", "1"], base, folder) as studio:
         url, key, dataset = studio.stdout.readline().split()

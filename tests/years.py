@@ -26,7 +26,7 @@ class Habits:
     """How people use a library.
 
     Attributes:
-        uploads: How many media items a day brings.
+        uploads: How many media items per day brings.
         types: Weights of image, video and pdf.
         captioned: The share that models caption; tagged: that people tag, on average.
         tags_after: After how many days people tag what was uploaded on a day.
@@ -103,7 +103,7 @@ class World:
             self._owned.add((name, kind))
         when = (FIRST + timedelta(days=day)).date()
         had, were = types[kind].get(when, (0, 0))
-        types[kind][when] = (max(0, had + having), were + of)
+        types[kind][when] = (min(max(0, had + having), were + of), were + of)
         if were + of <= 0:
             del types[kind][when]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, say, say_notices, unless_nobody_reads
 from coreviz_source.cli.systemd import Systemd
 from coreviz_source.report import counted
 
@@ -139,6 +139,7 @@ class _Log:
             self._complain(dataset.title, dataset.message.strip(), level)
         for number, warning in enumerate(report.warnings):
             self._complain(f"Warning {number + 1}", warning, logging.WARNING)
+        say_notices(report)
         for error in report.errors:
             self._line(str(error), logging.ERROR, exit_code=error.exit_code)
         if changed or report.exit_code:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import wraps
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from coreviz_source.report import Report
 
 #: What a run prints when a signal ends it.
 INTERRUPTED = "Interrupted. Everything that was loaded stays, and the next run continues from there."
@@ -151,6 +154,14 @@ def say(text: str, level: int = logging.INFO, *, is_result: bool = False, **fiel
         **fields: What a line in JSON has besides.
     """
     _log.log(level, "%s", text, extra={"is_result": is_result, "fields": fields})
+
+
+def say_notices(report: Report) -> None:
+    """Prints the notices that begin or end with a run. A line in JSON has the fields of the notice."""
+    for notice in report.notices:
+        level = logging.WARNING if notice.is_open else logging.INFO
+        fields = {name: value for name, value in notice.to_dict().items() if name != "text"}
+        say(report.notice_text(notice), level, **fields)
 
 
 def print_error(text: str) -> None:

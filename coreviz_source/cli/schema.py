@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -64,4 +65,4 @@ def _write_dbt_project(output: Path | None, history: bool | None, **warehouse: s
     click.echo(f"Wrote {counted(len(project.written), 'file')} of a dbt project for {destination} into {folder}.")
     for name in project.kept:
         click.echo(f"Left as it is, because it does not begin with the line about its origin: {folder / name}")
-    click.echo(f"\n  cd {folder} && dbt build    # with dbt-core and dbt-{destination}")
+    click.echo(f"\n  cd {shlex.quote(str(folder))} && dbt build    # with dbt-core and dbt-{destination}")

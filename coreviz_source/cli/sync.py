@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from coreviz_source.cli.every import run_every
 from coreviz_source.cli.options import settings, warehouse
-from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, Lines, logged, say, unless_nobody_reads
+from coreviz_source.cli.output import INTERRUPTED, LeaveAtOnce, Lines, logged, say, say_notices, unless_nobody_reads
 from coreviz_source.settings import SETTINGS, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -189,9 +189,7 @@ def _say_end(report: Report, is_result: bool) -> None:
         say(str(error), logging.ERROR, exit_code=error.exit_code)
     for warning in report.warnings:
         say(warning, logging.WARNING)
-    for notice in report.notices:
-        level = logging.WARNING if notice.is_open else logging.INFO
-        say(report.notice_text(notice), level, **{n: v for n, v in notice.to_dict().items() if n != "text"})
+    say_notices(report)
     names = report.unknown_fields
     if names:
         say(f"Fields without a column, kept in `extra`: {', '.join(names)}", unknown_fields=names)

@@ -110,9 +110,8 @@ def _visit(pipeline: dlt.Pipeline, subject: Subject, erase: bool) -> Forgotten:
             opened: Any = pipeline.destination_client()
             with opened as client:
                 _erase(client, subject, done, erase)
-                if erase and destination_of(pipeline).is_exclusive:
-                    # else the rows would stay in the write-ahead log
-                    client.sql_client.execute_sql("CHECKPOINT")
+                if erase:
+                    destination_of(pipeline).purge(client.sql_client)
     except Exception as error:
         if find(error):
             raise

@@ -11,7 +11,8 @@ from coreviz_source.commands.status import DatasetStatus, Status
 from coreviz_source.notices import KINDS
 
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-_GOOD = ("complete", "window")
+#: Outcomes of a run that did not end well.
+_BAD = ("failed", "unproven", "interrupted")
 
 
 class Sample(NamedTuple):
@@ -65,7 +66,7 @@ def metrics(status: Status) -> list[Metric]:
         Metric(
             "coreviz_last_run_success",
             "Whether the last run ended well.",
-            [Sample(_of(d), d.outcome in _GOOD) for d in datasets if d.outcome],
+            [Sample(_of(d), d.outcome not in _BAD) for d in datasets if d.outcome],
         ),
         Metric(
             "coreviz_last_run_items",

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import dlt
 
-from coreviz_source.errors import ConfigurationError
+from coreviz_source.errors import ConfigurationError, DestinationError
 from coreviz_source.extras import missing_extra
 from coreviz_source.library import Library, open_library
 from coreviz_source.loading.pipeline import resolve_pipeline
@@ -27,6 +27,8 @@ from coreviz_source.warehouse.file import DatabaseFile
 TEMPLATE = Path(__file__).parent.parent / "notebooks" / "library.py.txt"
 #: The call in the template that opens the library.
 _CALL = "cv.open_library()"
+#: The views that the template reads.
+_VIEWS = {"caption_search", "tag_usage"}
 #: Modules that the notebook imports.
 _NEEDED = ("marimo", "altair")
 #: marimo asks nobody outside for a newer release, and offers no ways to publish a notebook.
@@ -54,7 +56,11 @@ def write_notebook(pipeline: dlt.Pipeline, file: Path) -> bool:
     text = TEMPLATE.read_text(encoding="utf-8").replace(_CALL, _call_for(pipeline))
     try:
         if not file.exists():
-            open_library(pipeline)
+            if missing := _VIEWS - set(open_library(pipeline).tables):
+                raise DestinationError(
+                    f"The notebook reads views that do not exist: {', '.join(sorted(missing))}.",
+                    remedy="`coreviz-source sync` creates them, and so does create_views(pipeline).",
+                )
             with file.open("x", encoding="utf-8") as new:
                 new.write(text)
             return True
@@ -164,7 +170,7 @@ def _call_for(pipeline: dlt.Pipeline) -> str:
 def _file_of(pipeline: dlt.Pipeline) -> Path | None:
     """The DuckDB file of a pipeline; None if its warehouse is something else."""
     destination = destination_of(pipeline)
-    if not destination.is_file:
+    if destination.is_lake or not destination.is_file:
         return None
     found = DatabaseFile.of(destination, pipeline.destination_client())
     return found.path if found else None

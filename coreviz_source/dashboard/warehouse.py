@@ -28,6 +28,8 @@ from coreviz_source.warehouse.search import WRITTEN, with_parameters, with_stems
 
 #: Seconds that a page waits for a load that has the DuckDB file.
 PATIENCE = 2.0
+#: Seconds after which tables that were missing are looked for again: those of the history come when it is switched on.
+RECHECK = 60.0
 #: dlt's own table of completed loads, and the column that leads there from every table of ours.
 _LOADS = Table(
     "_dlt_loads",
@@ -82,6 +84,7 @@ class Warehouse:
         self._destination = prepare(pipeline)
         self._pipeline = pipeline
         self._found: frozenset[str] = frozenset()
+        self._checked = 0.0
         self.address = address
 
     @cached_property
@@ -110,7 +113,9 @@ class Warehouse:
         """
         try:
             with self._client() as client:
-                if not self._found.issuperset(_EXPECTED):
+                overdue = time.monotonic() - self._checked >= RECHECK and len(self._found) < len(READ)
+                if overdue or not self._found.issuperset(_EXPECTED):
+                    self._checked = time.monotonic()
                     tables = client.get_storage_tables(list(READ))
                     self._found = frozenset(name for name, columns in tables if columns)
                 if MEDIA.name not in self._found:

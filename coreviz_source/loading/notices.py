@@ -21,6 +21,7 @@ from coreviz_source.loading.direct import forget_settings, insert
 from coreviz_source.notices import (
     CHANGED_TYPE,
     MANY_REMOVALS,
+    MISSING_DATASET,
     NEW_FIELD,
     SHARES,
     Notice,
@@ -69,7 +70,7 @@ class Notices:
         if report is None or event.phase not in ("listed", "loading") or event.dataset_id in self._before:
             return
         try:
-            if _compares(report) and event.dataset_id in self._known_since():
+            if _compares(report) and self._is_usual_known(report):
                 self._before[event.dataset_id] = self._profile(event.dataset_id)
         except CorevizError as error:
             self._warn(f"Notices about shares are left out: {error}")
@@ -85,16 +86,17 @@ class Notices:
         """
         if NOTICES.name not in self._stored.tables or RUNS.name not in self._stored.tables:
             return []
+        reports = list(reports)
         try:
             notices = self._read()
             changed = [
                 notice
-                for seen in self._observations(list(reports), notices)
+                for seen in self._observations(reports, notices)
                 for notice in decide(seen, notices, self._run.id)
             ]
             if changed:
                 self._write(changed)
-            self._send(changed, notices)
+            self._send(changed, self._late(changed, notices, reports))
         except CorevizError as error:
             self._warn(f"Notices could not be read or written: {error}")
             return []
@@ -142,7 +144,8 @@ class Notices:
             return seen
         seen = replace(seen, known_since=self._known_since().get(dataset_id))
         if report.unknown_fields and seen.known_since:
-            seen = replace(seen, new_fields=frozenset(report.unknown_fields) - self._earlier_fields(dataset_id))
+            earlier = self._earlier_fields(dataset_id)
+            seen = replace(seen, fields={name: earlier.get(name) for name in report.unknown_fields})
         if report.gone or MANY_REMOVALS in is_open:
             removals = self._removals(dataset_id, moment)
             seen = replace(seen, removals=removals, stored=self._stored.count(dataset_id))
@@ -159,6 +162,11 @@ class Notices:
             )
         return seen
 
+    def _is_usual_known(self, report: DatasetReport) -> bool:
+        since = self._known_since().get(report.dataset_id)
+        moment = report.started_at
+        return moment is not None and Observation(report.dataset_id, moment, since).is_usual_known
+
     def _known_since(self) -> dict[str, datetime]:
         """When the first complete run of each dataset began, without this run."""
         if RUNS.name not in self._stored.tables:
@@ -172,15 +180,18 @@ class Notices:
             self._first_runs = {dataset_id: began for dataset_id, value in rows if (began := utc(value))}
         return self._first_runs
 
-    def _earlier_fields(self, dataset_id: str) -> frozenset[str]:
-        """The fields that earlier runs kept in `extra`."""
+    def _earlier_fields(self, dataset_id: str) -> dict[str, datetime]:
+        """The fields that earlier runs kept in `extra`, and when the last of these began."""
         fields = self._stored.connection.destination.json_as_text.format("unknown_fields")
-        rows = self._stored.query(
-            f"SELECT DISTINCT {fields} FROM {{_coreviz_runs}} WHERE dataset_id = %s AND run <> %s",
+        found: dict[str, datetime] = {}
+        for names, value in self._stored.query(
+            f"SELECT {fields}, MAX(started_at) FROM {{_coreviz_runs}} WHERE dataset_id = %s AND run <> %s GROUP BY 1",
             dataset_id,
             self._run.id,
-        )
-        return frozenset(name for (names,) in rows if names for name in json.loads(names))
+        ):
+            if began := utc(value):
+                found |= {name: max(began, found.get(name, began)) for name in json.loads(names or "[]")}
+        return found
 
     def _removals(self, dataset_id: str, moment: datetime) -> list[tuple[datetime, int]]:
         rows = self._stored.query(
@@ -254,19 +265,10 @@ class Notices:
                 *(getattr(notice, name) for name in (*names, *NOTICES.key)),
             )
 
-    def _send(self, changed: Sequence[Notice], notices: Sequence[Notice]) -> None:
+    def _send(self, changed: Sequence[Notice], late: Sequence[Notice]) -> None:
         """Sends what begins or ends, and once more what the webhook did not accept from the run before."""
-        if self._webhook is None:
-            return
-        superseded = {_key(notice) for notice in changed}
-        late = [notice for notice in notices if not notice.is_sent and _key(notice) not in superseded]
-        if late:
-            before = self._stored.query(
-                "SELECT run FROM {_coreviz_runs} WHERE run <> %s ORDER BY started_at DESC LIMIT 1", self._run.id
-            )
-            late = [notice for notice in late if (notice.run,) in before]
         sent = [*changed, *late]
-        if not sent:
+        if self._webhook is None or not sent:
             return
         problem = self._webhook.send(self._run.id, sent)
         if problem:
@@ -277,6 +279,30 @@ class Notices:
         with self._locks.load():
             for notice in sent:
                 self._update(replace(notice, notified_at=max(now, notice.ended_at or notice.began_at)), "notified_at")
+
+    def _late(
+        self, changed: Sequence[Notice], notices: Sequence[Notice], reports: Sequence[DatasetReport]
+    ) -> list[Notice]:
+        """The notices that the run before found, and that were not accepted."""
+        keys = {_key(notice) for notice in changed}
+        waiting = [notice for notice in notices if not notice.is_sent and _key(notice) not in keys]
+        if not waiting or self._webhook is None:
+            return []
+        runs = self._stored.query(
+            "SELECT dataset_id, run, started_at FROM (SELECT r.dataset_id, r.run, r.started_at, "
+            "ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.started_at DESC, r._dlt_load_id DESC) AS place "
+            "FROM {_coreviz_runs} r WHERE r.run <> %s) latest WHERE place = 1 ORDER BY started_at DESC",
+            self._run.id,
+        )
+        # other runs load other datasets; one that the account no longer lists has no run of its own
+        before = {dataset_id: run for dataset_id, run, _ in runs}
+        mirrored = {report.dataset_id for report in reports}
+        return [
+            notice
+            for notice in waiting
+            if (notice.dataset_id in mirrored and notice.run == before.get(notice.dataset_id))
+            or (notice.kind == MISSING_DATASET and runs and notice.run == runs[0][1])
+        ]
 
 
 def _key(notice: Notice) -> tuple[str, str, str, datetime]:

@@ -23,6 +23,21 @@ SEARCH_VECTOR = "to_tsvector('english', left({text}, 100000))"
 
 
 @dataclass(frozen=True)
+class LockServer:
+    """The server whose locks keep runs apart.
+
+    Args:
+        client: Connects to it.
+        loads: The table in which every load leaves something, as statements name it.
+        measure: What of that table is another value after a load.
+    """
+
+    client: SqlClientBase[Any]
+    loads: str
+    measure: str
+
+
+@dataclass(frozen=True)
 class Destination:
     """One kind of warehouse.
 
@@ -43,7 +58,8 @@ class Destination:
         can_load_from: Whether files in a directory are loaded as they are; the path may become part of a statement.
         rows_format: The file format for rows that do not travel as parquet.
         can_store_nul: Whether its strings can have NUL characters.
-        has_advisory_locks: Whether runs can keep each other out by locks of the server.
+        has_advisory_locks: Whether runs can keep each other out by locks of the server that has the tables.
+        lock_server: Returns the server whose locks keep runs apart, of a client; None if there is none.
         ends_idle_sessions: Whether a server, or a proxy before it, may end a session that waits.
         has_transactions: Whether several statements take effect together, and no slower than one by one.
         has_transactional_ddl: The same for statements that change the catalog.
@@ -60,6 +76,7 @@ class Destination:
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
         adapt: Returns the destination with which a pipeline connects, from dlt's own.
         for_reading: Returns credentials that can only read, from those that can write.
+        purge: Removes what deleted rows leave behind, as far as that is possible.
         check: Raises `ConfigurationError` if a warehouse that was just opened cannot be used.
     """
 
@@ -78,6 +95,7 @@ class Destination:
     rows_format: Literal["insert_values", "jsonl"] = "insert_values"
     can_store_nul: bool = True
     has_advisory_locks: bool = False
+    lock_server: Callable[[Any], LockServer | None] = field(default=lambda client: None)
     ends_idle_sessions: bool = False
     has_transactions: bool = True
     has_transactional_ddl: bool = True
@@ -94,6 +112,7 @@ class Destination:
     load_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
+    purge: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
     check: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
 
     @property
@@ -148,6 +167,17 @@ def _catalog_file(credentials: Any) -> str | None:
     return found
 
 
+def _server_itself(client: Any) -> LockServer:
+    sql_client = client.sql_client
+    return LockServer(sql_client, sql_client.make_qualified_table_name("_dlt_loads"), "count(*)")
+
+
+def _server_of_catalog(client: Any) -> LockServer | None:
+    from coreviz_source.warehouse.ducklake import lock_server
+
+    return lock_server(client)
+
+
 def _read_only_lake(credentials: Any) -> Any:
     from coreviz_source.warehouse.ducklake import for_reading
 
@@ -158,6 +188,17 @@ def _one_snapshot_per_package(destination: Any) -> Any:
     from coreviz_source.warehouse.ducklake import DuckLake
 
     return DuckLake.adapted(destination)
+
+
+def _checkpoint(client: SqlClientBase[Any]) -> None:
+    # else the rows would stay in the write-ahead log
+    client.execute_sql("CHECKPOINT")
+
+
+def _purge_lake(client: SqlClientBase[Any]) -> None:
+    from coreviz_source.warehouse.snapshots import purge
+
+    purge(client)
 
 
 def _with_utf8(destination: Any) -> Any:
@@ -193,6 +234,7 @@ _DUCKDB = Destination(
     how_to_name="Name a DuckDB file by its path",
     is_exclusive=True,
     for_reading=_read_only_file,
+    purge=_checkpoint,
     check=_check_names,
     reads_json_as_text=True,
     # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
@@ -214,12 +256,18 @@ _DUCKLAKE = Destination(
     how_to_name="Name a catalog by its address: sqlite:///….sqlite or postgres://…",
     is_lake=True,
     for_reading=_read_only_lake,
+    purge=_purge_lake,
+    lock_server=_server_of_catalog,
     check=_check_names,
+    reads_json_as_text=True,
     load_workers=1,
     objects_sql=_DUCKDB_OBJECTS,
     columns_sql=_DUCKDB_COLUMNS,
     comments_view_columns=False,
-    remains_after_forget="Copies of the files and of the catalog, such as backups, keep the rows.",
+    remains_after_forget=(
+        "Old snapshots and their files were removed. Backups and versions of a bucket's objects keep the rows, and so "
+        "does a catalog in Postgres until its next VACUUM."
+    ),
 )
 
 _POSTGRES = Destination(
@@ -233,6 +281,7 @@ _POSTGRES = Destination(
     loads_parquet=lambda: _is_importable("adbc_driver_postgresql"),
     can_store_nul=False,
     has_advisory_locks=True,
+    lock_server=_server_itself,
     ends_idle_sessions=True,
     has_indexes=True,
     search_vector=SEARCH_VECTOR,

@@ -1,11 +1,11 @@
-"""DuckLake: Parquet files with a catalog in SQLite, Postgres or DuckDB. A package becomes visible as one snapshot.
+"""DuckLake: Parquet files with a catalog in SQLite or Postgres. A package becomes visible as one snapshot.
 
 dlt loads a package table by table, and each statement would be a snapshot of its own. Here a job only leaves its file
 in the package, and the last step of the load, which records the load as complete, executes all of them in one
 transaction. Rows that replace others are read from the package's files, so dlt's staging tables stay empty.
 
-The connections of a process to one lake share one DuckDB in memory. It takes a quarter of a second to load the
-extensions into another one, so one DuckDB is kept for the next lake.
+The connections of a process to one lake share one DuckDB in memory, because it takes a quarter of a second to load the
+extensions into another one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +24,11 @@ from dlt.common.configuration import configspec
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.connection_string_credentials import ConnectionStringCredentials
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.destination.dataset import DBApiCursor
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
-from dlt.destinations import ducklake
+from dlt.destinations import ducklake, postgres
+from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.ducklake.configuration import DuckLakeClientConfiguration, DuckLakeCredentials
 from dlt.destinations.impl.ducklake.ducklake import DuckLakeClient
 from dlt.destinations.impl.ducklake.sql_client import DuckLakeSqlClient
@@ -35,81 +36,23 @@ from dlt.destinations.typing import DBTransaction
 from dlt.load.exceptions import LoadClientJobFailed
 
 from coreviz_source.errors import ConfigurationError
+from coreviz_source.extras import missing_extra
 from coreviz_source.tables import BY_NAME
+from coreviz_source.values import text_hash
+from coreviz_source.warehouse.destination import LockServer
 from coreviz_source.warehouse.extensions import loadable
+from coreviz_source.warehouse.failures import secrets_in, without
+from coreviz_source.warehouse.postgres import Utf8Credentials
 
 #: Milliseconds that a statement waits for another one that writes into a catalog in SQLite.
 BUSY_TIMEOUT = 30_000
 #: The author of our snapshots.
 AUTHOR = "coreviz-source"
 #: The extension that opens a catalog, by the scheme of its address.
-_CATALOGS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner", "postgresql": "postgres_scanner", "duckdb": ""}
+_CATALOGS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner", "postgresql": "postgres_scanner"}
 #: The extension that reads and writes a bucket, by the scheme of its address; fsspec serves the others.
 _BUCKETS = {"s3": "httpfs", "az": "azure", "abfss": "azure"}
-
-
-class _Engine:
-    """A DuckDB in memory, and how many connections to its lake are open."""
-
-    def __init__(self) -> None:
-        self.name = f":memory:coreviz_{uuid.uuid4().hex}"
-        self.connections = 0
-        # a database in memory exists as long as somebody is connected to it
-        self._connection = duckdb.connect(self.name)
-
-    def detach(self, lake: str) -> None:
-        """Closes the lake."""
-        self._connection.execute(f"DETACH DATABASE IF EXISTS {lake}")
-
-    def close(self) -> None:
-        """Frees the memory."""
-        self._connection.close()
-
-
-class _Engines:
-    """The DuckDBs of this process: one per lake that is open, and one that waits for the next lake."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self._used: dict[str, _Engine] = {}
-        self._idle: _Engine | None = None
-
-    def name(self, address: str) -> str:
-        """The name of the DuckDB of a lake that is open."""
-        return self._used[address].name
-
-    def borrow(self, address: str) -> None:
-        """Counts a connection to a lake."""
-        with self.lock:
-            if address not in self._used:
-                self._used[address], self._idle = self._idle or _Engine(), None
-            self._used[address].connections += 1
-
-    def give_back(self, address: str, lake: str, reusable: bool) -> None:
-        """Counts a connection to a lake as closed; the last one closes the lake."""
-        with self.lock:
-            engine = self._used[address]
-            engine.connections -= 1
-            if engine.connections:
-                return
-            del self._used[address]
-            if reusable and self._idle is None:
-                engine.detach(lake)
-                self._idle = engine
-            else:
-                engine.close()
-
-
-_engines = _Engines()
-
-
-def _start_over() -> None:
-    global _engines
-    _engines = _Engines()
-
-
-# a forked process has none of the threads of its DuckDBs
-os.register_at_fork(after_in_child=_start_over)
+_connecting = threading.Lock()
 
 
 @configspec(init=False)
@@ -140,21 +83,13 @@ class Credentials(DuckLakeCredentials):
     @property
     def file(self) -> str | None:
         """The file of the catalog; None if a server has it."""
-        return self.catalog.database if self.catalog.drivername in ("sqlite", "duckdb") else None
-
-    @property
-    def address(self) -> str:
-        """Equal for connections that can share a DuckDB."""
-        settings = (self.metadata_schema, self.reads_only, self.global_config, self.statements)
-        return f"{self.catalog.to_native_representation()} {self.storage_url} {settings}"
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a DuckDB that was connected to the lake can be connected to another one: no secret is left in it."""
-        return self.storage.is_local_filesystem and not (self.global_config or self.statements)
+        return self.catalog.database if self.catalog.drivername == "sqlite" else None
 
     def _conn_str(self) -> str:
-        return _engines.name(self.address)
+        settings = (self.metadata_schema, self.reads_only, self.global_config, self.statements)
+        lake = f"{self.catalog.to_native_representation()} {self.storage_url} {settings}"
+        # a forked process has none of the threads of a DuckDB that it inherited
+        return f":memory:coreviz_{os.getpid()}_{text_hash(lake):016x}"
 
 
 @configspec(init=False)
@@ -185,29 +120,34 @@ class SqlClient(DuckLakeSqlClient):
 
     credentials: Credentials
     _is_in_transaction = False
-    _borrowed: str | None = None
 
     def open_connection(self) -> Any:
         """Connects."""
-        lake = self.credentials
-        bucket = _BUCKETS.get(lake.storage.protocol)
-        lake.extensions = [loadable(name) for name in ("ducklake", _CATALOGS[lake.catalog.drivername], bucket) if name]
         # two threads that attach one catalog at the same time would disturb each other
-        with _engines.lock:
-            self._borrowed = lake.address
-            _engines.borrow(self._borrowed)
-            try:
-                return super().open_connection()
-            except Exception:
-                self.close_connection()
+        with _connecting, self._without_secrets():
+            return super().open_connection()
+
+    @contextmanager
+    def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
+        """Runs a statement."""
+        with self._without_secrets(), super().execute_query(query, *args, **kwargs) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _without_secrets(self) -> Iterator[None]:
+        """DuckDB quotes the address of a catalog that it cannot reach, with its password."""
+        try:
+            yield
+        except Exception as error:
+            secrets = {secret for secret in secrets_in(self.credentials) if secret.strip()}
+            said = without(str(error), secrets)
+            if said == str(error):
                 raise
+            raise DatabaseTransientException(duckdb.IOException(said)) from None
 
     def close_connection(self) -> None:
         """Disconnects. The lake stays attached for the other connections of this process."""
         super(DuckLakeSqlClient, self).close_connection()
-        borrowed, self._borrowed = self._borrowed, None
-        if borrowed is not None:
-            _engines.give_back(borrowed, self.credentials.ducklake_name, self.credentials.is_plain)
 
     @property
     def attach_statement(self) -> str:
@@ -217,8 +157,8 @@ class SqlClient(DuckLakeSqlClient):
         options = {"DATA_PATH": literal(lake.storage_url)}
         if kind == "sqlite":
             options |= {"META_TYPE": "'sqlite'", "META_JOURNAL_MODE": "'WAL'", "META_BUSY_TIMEOUT": str(BUSY_TIMEOUT)}
-        elif kind != "duckdb":
-            place = f"postgres:{_url(lake.catalog)}"
+        else:
+            place = f"postgres:{_postgres(lake.catalog).to_native_representation()}"
             options["METADATA_SCHEMA"] = literal(lake.metadata_schema or lake.ducklake_name)
         if self.override_data_path:
             options["OVERRIDE_DATA_PATH"] = "true"
@@ -249,8 +189,12 @@ class SqlClient(DuckLakeSqlClient):
             self._is_in_transaction = False
 
 
-def _url(catalog: ConnectionStringCredentials) -> str:
-    return catalog.to_url().set(drivername="postgresql").render_as_string(hide_password=False)
+def _postgres(catalog: ConnectionStringCredentials) -> Utf8Credentials:
+    credentials = Utf8Credentials()
+    for name in ("database", "username", "password", "host", "port", "query"):
+        setattr(credentials, name, getattr(catalog, name))
+    credentials.resolve()
+    return credentials
 
 
 class _Deferred(RunnableLoadJob):
@@ -288,10 +232,14 @@ class Client(DuckLakeClient):
 
     def __init__(self, schema: Any, config: Configuration, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
+        # here, and not when it connects, because a run makes a client before it asks the API
+        lake = config.credentials
+        needed = ("ducklake", _CATALOGS[lake.catalog.drivername], _BUCKETS.get(lake.storage.protocol))
+        lake.extensions = [loadable(name) for name in needed if name]
         self.sql_client = SqlClient(
             dataset_name=self.sql_client.dataset_name,
             staging_dataset_name=self.sql_client.staging_dataset_name,
-            credentials=config.credentials,
+            credentials=lake,
             capabilities=capabilities,
             override_data_path=config.override_data_path,
             automatic_migration=config.automatic_migration,
@@ -401,6 +349,26 @@ class DuckLake(ducklake):
         if isinstance(given, DuckLakeCredentials):
             ours.config_params["credentials"] = _as(Credentials, given)
         return ours
+
+
+def lock_server(client: Client) -> LockServer | None:
+    """The server that has the catalog of a lake; None if a file has it.
+
+    Raises:
+        ConfigurationError: The driver of Postgres is not installed.
+    """
+    lake = client.config.credentials
+    if lake.file is not None:
+        return None
+    try:
+        from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+    except ImportError:
+        raise missing_extra("A DuckLake catalog in Postgres", "ducklake", "postgres") from None
+    names, capabilities = client.sql_client, postgres().capabilities()
+    credentials = _postgres(lake.catalog)
+    server = Psycopg2SqlClient(names.dataset_name, names.staging_dataset_name, credentials, capabilities)
+    schema = server.escape_column_name(lake.metadata_schema or lake.ducklake_name)
+    return LockServer(server, f"{schema}.ducklake_snapshot", "max(snapshot_id)")
 
 
 def for_reading(credentials: Credentials) -> ReadingCredentials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -193,7 +193,7 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
         return DestinationError(
             f"Credentials for {destination} are missing: {', '.join(dict.fromkeys(_fields(missing.traces)))}.",
             remedy=(
-                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, as its example shows, "
+                f"Put them under [destination.{destination}.credentials] in .dlt/secrets.toml, a line per name, "
                 f"or into variables such as DESTINATION__{destination.upper()}__CREDENTIALS."
             ),
             **where,
@@ -243,7 +243,12 @@ def cause_of(error: BaseException, pipeline: Warehouse) -> BaseException | None:
 
 def scrub(text: str, pipeline: Warehouse) -> str:
     """A string without the secrets of the pipeline's destination, in whatever form they stand in it."""
-    for form in sorted({form for secret in secrets_of(pipeline) for form in _forms(secret)}, key=len, reverse=True):
+    return without(text, secrets_of(pipeline))
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """A string without some secrets, in whatever form they stand in it."""
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
         text = text.replace(form, "***")
     return text
 
@@ -272,23 +277,24 @@ def _forms(secret: str) -> Iterator[str]:
 def secrets_of(pipeline: Warehouse) -> set[str]:
     """Every secret value in the credentials of a pipeline's destination, resolved or as they were given."""
     destination: Any = pipeline.destination
-    found = set(_secrets_in(destination.config_params.get("credentials")))
+    found = set(secrets_in(destination.config_params.get("credentials")))
     # what cannot be resolved has no value that somebody could quote
     with suppress(Exception):
-        found.update(_secrets_in(destination.configuration(destination.spec(), accept_partial=True)))
+        found.update(secrets_in(destination.configuration(destination.spec(), accept_partial=True)))
     with suppress(Exception):
-        found.update(_secrets_in(dlt.secrets.get(f"destination.{destination.destination_name}.credentials")))
+        found.update(secrets_in(dlt.secrets.get(f"destination.{destination.destination_name}.credentials")))
     return {secret for secret in found if secret.strip()}
 
 
-def _secrets_in(value: Any, is_secret: bool = False) -> Iterator[str]:
+def secrets_in(value: Any, is_secret: bool = False) -> Iterator[str]:
+    """Every secret in credentials, or in whatever they were given as."""
     if isinstance(value, BaseConfiguration):
         for name, hint in value.get_resolvable_fields().items():
             field = getattr(value, name, None)
-            yield from _secrets_in(field, _SECRET_NAME.search(name) is not None or is_secret_hint(hint))
+            yield from secrets_in(field, _SECRET_NAME.search(name) is not None or is_secret_hint(hint))
     elif isinstance(value, Mapping):
         for name, field in value.items():
-            yield from _secrets_in(field, _SECRET_NAME.search(str(name)) is not None)
+            yield from secrets_in(field, _SECRET_NAME.search(str(name)) is not None)
     elif isinstance(value, str):
         password = _PASSWORD.search(value)
         if password:
@@ -296,6 +302,6 @@ def _secrets_in(value: Any, is_secret: bool = False) -> Iterator[str]:
             yield unquote(password[1])
         elif value.lstrip().startswith("{"):
             with suppress(ValueError):
-                yield from _secrets_in(json.loads(value))
+                yield from secrets_in(json.loads(value))
         elif is_secret:
             yield value

@@ -6,8 +6,9 @@ What a run locks, and against whom:
 * A **DuckDB file**, by a file beside it, so that all runs over it exclude each other, whatever their pipelines are
   called and wherever their working directories are. A file that exists is also kept open, because DuckDB lets one
   process open it, and other programs know only that lock.
-* In Postgres its **datasets**, by advisory locks: exclusively, unless the run is a slice. Slices of one dataset run
-  side by side, because none deletes anything outside its range.
+* The catalog of a **DuckLake** in SQLite, by a file beside it, likewise. Readers need no lock.
+* In Postgres, which may have only the catalog of a lake, its **datasets**, by advisory locks: exclusively, unless the
+  run is a slice. Slices of one dataset run side by side, because none deletes anything outside its range.
 * In Postgres the **load**, while it creates tables or loads: dlt's staging tables are shared, and every load empties
   them. Runs over different datasets list side by side and load one after the other.
 
@@ -29,7 +30,7 @@ import dlt
 
 from coreviz_source.errors import BusyError, ConfigurationError, DestinationError, find
 from coreviz_source.values import canonical_id, text_hash
-from coreviz_source.warehouse.destination import Destination, prepare
+from coreviz_source.warehouse.destination import Destination, LockServer, prepare
 from coreviz_source.warehouse.failures import HOLDER, cause_of, connection_error
 from coreviz_source.warehouse.file import DatabaseFile
 from coreviz_source.warehouse.lock_file import LockFile, myself
@@ -65,6 +66,7 @@ class Locks:
         self._resources = ExitStack()
         self._has_file = False
         self._client: Any = None
+        self._server: LockServer | None = None
         self._using = threading.Lock()
         self._ended = threading.Event()
         self._advisory_locks: list[tuple[str, bool]] = []
@@ -116,7 +118,7 @@ class Locks:
             raise unwritable(self._directory, error) from error
 
     def take_datasets(self, dataset_ids: Sequence[str], shared: bool = False) -> None:
-        """Waits until no other run writes the datasets of this one. A missing DuckDB file is locked, and not created.
+        """Waits until no other run writes the datasets of this one. A missing file is locked, and not created.
 
         Args:
             dataset_ids: The datasets, in either form. None: every dataset of the account, whatever they are.
@@ -150,7 +152,7 @@ class Locks:
 
     def release_load(self) -> None:
         """Lets the next run load."""
-        if self._loading == 1 and self._destination.has_advisory_locks:
+        if self._loading == 1 and self._server is not None:
             # if the connection is lost, so is the lock
             with suppress(DestinationError):
                 self._count_loads()
@@ -167,7 +169,7 @@ class Locks:
             self.release_load()
 
     def take_file(self) -> None:
-        """Waits until no other run uses the DuckDB file; does nothing for other warehouses.
+        """Waits until no other run uses the file of the warehouse, if it has one.
 
         Raises:
             BusyError: Another run still uses it.
@@ -187,10 +189,10 @@ class Locks:
         return file
 
     def connect(self, create: bool = True) -> None:
-        """Opens a connection of its own and keeps it: in Postgres it has the locks, in DuckDB the file.
+        """Opens a connection of its own and keeps it: it has the locks of a server, or keeps a file open.
 
         Args:
-            create: Whether to open a DuckDB file that does not exist, which creates it.
+            create: Whether to open a file that does not exist, which creates it.
 
         Raises:
             BusyError: Another process still uses the DuckDB file.
@@ -212,13 +214,17 @@ class Locks:
             return None
 
         with self._translated():
-            opened: Any = self._pipeline.destination_client()
-            file = self._take_file(opened)
+            client: Any = self._pipeline.destination_client()
+            file = self._take_file(client)
             if file is not None and not create and file.is_missing:
                 return
+            server = destination.lock_server(client)
+            opened: Any = client.sql_client if server is None else server.client
             _wait(attempt, "the warehouse")
-            destination.check(self._sql_client)
-        if destination.has_advisory_locks:
+            if opened is client.sql_client:
+                destination.check(opened)
+            self._server = server
+        if server is not None:
             # the server notices within a minute that this machine lost power, not after the system's two hours
             for name, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
                 self._sql(f"SET tcp_keepalives_{name} = {seconds}")
@@ -230,10 +236,6 @@ class Locks:
     def _destination(self) -> Destination:
         return prepare(self._pipeline)
 
-    @property
-    def _sql_client(self) -> Any:
-        return self._client.sql_client
-
     def _keep_alive(self) -> None:
         while not self._ended.wait(KEEP_ALIVE):
             with self._using:
@@ -241,7 +243,7 @@ class Locks:
                     return
                 # a lost connection is opened again by whoever needs the locks
                 with suppress(Exception):
-                    self._sql_client.execute_sql(_NO_IDLE_TIMEOUT)
+                    self._client.execute_sql(_NO_IDLE_TIMEOUT)
 
     def _restore(self) -> None:
         """Opens a lost connection again, with the locks that were lost with it.
@@ -255,12 +257,12 @@ class Locks:
         _log.warning("The connection to Postgres was lost, and its locks with it; they are taken again.")
         with self._translated(), self._using:
             with suppress(Exception):
-                self._sql_client.close_connection()
-            self._sql_client.open_connection()
+                self._client.close_connection()
+            self._client.open_connection()
         self._sql(_NO_IDLE_TIMEOUT)
         for name, shared in self._advisory_locks:
             self._advisory(name, shared, patience=RETAKE_PATIENCE)
-        if self._loads != self._stored_loads():
+        if self._server is not None and self._loads != self._stored_loads(self._server):
             raise BusyError(
                 "The connection to Postgres was lost, and another run may have loaded until the locks were taken again."
             )
@@ -280,22 +282,21 @@ class Locks:
 
     def _count_loads(self) -> None:
         """Remembers how many loads are stored, while no other run can write what this one writes."""
-        if self._destination.has_advisory_locks:
-            self._loads = self._stored_loads()
+        if self._server is not None:
+            self._loads = self._stored_loads(self._server)
 
-    def _stored_loads(self) -> int:
-        table = self._sql_client.make_qualified_table_name("_dlt_loads")
-        if self._sql("SELECT to_regclass(%s)", table)[0][0] is None:
+    def _stored_loads(self, server: LockServer) -> int:
+        if self._sql("SELECT to_regclass(%s)", server.loads)[0][0] is None:
             return 0
-        return int(self._sql(f"SELECT count(*) FROM {table}")[0][0])
+        return int(self._sql(f"SELECT {server.measure} FROM {server.loads}")[0][0])
 
     def _take_advisory(self, name: str, shared: bool = False) -> None:
         self._advisory(name, shared)
-        if self._destination.has_advisory_locks:
+        if self._server is not None:
             self._advisory_locks.append((name, shared))
 
     def _advisory(self, name: str, shared: bool = False, patience: float | None = None) -> None:
-        if not self._destination.has_advisory_locks:
+        if self._server is None:
             return
         key = self._key(name)
 
@@ -311,18 +312,18 @@ class Locks:
             )
             return "; ".join(f"{who or 'another run'}, Postgres backend {pid}" for pid, who in holders) or "another run"
 
-        what = f"{name} of {self._sql_client.dataset_name} in Postgres"
+        what = f"{name} of {self._client.dataset_name} in Postgres"
         with self._translated():
             _wait(attempt, what, patience)
 
     def _key(self, name: str) -> int:
         """The number of a lock in Postgres: signed, 64 bits."""
-        number = text_hash(f"coreviz {self._sql_client.dataset_name} {name}")
+        number = text_hash(f"coreviz {self._client.dataset_name} {name}")
         return number - 2**64 if number >= 2**63 else number
 
     def _sql(self, sql: str, *values: Any) -> Any:
         with self._translated(), self._using:
-            return self._sql_client.execute_sql(sql, *values)
+            return self._client.execute_sql(sql, *values)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -44,6 +44,7 @@ FOUND = {
     "model": "c.model",
     "caption_created_at": "c.created_at",
 }
+#: The condition is inside, next to `captions`: DuckDB would otherwise join all captions first.
 _SEARCH = """
 SELECT {columns} FROM (
     SELECT {found}
@@ -51,9 +52,8 @@ SELECT {columns} FROM (
     JOIN media m ON m.dataset_id = c.dataset_id AND m.id = c.media_id AND m.deleted_at IS NULL
     LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.media_id = c.media_id AND f.id = c.frame_id
     LEFT JOIN datasets d ON d.id = c.dataset_id
-    WHERE COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
+    WHERE {matches} AND COALESCE(c.status, '') <> 'deleted' AND COALESCE(f.status, '') <> 'deleted'
 ) AS found
-WHERE {matches}
 ORDER BY media_created_at IS NULL, media_created_at DESC, media_id, timestamp_seconds, page_number, caption_id
 """
 #: In a condition, the function that only Postgres has: whether a caption has the words in any grammatical form.
@@ -218,9 +218,7 @@ def search_sql(terms: Sequence[Term], columns: Iterable[str] = FOUND) -> str:
         columns: The columns to select; keys of `FOUND`.
     """
     found = ", ".join(f"{expression} AS {name}" for name, expression in FOUND.items())
-    return _SEARCH.format(
-        columns=", ".join(columns), found=found, matches=matches("caption", terms, caption_id="caption_id")
-    )
+    return _SEARCH.format(columns=", ".join(columns), found=found, matches=matches("c.text", terms, caption_id="c.id"))
 
 
 def search_tree(terms: Sequence[Term], dialect: str) -> Any:

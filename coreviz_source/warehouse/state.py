@@ -24,11 +24,11 @@ from coreviz_source.warehouse.connection import Connection
 
 #: Ids per query.
 _IDS = 500
-_NO_HASH = pa.scalar(0, pa.uint64())
+_FALSE = pa.array([False])
 
 
 class StoredHashes:
-    """Ids with the hash of the content that is stored of them, sorted: 17 bytes each.
+    """Ids with the hash of the content that is stored of them, sorted: 18 bytes each.
 
     The hash 0 means that the item may be stored incompletely: the listed item counts as changed, whatever it is.
     """
@@ -38,11 +38,16 @@ class StoredHashes:
         for item_id, content_hash in rows:
             keys.append(text_hash(item_id))
             hashes.append(content_hash)
-        rows_by_key = pa.table({"key": _as_arrow(keys), "hash": _as_arrow(hashes)}).group_by("key")
-        found = rows_by_key.aggregate([("hash", "min"), ("hash", "count")]).sort_by("key").combine_chunks()
-        self._keys = _as_array(found["key"])
-        # stored twice, or incomplete
-        self._hashes = _as_array(pc.if_else(pc.equal(found["hash_count"], 1), found["hash_min"], _NO_HASH))
+        order = pc.sort_indices(_as_arrow(keys))
+        sorted_keys, sorted_hashes = _as_arrow(keys).take(order), _as_arrow(hashes).take(order)
+        again = pc.equal(sorted_keys[1:], sorted_keys[:-1])
+        if pc.any(again).as_py():
+            # stored twice, or incomplete
+            is_again = pa.concat_arrays([_FALSE, again])
+            several = pc.or_(is_again, pa.concat_arrays([again, _FALSE]))
+            sorted_hashes = pc.if_else(several, pa.scalar(0, pa.uint64()), sorted_hashes).filter(pc.invert(is_again))
+            sorted_keys = sorted_keys.filter(pc.invert(is_again))
+        self._keys, self._hashes = _as_array(sorted_keys), _as_array(sorted_hashes)
         self._listed = bytearray(len(self._keys))
         # the hashes of ids are spread evenly, so each part of their range has some sixteen of them
         bits = max(0, len(self._keys).bit_length() - 4)
@@ -92,10 +97,9 @@ def _as_arrow(numbers: array[int]) -> pa.Array:
     return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
-def _as_array(numbers: pa.ChunkedArray) -> array[int]:
+def _as_array(numbers: pa.Array) -> array[int]:
     found = array("Q")
-    for chunk in numbers.chunks:
-        found.frombytes(memoryview(chunk.buffers()[1])[8 * chunk.offset : 8 * (chunk.offset + len(chunk))])
+    found.frombytes(memoryview(numbers.buffers()[1])[8 * numbers.offset : 8 * (numbers.offset + len(numbers))])
     return found
 
 
@@ -232,25 +236,33 @@ class StoredState:
 
         These are the media that only child tables name, those with children from a load that was never completed, and
         those with a child that is stored twice.
+
+        Args:
+            dataset_id: Canonical id of the dataset.
         """
-        found: set[str] = set()
-        for child in CHILDREN:
-            if child.name in self.tables:
-                media = "JOIN {media} m ON m.dataset_id = d.dataset_id AND m.id = d.media_id"
-                joined = f"LEFT {media}" if MEDIA.name in self.tables else ""
-                alone = "m.id IS NULL" if joined else "1 = 1"
-                incomplete = (
-                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d {joined} "
-                    "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
-                    f"WHERE d.dataset_id = %s AND ({alone} OR l.load_id IS NULL)"
-                )
-                key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
-                twice = (
-                    f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
-                    f"GROUP BY {key} HAVING COUNT(*) > 1"
-                )
-                for sql in (incomplete, twice):
-                    found.update(media_id for (media_id,) in self.connection.query(sql, dataset_id))
+        children = [child for child in CHILDREN if child.name in self.tables]
+        if not children:
+            return set()
+        # one query for all tables, so that the ids of the media are hashed once
+        rows = " UNION ALL ".join(
+            f"SELECT d.media_id, d._dlt_load_id FROM {{{child.name}}} d WHERE d.dataset_id = %s" for child in children
+        )
+        has_media = MEDIA.name in self.tables
+        joined = "LEFT JOIN {media} m ON m.dataset_id = %s AND m.id = d.media_id " if has_media else ""
+        alone = "m.id IS NULL" if has_media else "1 = 1"
+        incomplete = (
+            f"SELECT DISTINCT d.media_id FROM ({rows}) d {joined}"
+            "LEFT JOIN {_dlt_loads} l ON l.load_id = d._dlt_load_id AND l.status = 0 "
+            f"WHERE {alone} OR l.load_id IS NULL"
+        )
+        found = {media_id for (media_id,) in self.query(incomplete, *[dataset_id] * (len(children) + has_media))}
+        for child in children:
+            key = ", ".join(f"d.{{{{{name}}}}}" for name in dict.fromkeys(("media_id", *child.key)))
+            twice = (
+                f"SELECT DISTINCT d.media_id FROM {{{child.name}}} d WHERE d.dataset_id = %s "
+                f"GROUP BY {key} HAVING COUNT(*) > 1"
+            )
+            found.update(media_id for (media_id,) in self.connection.query(twice, dataset_id))
         if found and MEDIA.name in self.tables:
             # softly deleted media keep their children: there is nothing to build them from again
             deleted = "SELECT d.id FROM {media} d WHERE d.dataset_id = %s AND d.deleted_at IS NOT NULL"

@@ -71,7 +71,10 @@ def _texts(factory: PipelineFactory, folder: Path, history: bool) -> dict[str, s
     templates = files(__name__) / "project"
     profiles = templates / "profiles" / f"{destination}.yml"
     if not profiles.is_file():
-        raise ConfigurationError(f"There is no dbt project for the destination {destination}.", remedy="")
+        known = sorted(Path(one.name).stem for one in (templates / "profiles").iterdir())
+        raise ConfigurationError(
+            f"There is no dbt project for the destination {destination}.", remedy=f"Use one of {', '.join(known)}."
+        )
     values = {
         "destination": destination,
         "history": json.dumps(history),
