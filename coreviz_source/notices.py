@@ -18,8 +18,6 @@ from datetime import date, datetime, timedelta
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from coreviz_source.tables import BY_NAME
-
 NEW_FIELD = "new_field"
 CHANGED_TYPE = "changed_type"
 MISSING_FIELD = "missing_field"
@@ -144,6 +142,7 @@ class Observation:
         known_since: When its first complete run began; None if this is the first.
         is_listed: Whether the API has it; None if that is not known.
         fields: Fields that this run kept in `extra`, and when the last earlier run that did so began.
+        declared: Those of the fields that have a column, so that only their values did not fit.
         kept_fields: The fields of open notices that a stored row still has in `extra`; None if the run did not
             list everything.
         removals: When runs removed something, and how much; None if this run removed nothing and no notice is open.
@@ -158,6 +157,7 @@ class Observation:
     known_since: datetime | None = None
     is_listed: bool | None = None
     fields: Mapping[str, datetime | None] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
     kept_fields: frozenset[str] | None = None
     removals: Sequence[tuple[datetime, int]] | None = None
     stored: int = 0
@@ -236,16 +236,10 @@ def is_field(name: str) -> bool:
     return _FIELD.fullmatch(name) is not None
 
 
-def is_declared(name: str) -> bool:
-    """Whether a field, such as `media.width`, has a column."""
-    table, _, key = name.partition(".")
-    return table in BY_NAME and key in BY_NAME[table].api_fields
-
-
 def _new_fields(seen: Observation, own: Sequence[Notice]) -> Iterator[_Finding]:
     # what the first complete run finds is not new
     for name, last in sorted(seen.fields.items()) if seen.known_since else ():
-        kind = CHANGED_TYPE if is_declared(name) else NEW_FIELD
+        kind = CHANGED_TYPE if name in seen.declared else NEW_FIELD
         if is_field(name) and _is_new(last, [n for n in own if (n.kind, n.subject) == (kind, name)]):
             yield _Finding(kind, name, "its values are kept in `extra`")
 

@@ -145,7 +145,11 @@ class Notices:
         seen = replace(seen, known_since=self._known_since().get(dataset_id))
         if report.unknown_fields and seen.known_since:
             earlier = self._earlier_fields(dataset_id)
-            seen = replace(seen, fields={name: earlier.get(name) for name in report.unknown_fields})
+            seen = replace(
+                seen,
+                fields={name: earlier.get(name) for name in report.unknown_fields},
+                declared=frozenset(filter(_is_declared, report.unknown_fields)),
+            )
         if report.gone or MANY_REMOVALS in is_open:
             removals = self._removals(dataset_id, moment)
             seen = replace(seen, removals=removals, stored=self._stored.count(dataset_id))
@@ -310,6 +314,12 @@ class Notices:
 
 def _key(notice: Notice) -> tuple[str, str, str, datetime]:
     return notice.dataset_id, notice.kind, notice.subject, notice.began_at
+
+
+def _is_declared(name: str) -> bool:
+    """Whether a field, such as `media.width`, has a column."""
+    table, _, key = name.partition(".")
+    return table in BY_NAME and key in BY_NAME[table].api_fields
 
 
 def _compares(report: DatasetReport) -> bool:
