@@ -62,7 +62,7 @@ DEVIATIONS = 6
 BACK, HIGH = 0.7, 0.8
 #: The removals of a day are unusual from so many on, if they are more than this share of the dataset, and so many times
 #: those of any earlier day.
-MANY, MANY_SHARE, MANY_TIMES = 20, 0.1, 4
+MANY, MANY_SHARE, MANY_TIMES = 20, 0.1, 3
 #: Open notices of one kind per dataset: an API that makes up names of fields must not fill the table.
 MOST_OPEN = 20
 

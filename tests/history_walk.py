@@ -126,6 +126,8 @@ class Walk:
 
     def __init__(self, seed: int, folder: Path, postgres: str | None = None) -> None:
         self.dice = random.Random(seed)
+        # of the server's thread: how many requests there are depends on the machine
+        self._faults = random.Random(seed)
         self.folder = folder
         self.postgres = postgres
         self.score = Score()
@@ -171,9 +173,9 @@ class Walk:
     def _fault(self, request: Any) -> Any:
         if self._failing is not None and request.dataset_id == self._failing:
             return hostile.status(404)()
-        if not self.faulty or self.dice.random() > 0.1:
+        if not self.faulty or self._faults.random() > 0.1:
             return None
-        return self.dice.choice(
+        return self._faults.choice(
             [
                 lambda: Response(b"{}", 500),
                 lambda: Response(b"{}", 429),

@@ -80,10 +80,12 @@ def test_a_destination_that_nobody_proved_is_refused_before_the_first_request(tm
 def test_no_other_module_asks_for_the_name_of_a_destination():
     names = "|".join(DESTINATIONS)
     asks = re.compile(rf"""(==|!=|\bin\b|endswith\(|startswith\()\s*[(\[]?["'](dlt\.destinations\.)?({names})["']""")
+    # a class of a destination has to tell dlt whose it is
+    told = re.compile(r"def destination_type\(self\)")
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "coreviz_source").rglob("*.py")
-        if asks.search(path.read_text()) or "destination_type" in path.read_text()
+        if asks.search(path.read_text()) or "destination_type" in told.sub("", path.read_text())
     }
     assert found == {"coreviz_source/warehouse/destination.py"}
 

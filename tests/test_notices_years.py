@@ -115,7 +115,7 @@ def test_removals_are_unusual_compared_with_every_earlier_day():
     assert removals((0, 19)) == []
     (notice,) = removals((0, 12), (0.5, 12))
     assert notice.kind == MANY_REMOVALS and "24 within a day, of 124; earlier at most 0" in notice.text
-    assert removals((0, 24), (30, 7)) == []
+    assert removals((0, 24), (30, 9)) == []
     assert removals((0, 24), stored=1000) == []
     later = replace(KNOWN, moment=NOW + timedelta(days=1, hours=1), removals=[(NOW, 24)], stored=100)
     (ended,) = decide(later, [notice], "r2")

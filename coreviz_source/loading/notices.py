@@ -245,13 +245,16 @@ class Notices:
         names = [name for name in _COLUMNS if name not in ("ended_at", "notified_at")]
         with self._locks.load(), self._stored.connection.client() as client:
             stored = dict(client.get_storage_tables([NOTICES.name]))[NOTICES.name]
-            load_id = create_load_id()
+            # the load of the run's own row, which is complete; a run without datasets has none
+            loads = self._stored.query("SELECT _dlt_load_id FROM {_coreviz_runs} WHERE run = %s LIMIT 1", self._run.id)
+            load_id = loads[0][0] if loads else create_load_id()
             has_transactions = self._stored.connection.destination.has_transactions
             with client.sql_client.begin_transaction() if has_transactions else nullcontext():
                 if begun:
                     columns = {name: [getattr(notice, name) for notice in begun] for name in names}
                     insert(client, NOTICES.name, columns, load_id, numbered=C_DLT_ID in stored)
-                    client.complete_load(load_id)
+                    if not loads:
+                        client.complete_load(load_id)
                 for notice in changed:
                     if not notice.is_open:
                         self._update(notice, "ended_at", "run")
