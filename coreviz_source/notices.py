@@ -104,7 +104,7 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """It in words. They hold no value from the API but the names of fields."""
+        """A sentence about it. Of what the API sent, it contains only names of fields."""
         what = KINDS.get(self.kind, self.kind).format(self.subject)
         detail = f" ({self.detail})" if self.detail else ""
         if self.ended_at is None:
@@ -114,7 +114,7 @@ class Notice:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """It as plain values."""
+        """Its columns and its text as JSON values, with times in ISO 8601."""
         moments = {name: getattr(self, name) for name in ("began_at", "ended_at", "notified_at")}
         return {
             "dataset_id": self.dataset_id,
@@ -183,14 +183,14 @@ def decide(seen: Observation, notices: Iterable[Notice], run: str) -> list[Notic
     is_open = {(notice.kind, notice.subject) for notice in own if notice.is_open}
     fields = list(_new_fields(seen, own))
     # values that do not fit are missing from their column: that is one notice, not two
-    found = is_open | {(one.kind, one.subject) for one in fields}
-    shares = [one for one in _shares(seen, own) if (CHANGED_TYPE, one.subject) not in found]
+    explained = is_open | {(one.kind, one.subject) for one in fields}
+    shares = [one for one in _shares(seen, own) if (CHANGED_TYPE, one.subject) not in explained]
     findings = [*_missing_dataset(seen), *fields, *_removals(seen), *shares]
-    fallen = {(one.kind, one.subject) for one in findings}
+    found = {(one.kind, one.subject) for one in findings}
     ended = [
         replace(notice, ended_at=max(seen.moment, notice.began_at), run=run, detail=detail)
         for notice in own
-        if notice.is_open and (notice.kind, notice.subject) not in fallen and (detail := _end(seen, notice, own))
+        if notice.is_open and (notice.kind, notice.subject) not in found and (detail := _end(seen, notice, own))
     ]
     begun: list[Notice] = []
     room = {kind: MOST_OPEN - sum(1 for one, _ in is_open if one == kind) for kind in KINDS}

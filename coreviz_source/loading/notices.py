@@ -41,6 +41,8 @@ _REMEMBERED = timedelta(days=365)
 _COLUMNS = tuple(column.name for column in NOTICES.columns)
 #: The columns whose share is watched.
 _WATCHED = {table: [c for c in table.columns if c.api] for table in (MEDIA, FRAMES, CAPTIONS, OBJECTS)}
+#: The tables with what media items may have.
+_SHARED = dict(zip(SHARES, (CAPTIONS, FRAMES, MEDIA_TAGS), strict=True))
 
 _log = logging.getLogger("coreviz_source")
 
@@ -226,9 +228,9 @@ class Notices:
             joins = "" if table is MEDIA else " JOIN {media} m ON m.dataset_id = r.dataset_id AND m.id = r.media_id"
             media = "r" if table is MEDIA else "m"
             if table is MEDIA:
-                names += SHARES
-                counted += [f"COUNT({children.name}.media_id)" for children in (CAPTIONS, FRAMES, MEDIA_TAGS)]
-                joins = "".join(_presence(children) for children in (CAPTIONS, FRAMES, MEDIA_TAGS))
+                names += _SHARED
+                counted += [f"COUNT({children.name}.media_id)" for children in _SHARED.values()]
+                joins = "".join(map(_presence, _SHARED.values()))
             rows = self._stored.query(
                 f"SELECT {media}.{{{{type}}}}, CAST({media}.created_at AS DATE), COUNT(*), {', '.join(counted)} "
                 f"FROM {{{table.name}}} r{joins} WHERE r.dataset_id = %s AND {media}.created_at IS NOT NULL "
