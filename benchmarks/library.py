@@ -3,7 +3,7 @@
 Media are as large as the service's are: addresses, captions and EXIF data of the length that its documentation shows.
 Each dataset holds the first SIZE media of the same library, encoded beforehand, so that the server only copies bytes.
 
-Prints one line of JSON when it answers: `url`, `key`, and by size the `dataset` and what it holds. On its standard
+Prints one line of JSON when it is ready: `url`, `key`, and by size the `dataset` and what it contains. On its standard
 input, a number sets the seconds that each response takes longer, and `change 20` changes a caption of the 20 newest
 media items of each dataset; the end of the input stops it.
 """

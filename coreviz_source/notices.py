@@ -18,8 +18,6 @@ from datetime import date, datetime, timedelta
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from coreviz_source.tables import BY_NAME
-
 NEW_FIELD = "new_field"
 CHANGED_TYPE = "changed_type"
 MISSING_FIELD = "missing_field"
@@ -106,7 +104,7 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """It in words. They hold no value from the API but the names of fields."""
+        """A sentence about it. Of what the API sent, it contains only names of fields."""
         what = KINDS.get(self.kind, self.kind).format(self.subject)
         detail = f" ({self.detail})" if self.detail else ""
         if self.ended_at is None:
@@ -116,7 +114,7 @@ class Notice:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """It as plain values."""
+        """Its columns and its text as JSON values, with times in ISO 8601."""
         moments = {name: getattr(self, name) for name in ("began_at", "ended_at", "notified_at")}
         return {
             "dataset_id": self.dataset_id,
@@ -144,6 +142,7 @@ class Observation:
         known_since: When its first complete run began; None if this is the first.
         is_listed: Whether the API has it; None if that is not known.
         fields: Fields that this run kept in `extra`, and when the last earlier run that did so began.
+        declared: Those of the fields that have a column, so that only their values did not fit.
         kept_fields: The fields of open notices that a stored row still has in `extra`; None if the run did not
             list everything.
         removals: When runs removed something, and how much; None if this run removed nothing and no notice is open.
@@ -158,6 +157,7 @@ class Observation:
     known_since: datetime | None = None
     is_listed: bool | None = None
     fields: Mapping[str, datetime | None] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
     kept_fields: frozenset[str] | None = None
     removals: Sequence[tuple[datetime, int]] | None = None
     stored: int = 0
@@ -183,14 +183,14 @@ def decide(seen: Observation, notices: Iterable[Notice], run: str) -> list[Notic
     is_open = {(notice.kind, notice.subject) for notice in own if notice.is_open}
     fields = list(_new_fields(seen, own))
     # values that do not fit are missing from their column: that is one notice, not two
-    found = is_open | {(one.kind, one.subject) for one in fields}
-    shares = [one for one in _shares(seen, own) if (CHANGED_TYPE, one.subject) not in found]
+    explained = is_open | {(one.kind, one.subject) for one in fields}
+    shares = [one for one in _shares(seen, own) if (CHANGED_TYPE, one.subject) not in explained]
     findings = [*_missing_dataset(seen), *fields, *_removals(seen), *shares]
-    fallen = {(one.kind, one.subject) for one in findings}
+    found = {(one.kind, one.subject) for one in findings}
     ended = [
         replace(notice, ended_at=max(seen.moment, notice.began_at), run=run, detail=detail)
         for notice in own
-        if notice.is_open and (notice.kind, notice.subject) not in fallen and (detail := _end(seen, notice, own))
+        if notice.is_open and (notice.kind, notice.subject) not in found and (detail := _end(seen, notice, own))
     ]
     begun: list[Notice] = []
     room = {kind: MOST_OPEN - sum(1 for one, _ in is_open if one == kind) for kind in KINDS}
@@ -236,16 +236,10 @@ def is_field(name: str) -> bool:
     return _FIELD.fullmatch(name) is not None
 
 
-def is_declared(name: str) -> bool:
-    """Whether a field, such as `media.width`, has a column."""
-    table, _, key = name.partition(".")
-    return table in BY_NAME and key in BY_NAME[table].api_fields
-
-
 def _new_fields(seen: Observation, own: Sequence[Notice]) -> Iterator[_Finding]:
     # what the first complete run finds is not new
     for name, last in sorted(seen.fields.items()) if seen.known_since else ():
-        kind = CHANGED_TYPE if is_declared(name) else NEW_FIELD
+        kind = CHANGED_TYPE if name in seen.declared else NEW_FIELD
         if is_field(name) and _is_new(last, [n for n in own if (n.kind, n.subject) == (kind, name)]):
             yield _Finding(kind, name, "its values are kept in `extra`")
 

@@ -26,6 +26,9 @@ OUTCOMES = {
     "failed": "see the message",
 }
 
+#: The outcomes that need attention. Readers of the warehouse call a run interrupted whose load never completed.
+BAD_OUTCOMES = ("failed", "unproven", "interrupted")
+
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 row", "12,345 rows"."""

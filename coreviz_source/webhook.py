@@ -49,10 +49,14 @@ class Webhook:
         return "Webhook(…)"
 
     def send(self, run: str, notices: Sequence[Notice]) -> str:
-        """Posts notices as one message.
+        """Posts notices as one message, in at most `ATTEMPTS` attempts of `SECONDS` each. It raises nothing.
+
+        Args:
+            run: Id of the run.
+            notices: The notices that begin or end with it.
 
         Returns:
-            Why it was not accepted; empty if it was.
+            Why the message was not accepted, without the address; empty if it was.
         """
         body = self._body(run, notices)
         problem = ""
@@ -79,7 +83,7 @@ class Webhook:
         thread = threading.Thread(target=lambda: result.append(self._post(body)), daemon=True, name="coreviz-webhook")
         thread.start()
         thread.join(SECONDS)
-        return result[0] if result else f"it did not respond within {SECONDS:.0f} s"
+        return result[0] if result else _too_late()
 
     def _post(self, body: dict[str, Any]) -> str:
         try:
@@ -98,8 +102,14 @@ class Webhook:
                 ) as response:
                     status = response.status_code
                     return "" if 200 <= status < 300 else f"HTTP status {status}"
+        except requests.Timeout:
+            return _too_late()
         except (OSError, ValueError, requests.RequestException, CorevizError) as error:
             return f"it could not be reached ({type(error).__name__})"
+
+
+def _too_late() -> str:
+    return f"it did not respond within {SECONDS:.0f} s"
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

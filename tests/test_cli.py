@@ -183,7 +183,9 @@ def test_a_quiet_run_prints_what_is_wrong_and_nothing_else(command):
         failed = command(studio, "sync", "-q")
     assert (failed.exit_code, command(studio, "sync", "-q", "-v").exit_code) == (4, 2)
     lines = failed.output.splitlines()
-    assert len(lines) == 3 and all("Z ERROR " in line for line in lines)
+    notices = [line for line in lines if "Z WARNING Notice: Spring Catalogue: " in line]
+    assert len(notices) == 1 and "the API no longer has the dataset" in notices[0]
+    assert len(lines) == 4 and all("Z ERROR " in line for line in lines if line not in notices)
     assert lines[0].partition("ERROR ")[2].startswith(f"{dataset} (Spring Catalogue) failed (see the message): 0 items")
 
 

@@ -310,8 +310,7 @@ def test_a_webhook_over_https_needs_a_trusted_certificate_and_one_that_is_silent
 
 def test_slack_gets_its_own_form():
     notice = Notice("d-1", "new_field", "media.<b>&", datetime(2026, 1, 5, 10))
-    (body,) = [Webhook("https://hooks.slack.com/services/x")._body("run-1", [notice])]
-    assert body == {
+    assert Webhook("https://hooks.slack.com/services/x")._body("run-1", [notice]) == {
         "text": "CoreViz sync, run run-1\ndataset d-1: since 2026-01-05 10:00 UTC the field media.&lt;b&gt;&amp; is new"
     }
 

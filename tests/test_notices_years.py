@@ -22,7 +22,9 @@ from coreviz_source.notices import (
 from tests.years import FAULT, LIBRARIES, found_after, year
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
-KNOWN = Observation("d", NOW, known_since=NOW - timedelta(days=100), is_listed=True)
+KNOWN = Observation(
+    "d", NOW, known_since=NOW - timedelta(days=100), is_listed=True, declared=frozenset({"media.width"})
+)
 
 
 @pytest.mark.parametrize("name", ["a catalogue", "tagged at the end of a month"])

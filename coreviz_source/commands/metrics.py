@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from coreviz_source.commands.status import DatasetStatus, Status
 from coreviz_source.notices import KINDS
+from coreviz_source.report import BAD_OUTCOMES
 
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-#: Outcomes of a run that did not end well.
-_BAD = ("failed", "unproven", "interrupted")
 
 
 class Sample(NamedTuple):
@@ -45,11 +44,27 @@ def _lines(metric: Metric) -> Iterator[str]:
 
 def metrics(status: Status) -> list[Metric]:
     """The metrics of a warehouse. Times are seconds since 1970; a time that is not known has no value."""
-    datasets = status.datasets
     version = metadata.version("coreviz-source")
     found = [
         Metric("coreviz_build_info", "Version of coreviz-source.", [Sample({"version": version}, 1)]),
         Metric("coreviz_pending_packages", "Packages of an interrupted run.", [Sample({}, status.pending_packages)]),
+        *_of_runs(status.datasets),
+        *_of_rows(status.datasets),
+    ]
+    if status.max_age is not None:
+        found.append(
+            Metric(
+                "coreviz_stale",
+                "Whether the last run that ended well is older than --max-age, or there is none.",
+                [Sample(_of(d), d.stale) for d in status.datasets],
+            )
+        )
+    return [metric for metric in found if metric.samples]
+
+
+def _of_runs(datasets: Iterable[DatasetStatus]) -> list[Metric]:
+    """What the last runs did, and when."""
+    return [
         _times("coreviz_last_run_timestamp_seconds", "When the last run began.", datasets, "last_run"),
         _times(
             "coreviz_last_good_run_timestamp_seconds",
@@ -66,7 +81,7 @@ def metrics(status: Status) -> list[Metric]:
         Metric(
             "coreviz_last_run_success",
             "Whether the last run ended well.",
-            [Sample(_of(d), d.outcome not in _BAD) for d in datasets if d.outcome],
+            [Sample(_of(d), d.outcome not in BAD_OUTCOMES) for d in datasets if d.outcome],
         ),
         Metric(
             "coreviz_last_run_items",
@@ -88,6 +103,12 @@ def metrics(status: Status) -> list[Metric]:
             "Requests that the last run sent again.",
             [Sample(_of(d), d.counts["retries"]) for d in datasets if "retries" in d.counts],
         ),
+    ]
+
+
+def _of_rows(datasets: Iterable[DatasetStatus]) -> list[Metric]:
+    """What is stored, and which notices are open."""
+    return [
         Metric("coreviz_media", "Media items stored.", [Sample(_of(d), d.media) for d in datasets]),
         Metric(
             "coreviz_media_without_caption",
@@ -109,15 +130,6 @@ def metrics(status: Status) -> list[Metric]:
             ],
         ),
     ]
-    if status.max_age is not None:
-        found.append(
-            Metric(
-                "coreviz_stale",
-                "Whether the last run that ended well is older than --max-age, or there is none.",
-                [Sample(_of(d), d.stale) for d in datasets],
-            )
-        )
-    return [metric for metric in found if metric.samples]
 
 
 def _of(dataset: DatasetStatus) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -251,6 +252,12 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
             "WHERE m.deleted_at IS NULL AND c.media_id IS NULL GROUP BY m.dataset_id"
         ):
             dataset(dataset_id).without_caption = count
+    _read_runs(stored, dataset)
+    _read_notices(stored, dataset)
+    return found
+
+
+def _read_runs(stored: StoredState, dataset: Callable[[str], DatasetStatus]) -> None:
     if RUNS.name in stored.tables:
         counts = ", ".join(f"r.{{{{{name}}}}}" for name in _COUNTS)
         for dataset_id, began, outcome, message, *numbers in stored.query(
@@ -271,6 +278,9 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
             "WHERE r.outcome IN ('complete', 'window') GROUP BY r.dataset_id"
         ):
             dataset(dataset_id).last_good = utc(began)
+
+
+def _read_notices(stored: StoredState, dataset: Callable[[str], DatasetStatus]) -> None:
     if NOTICES.name in stored.tables:
         for dataset_id, kind, subject, began, notified, run in stored.query(
             "SELECT dataset_id, kind, subject, began_at, notified_at, run FROM {_coreviz_notices} "
@@ -280,7 +290,6 @@ def _read(stored: StoredState) -> dict[str, DatasetStatus]:
             assert moment is not None
             notice = Notice(dataset_id, kind, subject, moment, notified_at=utc(notified), run=run)
             dataset(dataset_id).notices.append(notice)
-    return found
 
 
 def _ask(status: Status, settings: Settings) -> Account | None:

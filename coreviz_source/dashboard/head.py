@@ -13,9 +13,7 @@ from coreviz_source.dashboard import served
 from coreviz_source.dashboard.answers import answer, name_of
 from coreviz_source.dashboard.queries import Row
 from coreviz_source.errors import CorevizError
-
-#: Outcomes after which somebody should look at the runs.
-BAD = ("failed", "unproven", "interrupted")
+from coreviz_source.report import BAD_OUTCOMES
 
 
 def links(pages: Sequence[st.Page]) -> None:
@@ -45,7 +43,7 @@ def fresh(rows: Sequence[Row], now: datetime) -> str:
     found = f"last run {moment(newest)[:-7]} UTC ({ago(newest, now)})"
     if newest - oldest > timedelta(days=1):
         found += f", of {escape(name_of(runs[0]))} {ago(oldest, now)}"
-    bad = [row for row in rows if row["outcome"] in BAD]
+    bad = [row for row in rows if row["outcome"] in BAD_OUTCOMES]
     if bad:
         named = escape(name_of(bad[0])) if len(bad) == 1 else f"{len(bad)} of {len(rows)} datasets"
         found += f' · <span class="cv-bad">{named}: {"last run" if len(bad) == 1 else "last runs"} '

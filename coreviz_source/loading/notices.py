@@ -41,6 +41,8 @@ _REMEMBERED = timedelta(days=365)
 _COLUMNS = tuple(column.name for column in NOTICES.columns)
 #: The columns whose share is watched.
 _WATCHED = {table: [c for c in table.columns if c.api] for table in (MEDIA, FRAMES, CAPTIONS, OBJECTS)}
+#: The tables with what media items may have.
+_SHARED = dict(zip(SHARES, (CAPTIONS, FRAMES, MEDIA_TAGS), strict=True))
 
 _log = logging.getLogger("coreviz_source")
 
@@ -145,7 +147,11 @@ class Notices:
         seen = replace(seen, known_since=self._known_since().get(dataset_id))
         if report.unknown_fields and seen.known_since:
             earlier = self._earlier_fields(dataset_id)
-            seen = replace(seen, fields={name: earlier.get(name) for name in report.unknown_fields})
+            seen = replace(
+                seen,
+                fields={name: earlier.get(name) for name in report.unknown_fields},
+                declared=frozenset(filter(_is_declared, report.unknown_fields)),
+            )
         if report.gone or MANY_REMOVALS in is_open:
             removals = self._removals(dataset_id, moment)
             seen = replace(seen, removals=removals, stored=self._stored.count(dataset_id))
@@ -222,9 +228,9 @@ class Notices:
             joins = "" if table is MEDIA else " JOIN {media} m ON m.dataset_id = r.dataset_id AND m.id = r.media_id"
             media = "r" if table is MEDIA else "m"
             if table is MEDIA:
-                names += SHARES
-                counted += [f"COUNT({children.name}.media_id)" for children in (CAPTIONS, FRAMES, MEDIA_TAGS)]
-                joins = "".join(_presence(children) for children in (CAPTIONS, FRAMES, MEDIA_TAGS))
+                names += _SHARED
+                counted += [f"COUNT({children.name}.media_id)" for children in _SHARED.values()]
+                joins = "".join(map(_presence, _SHARED.values()))
             rows = self._stored.query(
                 f"SELECT {media}.{{{{type}}}}, CAST({media}.created_at AS DATE), COUNT(*), {', '.join(counted)} "
                 f"FROM {{{table.name}}} r{joins} WHERE r.dataset_id = %s AND {media}.created_at IS NOT NULL "
@@ -310,6 +316,12 @@ class Notices:
 
 def _key(notice: Notice) -> tuple[str, str, str, datetime]:
     return notice.dataset_id, notice.kind, notice.subject, notice.began_at
+
+
+def _is_declared(name: str) -> bool:
+    """Whether a field, such as `media.width`, has a column."""
+    table, _, key = name.partition(".")
+    return table in BY_NAME and key in BY_NAME[table].api_fields
 
 
 def _compares(report: DatasetReport) -> bool:
