@@ -100,7 +100,8 @@ class Webhook:
                 with session.post(
                     self._origin, json=body, allow_redirects=False, timeout=SECONDS, stream=True
                 ) as response:
-                    return "" if response.ok and not response.is_redirect else f"HTTP status {response.status_code}"
+                    status = response.status_code
+                    return "" if 200 <= status < 300 else f"HTTP status {status}"
         except requests.Timeout:
             return _too_late()
         except (OSError, ValueError, requests.RequestException, CorevizError) as error:

@@ -225,6 +225,17 @@ def test_every_command_works_without_configuration_and_what_is_forgotten_is_in_n
         assert_equal_to(lake, studio)
         assert len(snapshots(lake)) < 5
 
+        moved = tmp_path / "moved"
+        moved.mkdir()
+        for path in tmp_path.glob("*.ducklake.*"):
+            path.rename(moved / path.name)
+        monkeypatch.chdir(moved)
+        refused = CliRunner().invoke(main, ["status"])
+        assert refused.exit_code == 7 and "destination.ducklake.override_data_path = true" in refused.stderr
+        monkeypatch.setenv("DESTINATION__DUCKLAKE__OVERRIDE_DATA_PATH", "true")
+        command("sync")
+        assert_equal_to(resolve_pipeline(destination="ducklake"), studio)
+
 
 def found_in(folder: Path, *texts: str) -> list[Path]:
     """The files of a lake in a folder in which one of some strings is; the rows of parquet files are compressed."""

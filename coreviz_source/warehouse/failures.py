@@ -125,6 +125,12 @@ FAILURES = (
     ),
     CONNECTION_LOST,
     Failure(
+        "moved lake",
+        "If the files were moved there, set `destination.ducklake.override_data_path = true`; if not, correct "
+        "`{setting}`.",
+        r"does not match existing data path in the catalog",
+    ),
+    Failure(
         "path",
         "Check the path of the DuckDB file in `{setting}` and the permissions of its folder.",
         r"Cannot open file|not a valid DuckDB database|No such file or directory|Cannot open database|Is a directory",
