@@ -80,7 +80,7 @@ bench: $(BENCH_VENV)/.made
 
 # CHAOS_SECONDS=3600 make chaos: changes, faults and kills at random from a seed, and a comparison after each clean run
 chaos: $(VENV)/.dev
-	$(BIN)/python -m tests.chaos --postgres
+	$(BIN)/python -m tests.chaos --postgres --ducklake
 
 # 300 changes in 60 runs with history in each warehouse, and after them the versions that a recorder of the Studio expects
 walk: $(VENV)/.dev

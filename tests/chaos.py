@@ -1,6 +1,6 @@
 """A soak: a library that changes, a server that fails, runs that are killed, and the whole truth at each clean run.
 
-    python -m tests.chaos --seconds 900 [--seed 1] [--postgres]
+    python -m tests.chaos --seconds 900 [--seed 1] [--postgres] [--ducklake]
 
 Everything is chosen by the seed, which is printed; only the moments of kills depend on the machine. Ends with a
 table of what was tried and with exit code 1 if a row was lost, a row was too much, or an exit code was wrong.
@@ -21,12 +21,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 import coreviz_source.api.deadline
@@ -58,13 +60,15 @@ def hurry() -> None:
 
 
 def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:
+    if warehouse.startswith("postgresql"):
+        destination: Any = dlt.destinations.postgres(warehouse)
+    elif warehouse.startswith("sqlite"):
+        destination = dlt.destinations.ducklake(DuckLakeCredentials(catalog=warehouse, storage=folder + "/lake"))
+    else:
+        destination = dlt.destinations.duckdb(warehouse)
     return dlt.pipeline(
         "coreviz_chaos",
-        destination=(
-            dlt.destinations.postgres(warehouse)
-            if warehouse.startswith("postgresql")
-            else dlt.destinations.duckdb(warehouse)
-        ),
+        destination=destination,
         dataset_name=f"coreviz_{Path(folder).name}",
         pipelines_dir=folder + "/pipelines",
     )
@@ -114,7 +118,7 @@ class World:
         self.seed = seed
         self.dice = dice = random.Random(seed)
         self.folder = tempfile.mkdtemp(prefix="chaos-")
-        self.warehouse = warehouse or self.folder + "/library.duckdb"
+        self.warehouse = (warehouse or "{}/library.duckdb").format(self.folder)
         self.score = score
         self.soft = dice.random() < 0.3
         self.library = Library.generate(dice.choice([0, 30, 120]), dice.choice([1, 2, 3]), seed)
@@ -132,6 +136,7 @@ class World:
             "parallel_requests": dice.choice([1, 4]),
             "deletes": "soft" if self.soft else "hard",
             "max_deletes": 1,
+            "keep_snapshots": dice.choice(["0", "7d"]),
             "reconcile_every": "0" if clean else dice.choice(["0", "1d", "100d"]),
             "lookback": dice.choice(["0", "1h", "7d"]),
         }
@@ -247,12 +252,12 @@ class World:
         print("\n".join([*self.log[-6:], self.score.problems[-1]]), file=sys.stderr, flush=True)
 
 
-def soak(seconds: float, seed: int, postgres: str | None, runs: int | None = None) -> Score:
-    """Worlds one after another, until the time (or the number of runs) is over."""
+def soak(seconds: float, seed: int, warehouses: Sequence[str | None], runs: int | None = None) -> Score:
+    """Worlds one after another, until the time (or the number of runs) is over, in each warehouse in turn."""
     score, end = Score(), time.monotonic() + seconds
     number = 0
     while time.monotonic() < end and (runs is None or score.runs < runs):
-        world = World(seed * 1000 + number, postgres if number % 2 else None, score)
+        world = World(seed * 1000 + number, warehouses[number % len(warehouses)], score)
         with world.studio:
             for step in range(LIFE):
                 if time.monotonic() > end or (runs is not None and score.runs >= runs):
@@ -271,6 +276,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("CHAOS_SECONDS", 60)))
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--postgres", action="store_true", help="every second library goes into Postgres")
+    parser.add_argument("--ducklake", action="store_true", help="and every second or third one into a DuckLake")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     hurry()
@@ -280,7 +286,8 @@ def main() -> int:
     seed = wanted.seed if wanted.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}, {wanted.seconds:.0f} seconds", flush=True)
     with Postgres() if wanted.postgres else contextlib.nullcontext() as server:
-        score = soak(wanted.seconds, seed, server.url if server else None)
+        lakes = ["sqlite:///{}/lake.sqlite"] if wanted.ducklake else []
+        score = soak(wanted.seconds, seed, [None, *([server.url] if server else []), *lakes])
     print(f"runs             {score.runs}, by exit code {dict(sorted(score.codes.items()))}")
     print(f"cycles           {score.cycles} of processes that stay")
     print(f"kills            {score.kills}")
