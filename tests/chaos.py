@@ -38,6 +38,7 @@ from coreviz_source.errors import find
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.faults import FAULTS, REFUSALS, Faults
 from coreviz_source.local_studio.library import NEWEST
+from coreviz_source.warehouse.ducklake import DuckLake
 from tests.postgres import Postgres
 from tests.truth import truth
 from tests.warehouse import fixed, read
@@ -63,7 +64,7 @@ def pipeline_of(warehouse: str, folder: str) -> dlt.Pipeline:
     if warehouse.startswith("postgresql"):
         destination: Any = dlt.destinations.postgres(warehouse)
     elif warehouse.startswith("sqlite"):
-        destination = dlt.destinations.ducklake(DuckLakeCredentials(catalog=warehouse, storage=folder + "/lake"))
+        destination = DuckLake(DuckLakeCredentials(catalog=warehouse, storage=folder + "/lake"))
     else:
         destination = dlt.destinations.duckdb(warehouse)
     return dlt.pipeline(
