@@ -359,7 +359,7 @@ class Pace:
 
     @property
     def _delay(self) -> float:
-        """The seconds between a request and its response, or between two requests if that is more."""
+        """Seconds that a response takes, or the seconds between two requests if these are more."""
         return max(0.0 if self._alone is None else math.exp(self._alone), self._gap, self._least_gap)
 
     @property
