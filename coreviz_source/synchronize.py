@@ -18,7 +18,7 @@ import dlt
 from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.http import new_connections
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, is_out_of_memory
-from coreviz_source.loading.clean_up import clean_up, configure_dlt
+from coreviz_source.loading.clean_up import clean_up, configure_dlt, load_workers
 from coreviz_source.loading.configuration import resolve, resolve_notify_url
 from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.load import drain, load
@@ -174,7 +174,11 @@ class Synchronizer:
                     _loader(pipeline, locks, stored, selection, dry_run) as loader,
                 ):
                     notices = Notices(run, locks, self._webhook)
-                    packages = Packages(loader, self._progress if dry_run else self._noted_by(notices))
+                    packages = Packages(
+                        loader,
+                        self._progress if dry_run else self._noted_by(notices),
+                        connection.destination.checkpoint_bytes,
+                    )
                     datasets = run.datasets()
                     warnings += run.warnings
                     try:
@@ -268,7 +272,7 @@ def _loader(
     if dry_run:
         yield _count
         return
-    tuning = Tuning(stored.connection, appending=stored.fresh)
+    tuning = Tuning(stored.connection, load_workers(pipeline) if stored.fresh else 0)
 
     def load_package(batches: Iterable[Batch]) -> None:
         # only now: it creates a DuckDB file that does not exist

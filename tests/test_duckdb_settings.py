@@ -24,7 +24,7 @@ def test_a_first_load_that_needs_more_memory_than_it_was_given_is_whole_all_the_
         return lifted[-1]
 
     monkeypatch.setattr(tuning.Tuning, "lift_limit", lift)
-    monkeypatch.setitem(tuning.APPENDING, "memory_limit", "12MB")
+    monkeypatch.setattr(tuning, "APPENDING", 6)
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
     library = frozen(200)
     for number, media in enumerate(media_of(library, frames=1)[:4]):
@@ -35,6 +35,22 @@ def test_a_first_load_that_needs_more_memory_than_it_was_given_is_whole_all_the_
         assert report.exit_code == 0, report.errors
         assert lifted == [True]
         assert_equal_to(pipeline, studio)
+
+
+def test_each_table_that_dlt_loads_at_once_has_memory_of_its_own(pipeline, monkeypatch):
+    limits = []
+    usual = tuning.Tuning.begin
+
+    def begin(self):
+        usual(self)
+        limits.append(self._current("memory_limit"))
+
+    monkeypatch.setattr(tuning.Tuning, "begin", begin)
+    monkeypatch.setenv("COREVIZ_TEST__LOAD__WORKERS", "5")
+    with Studio(frozen(20)) as studio:
+        assert run_sync(pipeline, studio).exit_code == 0
+        assert_equal_to(pipeline, studio)
+    assert limits == ["228.8 MiB"]
 
 
 @pytest.mark.parametrize("fails", [False, True])

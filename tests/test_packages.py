@@ -47,7 +47,7 @@ def events(monkeypatch) -> list[tuple[str, str]]:
 
 
 def packages_of(warehouse: Warehouse, events: list[tuple[str, str]]) -> Packages:
-    return Packages(warehouse.load, lambda event: events.append((event.dataset_id, event.phase)))
+    return Packages(warehouse.load, lambda event: events.append((event.dataset_id, event.phase)), 2**20)
 
 
 def test_small_datasets_wait_and_are_loaded_together(events):

@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import dlt
+from dlt.common.configuration import inject_section, resolve_configuration
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
+from dlt.load.configuration import LoaderConfiguration
 
 from coreviz_source.loading.resources import ROWS_FOLDER
 from coreviz_source.warehouse.destination import destination_of
@@ -44,6 +47,13 @@ def configure_dlt(pipeline: dlt.Pipeline) -> None:
         _unless_set("load.truncate_staging_dataset", True)
     if destination.load_workers is not None:
         _unless_set("load.workers", destination.load_workers, of=f"{pipeline.pipeline_name}.")
+
+
+def load_workers(pipeline: dlt.Pipeline) -> int:
+    """How many tables dlt loads at once."""
+    with inject_section(ConfigSectionContext(pipeline_name=pipeline.pipeline_name)):
+        # partial, because only dlt itself knows where its packages are
+        return resolve_configuration(LoaderConfiguration(), sections=("load",), accept_partial=True).workers
 
 
 def _unless_set(setting: str, value: object, of: str = "") -> None:

@@ -15,11 +15,9 @@ from coreviz_source.errors import DestinationError
 from coreviz_source.report import DatasetReport, Phase, Progress
 from coreviz_source.run import Batch
 
-#: Media items per checkpoint of a first load: if it is killed, the next run continues after the last checkpoint. A
-#: package takes a quarter of a second by itself, and loading so many media items takes about ten.
-CHECKPOINT = 50_000
-#: The same in bytes of memory, where media items are large: a warehouse keeps a package in memory while it loads it.
-CHECKPOINT_BYTES = 256 * 2**20
+#: Media items per checkpoint of a first load: if it is killed, the next run continues after the last checkpoint. About
+#: as many as DuckDB has in a row group: it writes a row group again with each load that adds to it.
+CHECKPOINT = 125_000
 #: Changed media items that wait in memory to be loaded together with those of other datasets.
 WAITING = 4_000
 #: The same in bytes of memory.
@@ -36,11 +34,15 @@ class Packages:
     Args:
         load: Loads batches as one package.
         send: Receives the events of all datasets.
+        checkpoint_bytes: The most bytes of memory that the rows of a checkpoint have, where media items are large.
     """
 
-    def __init__(self, load: Callable[[Iterable[Batch]], None], send: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, load: Callable[[Iterable[Batch]], None], send: Callable[[Progress], None], checkpoint_bytes: int
+    ) -> None:
         self._load_package = load
         self._send = send
+        self._checkpoint_bytes = checkpoint_bytes
         self._waiting: list[Batch] = []
         #: The latest event of each dataset, in the order in which they began.
         self._latest: dict[str, Progress] = {}
@@ -91,7 +93,7 @@ class Packages:
         if not in_checkpoints:
             self._load(rest)
         else:
-            while checkpoint := _next_checkpoint(rest):
+            while checkpoint := _next_checkpoint(rest, self._checkpoint_bytes):
                 self._load(checkpoint)
 
     def fail(self, failure: Batch) -> None:
@@ -156,7 +158,7 @@ def _is_large(batches: Iterable[Batch]) -> bool:
     return sum(b.media for b in batches) >= WAITING or sum(b.size for b in batches) >= WAITING_BYTES
 
 
-def _next_checkpoint(batches: Iterator[Batch]) -> Iterator[Batch] | None:
+def _next_checkpoint(batches: Iterator[Batch], most_bytes: int) -> Iterator[Batch] | None:
     """The batches up to the next checkpoint; None if there are none left."""
     first = next(batches, None)
     if first is None:
@@ -168,7 +170,7 @@ def _next_checkpoint(batches: Iterator[Batch]) -> Iterator[Batch] | None:
         for batch in batches:
             media, size = media + batch.media, size + batch.size
             yield batch
-            if media >= CHECKPOINT or size >= CHECKPOINT_BYTES:
+            if media >= CHECKPOINT or size >= most_bytes:
                 return
 
     return checkpoint()

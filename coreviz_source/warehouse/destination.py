@@ -73,6 +73,7 @@ class Destination:
         replaces_changed_views: Whether a view can be replaced by one with other columns.
         reads_json_as_text: Whether JSON is read as strings, and not as objects.
         reads_arrow_in_parts: Whether dlt returns only the first part of a result as an arrow table.
+        checkpoint_bytes: The most bytes of rows that are loaded as one package, if the rest may follow in another one.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
         adapt: Returns the destination with which a pipeline connects, from dlt's own.
         for_reading: Returns credentials that can only read, from those that can write.
@@ -109,6 +110,7 @@ class Destination:
     replaces_changed_views: bool = True
     reads_json_as_text: bool = False
     reads_arrow_in_parts: bool = False
+    checkpoint_bytes: int = 256 * 2**20
     load_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
@@ -237,8 +239,10 @@ _DUCKDB = Destination(
     purge=_checkpoint,
     check=_check_names,
     reads_json_as_text=True,
-    # one thread at a time writes into the file: tables one after the other are as fast, with 40 MB less
-    load_workers=1,
+    # a load needs little memory, however large the package is
+    checkpoint_bytes=2**30,
+    # one per table, with one thread each: more need more memory
+    load_workers=2,
     objects_sql=_DUCKDB_OBJECTS,
     columns_sql=_DUCKDB_COLUMNS,
     remains_after_forget=(

@@ -12,11 +12,12 @@ from coreviz_source.errors import DestinationError
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.file import check_names
 
-#: The settings of DuckDB for loads. One thread, because a package is too small to share, and a thread that waits for
-#: another keeps a core busy. Rows go into the file at once; dlt has them written into the log first, up to a gigabyte.
+#: The settings of DuckDB for loads. One thread per load, because a table is too small to share, and a thread that
+#: waits for another keeps a core busy. Rows go into the file at once; dlt has them written into the log first, up to a
+#: gigabyte.
 LOADING = {"threads": 1, "wal_autocheckpoint_entries": 10}
-#: The settings for loads that only append: little is kept of what was written. A merge may need more.
-APPENDING = {"memory_limit": "48MB"}
+#: Megabytes of memory per load where loads only append: little is kept of what was written. A merge may need more.
+APPENDING = 48
 
 
 def check_catalog(client: SqlClientBase[Any]) -> None:
@@ -35,12 +36,14 @@ class Tuning:
 
     Args:
         connection: The warehouse; if it is not a DuckDB file, every method does nothing.
-        appending: Whether the loads only append: the first ones.
+        appending: How many loads that only append run at once; 0 if they also replace rows.
     """
 
-    def __init__(self, connection: Connection, appending: bool) -> None:
+    def __init__(self, connection: Connection, appending: int) -> None:
         self._connection = connection
-        self._settings = dict(LOADING, **APPENDING if appending else {}) if connection.destination.is_exclusive else {}
+        self._settings: dict[str, Any] = dict(LOADING) if connection.destination.is_exclusive else {}
+        if self._settings and appending:
+            self._settings["memory_limit"] = f"{appending * APPENDING}MB"
         #: The user's settings, where they differ while DuckDB loads.
         self._usual: dict[str, Any] = {}
         self._began = False
