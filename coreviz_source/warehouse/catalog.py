@@ -18,7 +18,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from xxhash import xxh3_64_hexdigest
 
 from coreviz_source.errors import DestinationError
-from coreviz_source.tables import BY_NAME, CAPTIONS, HISTORY, TABLES
+from coreviz_source.tables import BY_NAME, CAPTIONS, HISTORY, MEDIA, TABLES
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import Destination
 from coreviz_source.warehouse.failures import Warehouse, scrub
@@ -135,7 +135,7 @@ class _Catalog:
     def missing_indexes(self) -> list[_Change]:
         """Missing indexes: on the keys by which a load replaces rows and people join, and on the text of captions.
 
-        Only Postgres has them. With 20,000 media, replacing one takes 0.2 ms per table instead of 7 ms, and creating
+        One on `media.created_at` finds the media items of a window. Only Postgres has indexes. With 20,000 media, replacing one takes 0.2 ms per table instead of 7 ms, and creating
         the indexes 0.4 s after a first load of 7 s. DuckDB takes 2 ms per table in either case; BigQuery has none.
         """
         if not self._destination.has_indexes:
@@ -146,6 +146,8 @@ class _Catalog:
                 # the id first: it is selective, and some queries join by it alone
                 columns = ", ".join(map(self._client.escape_column_name, reversed(table.replaces)))
                 wanted[f"coreviz_{table.name}_{table.replaces[-1]}"] = (table.name, f"({columns})")
+        if MEDIA.name in self.tables:
+            wanted["coreviz_media_created_at"] = (MEDIA.name, "(dataset_id, created_at) WHERE deleted_at IS NULL")
         vector = self._destination.search_vector
         if vector and CAPTIONS.name in self.tables:
             wanted[SEARCH_INDEX] = (CAPTIONS.name, f"USING gin ({vector.format(text='text')})")
