@@ -1,6 +1,6 @@
 """A soak: a library that changes, a server that fails, runs that are killed, and the whole truth at each clean run.
 
-    python -m tests.chaos --seconds 900 [--seed 1] [--postgres] [--ducklake]
+    python -m tests.chaos --seconds 900 [--seed 1] [--postgres] [--ducklake] [--only every]
 
 Everything is chosen by the seed, which is printed; only the moments of kills depend on the machine. Ends with a
 table of what was tried and with exit code 1 if a row was lost, a row was too much, or an exit code was wrong.
@@ -47,6 +47,8 @@ from tests.warehouse import fixed, read
 TOO_LOUD = {"gzip bomb", "endless body", "huge page"}
 NAMES = [name for name in FAULTS if name not in TOO_LOUD]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+#: How a run is started: `sync()`, a plain `pipeline.run`, or `sync_every()` in a process that stays until its signal.
+HOWS = ("sync", "run", "every")
 #: Runs with one library and one warehouse before new ones are made.
 LIFE = 24
 
@@ -115,8 +117,9 @@ class Score:
 class World:
     """One library with its server and its warehouse."""
 
-    def __init__(self, seed: int, warehouse: str | None, score: Score) -> None:
+    def __init__(self, seed: int, warehouse: str | None, score: Score, only: str | None = None) -> None:
         self.seed = seed
+        self.only = only
         self.dice = dice = random.Random(seed)
         self.folder = tempfile.mkdtemp(prefix="chaos-")
         self.warehouse = (warehouse or "{}/library.duckdb").format(self.folder)
@@ -177,7 +180,7 @@ class World:
         dice, score = self.dice, self.score
         names = dice.sample(NAMES, dice.choice([0, 1, 2, 4]))
         arguments = self.arguments(clean=False)
-        how = dice.choices(["sync", "run", "every"], [0.6, 0.25, 0.15])[0]
+        how = self.only or dice.choices(HOWS, [0.6, 0.25, 0.15])[0]
         killed = dice.choice(SIGNALS) if how == "every" or dice.random() < 0.3 else None
         self.studio.faults = faults = Faults(names, dice.randrange(10**6), dice.choice([0.05, 0.2, 0.5]))
         live = self.library.live(3000, dice.randrange(10**6)) if dice.random() < 0.4 else contextlib.nullcontext()
@@ -212,7 +215,7 @@ class World:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            code = process.wait(timeout=self.dice.uniform(0, 8 if how == "every" else 2.5))
+            code = process.wait(timeout=self.dice.uniform(0, 12 if how == "every" else 2.5))
             return [code] if how != "every" else [int(line) for line in process.stdout]
         except subprocess.TimeoutExpired:
             process.send_signal(kill)
@@ -253,12 +256,14 @@ class World:
         print("\n".join([*self.log[-6:], self.score.problems[-1]]), file=sys.stderr, flush=True)
 
 
-def soak(seconds: float, seed: int, warehouses: Sequence[str | None], runs: int | None = None) -> Score:
+def soak(
+    seconds: float, seed: int, warehouses: Sequence[str | None], runs: int | None = None, only: str | None = None
+) -> Score:
     """Worlds one after another, until the time (or the number of runs) is over, in each warehouse in turn."""
     score, end = Score(), time.monotonic() + seconds
     number = 0
     while time.monotonic() < end and (runs is None or score.runs < runs):
-        world = World(seed * 1000 + number, warehouses[number % len(warehouses)], score)
+        world = World(seed * 1000 + number, warehouses[number % len(warehouses)], score, only)
         with world.studio:
             for step in range(LIFE):
                 if time.monotonic() > end or (runs is not None and score.runs >= runs):
@@ -278,6 +283,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--postgres", action="store_true", help="every second library goes into Postgres")
     parser.add_argument("--ducklake", action="store_true", help="and every second or third one into a DuckLake")
+    parser.add_argument("--only", choices=HOWS, help="how all runs are started; `every` is a process that stays")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     hurry()
@@ -288,7 +294,7 @@ def main() -> int:
     print(f"seed {seed}, {wanted.seconds:.0f} seconds", flush=True)
     with Postgres() if wanted.postgres else contextlib.nullcontext() as server:
         lakes = ["sqlite:///{}/lake.sqlite"] if wanted.ducklake else []
-        score = soak(wanted.seconds, seed, [None, *([server.url] if server else []), *lakes])
+        score = soak(wanted.seconds, seed, [None, *([server.url] if server else []), *lakes], only=wanted.only)
     print(f"runs             {score.runs}, by exit code {dict(sorted(score.codes.items()))}")
     print(f"cycles           {score.cycles} of processes that stay")
     print(f"kills            {score.kills}")
