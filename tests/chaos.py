@@ -287,6 +287,8 @@ def main() -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     hurry()
+    # a shell's background jobs ignore Ctrl-C, and so would the runs that are to be ended by it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if wanted.child:
         print("ready", flush=True)
         return run(*json.loads(wanted.child))
