@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +35,7 @@ def endpoint() -> Iterator[str]:
 
 
 class Bucket:
-    """A bucket of its own, and what it has."""
+    """A bucket, whether it exists or not, and what it has."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self.name = name
@@ -47,11 +46,10 @@ class Bucket:
             "endpoint_url": endpoint,
         }
         self.client: Any = boto3.client("s3", **self.credentials)
-        self.client.create_bucket(Bucket=name)
 
-    def pipeline(self, folder: Path, directory: str = "here", **credentials: str) -> dlt.Pipeline:
-        """A pipeline into a lake with its catalog in a folder; `directory` stands for another working directory."""
-        storage = {"bucket_url": f"s3://{self.name}/lake", "credentials": {**self.credentials, **credentials}}
+    def pipeline(self, folder: Path, directory: str) -> dlt.Pipeline:
+        """A pipeline into a lake with its catalog and working directory in a folder."""
+        storage = {"bucket_url": f"s3://{self.name}/lake", "credentials": self.credentials}
         return dlt.pipeline(
             "coreviz_test",
             destination=dlt.destinations.ducklake(
@@ -71,7 +69,8 @@ class Bucket:
 
 def test_a_lake_in_a_bucket_follows_every_change_and_what_is_forgotten_is_in_no_object(endpoint, tmp_path, caplog):
     bucket = Bucket(endpoint, "coreviz-library")
-    lake = bucket.pipeline(tmp_path)
+    bucket.client.create_bucket(Bucket=bucket.name)
+    lake = bucket.pipeline(tmp_path, "here")
     library = frozen(20)
     with Studio(library) as studio:
         assert run_sync(lake, studio).exit_code == 0
@@ -90,7 +89,8 @@ def test_a_lake_in_a_bucket_follows_every_change_and_what_is_forgotten_is_in_no_
         assert run_sync(lake, studio, reconcile_every="0").exit_code == 0
         assert_equal_to(lake, studio)
 
-        nowhere = bucket.pipeline(tmp_path, "elsewhere", endpoint_url="http://127.0.0.1:1")
-        report = run_sync(nowhere, studio)
-        assert report.exit_code == 7
-        assert SECRET not in " ".join([report.to_json(), json.dumps(str(report)), caplog.text])
+        elsewhere = Bucket("http://127.0.0.1:1", bucket.name), Bucket(endpoint, "missing")
+        for nowhere, remedy in zip(elsewhere, ("whether the server runs", "Create the bucket"), strict=True):
+            report = run_sync(nowhere.pipeline(tmp_path, f"{nowhere.name} {remedy[:5]}"), studio)
+            assert report.exit_code == 7 and remedy in report.errors[0].remedy
+            assert SECRET not in " ".join([report.to_json(), str(report), caplog.text])
