@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -298,8 +297,9 @@ def test_only_extensions_of_this_environment_are_loaded_unchecked_and_only_runs_
         run_sync(lake, studio)
     with Connection(lake).client() as client, Connection(lake, read_only=True).client() as reader:
         settings = "SELECT current_setting('allow_unsigned_extensions'), current_setting('threads')"
+        ((_, default),) = duckdb.execute(settings).fetchall()
         assert client.sql_client.execute_sql(settings) == [(False, 1)]
-        assert reader.sql_client.execute_sql(settings) == [(False, os.cpu_count())]
+        assert reader.sql_client.execute_sql(settings) == [(False, default)]
         duckdb_connect = duckdb.connect
         monkeypatch.setattr(duckdb, "connect", connect)
         credentials = client.config.credentials.copy()
@@ -312,6 +312,9 @@ def test_only_extensions_of_this_environment_are_loaded_unchecked_and_only_runs_
             pool = credentials.conn_pool
             pool.return_conn(pool.borrow_conn())
     assert opened == [True, False]
+    monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__GLOBAL_CONFIG", '{"threads": 3}')
+    with Connection(lake).client() as client:
+        assert client.sql_client.execute_sql(settings) == [(False, 3)]
 
 
 @pytest.mark.parametrize("case", ["right password", "wrong password", "nobody there"])
