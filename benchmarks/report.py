@@ -144,6 +144,9 @@ def _goals(told: dict[str, Any], size: int, largest: int) -> list[str]:
     m.cpu("A cycle of `sync_every()`, complete, nothing changed", "resident, complete", 1)
     m.sizes("20 media items changed, DuckDB", "changes", size, largest, 1.3)
     m.sizes("20 media items changed, Postgres", "Postgres: changes", size, largest, 1.3)
+    m.ratio("First load into a DuckLake", "DuckLake: first load", "first load", 1.5)
+    for what in ("ordinary run, unchanged", "complete listing, unchanged"):
+        m.ratio(f"DuckLake: {what}", f"DuckLake: {what}", what, 1.3)
     m.ratio(load, "first load", "rest_api", None, at_least=True)
     m.ratio(load, "first load", "Singer", None, at_least=True)
     m.ratio(load, "first load", "Airbyte", None, at_least=True)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,11 @@ class Bench:
         program = self.note(size, f"Postgres: {name}", measured([ours], directory))
         self.complete(size, program, url, "coreviz")
 
+    def sync_ducklake(self, size: int, directory: Path, name: str, **arguments: object) -> None:
+        ours = script("ours.py", *self.server.address(size), directory, json.dumps(arguments), "ducklake")
+        program = self.note(size, f"DuckLake: {name}", measured([ours], directory))
+        self.complete(size, program, f"ducklake:sqlite:{directory}/ours.sqlite", "coreviz")
+
     def round(self, size: int) -> None:
         """All but the peers, each once."""
         address = self.server.address(size)
@@ -223,6 +229,11 @@ class Bench:
         with temporary() as directory:
             program = self.note(size, "plain run", measured([script("plain.py", *address, directory)], directory))
             self.complete(size, program, directory / "ours.duckdb", "coreviz")
+        if find_spec("duckdb_extension_ducklake"):
+            with temporary() as directory:
+                self.sync_ducklake(size, directory, "first load")
+                self.sync_ducklake(size, directory, "ordinary run, unchanged")
+                self.sync_ducklake(size, directory, "complete listing, unchanged", reconcile_every="0")
         self.server.answer_after(0.1)
         with temporary() as directory:
             self.sync(size, directory, "first load, 100 ms")

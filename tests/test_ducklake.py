@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import dlt
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -27,6 +28,7 @@ from coreviz_source.dashboard.warehouse import Warehouse
 from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse import extensions
+from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.extensions import loadable
 from tests.docs import ROOT, questions
 from tests.processes import Worker
@@ -282,6 +284,37 @@ def test_an_extension_that_is_nowhere_is_an_error_with_both_remedies_before_the_
     assert report.exit_code == 7
     assert "extension ducklake is missing" in error.message
     assert "[ducklake]" in error.remedy and "INSTALL ducklake" in error.remedy
+
+
+def test_only_extensions_of_this_environment_are_loaded_unchecked_and_only_runs_have_one_thread(lake, monkeypatch):
+    opened = []
+
+    def connect(*given, config, **named):
+        opened.append(config["allow_unsigned_extensions"])
+        return duckdb_connect(*given, config=config, **named)
+
+    with Studio(frozen(5)) as studio:
+        run_sync(lake, studio)
+    with Connection(lake).client() as client, Connection(lake, read_only=True).client() as reader:
+        settings = "SELECT current_setting('allow_unsigned_extensions'), current_setting('threads')"
+        ((_, default),) = duckdb.execute(settings).fetchall()
+        assert client.sql_client.execute_sql(settings) == [(False, 1)]
+        assert reader.sql_client.execute_sql(settings) == [(False, default)]
+        duckdb_connect = duckdb.connect
+        monkeypatch.setattr(duckdb, "connect", connect)
+        credentials = client.config.credentials.copy()
+        packaged = credentials.extensions
+        for extensions in (packaged, [*packaged, "parquet"]):
+            # the name of the database in memory has to be another one, because its settings differ
+            credentials.global_config = {"threads": 2 + len(extensions)}
+            credentials.extensions = extensions
+            credentials.on_resolved()
+            pool = credentials.conn_pool
+            pool.return_conn(pool.borrow_conn())
+    assert opened == [True, False]
+    monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__GLOBAL_CONFIG", '{"threads": 3}')
+    with Connection(lake).client() as client:
+        assert client.sql_client.execute_sql(settings) == [(False, 3)]
 
 
 @pytest.mark.parametrize("case", ["right password", "wrong password", "nobody there"])

@@ -93,6 +93,7 @@ class Connection:
         if self._opened is None:
             self._opened = self._enter()
             self.destination.check(self._opened.sql_client)
+            self.destination.tune(self._opened.sql_client)
         self._used = now
         assert self._opened is not None
         return self._opened

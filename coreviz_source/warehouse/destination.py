@@ -79,6 +79,7 @@ class Destination:
         for_reading: Returns credentials that can only read, from those that can write.
         purge: Removes what deleted rows leave behind, as far as that is possible.
         check: Raises `ConfigurationError` if a warehouse that was just opened cannot be used.
+        tune: Sets up a connection that was just opened for a run.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Destination:
     adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
     purge: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
     check: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
+    tune: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
 
     @property
     def file_format(self) -> Literal["parquet", "insert_values", "jsonl"]:
@@ -184,6 +186,12 @@ def _read_only_lake(credentials: Any) -> Any:
     from coreviz_source.warehouse.ducklake import for_reading
 
     return for_reading(credentials)
+
+
+def _tune_lake(client: SqlClientBase[Any]) -> None:
+    from coreviz_source.warehouse.ducklake import tune
+
+    tune(client)
 
 
 def _one_snapshot_per_package(destination: Any) -> Any:
@@ -263,6 +271,7 @@ _DUCKLAKE = Destination(
     purge=_purge_lake,
     lock_server=_server_of_catalog,
     check=_check_names,
+    tune=_tune_lake,
     reads_json_as_text=True,
     load_workers=1,
     objects_sql=_DUCKDB_OBJECTS,

@@ -29,9 +29,11 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
 from dlt.destinations import ducklake, postgres
 from dlt.destinations.exceptions import DatabaseTransientException
+from dlt.destinations.impl.duckdb.configuration import DuckDbConnectionPool
 from dlt.destinations.impl.ducklake.configuration import DuckLakeClientConfiguration, DuckLakeCredentials
 from dlt.destinations.impl.ducklake.ducklake import DuckLakeClient
 from dlt.destinations.impl.ducklake.sql_client import DuckLakeSqlClient
+from dlt.destinations.sql_client import SqlClientBase
 from dlt.destinations.typing import DBTransaction
 from dlt.load.exceptions import LoadClientJobFailed
 
@@ -40,7 +42,8 @@ from coreviz_source.extras import missing_extra
 from coreviz_source.tables import BY_NAME
 from coreviz_source.values import text_hash
 from coreviz_source.warehouse.destination import LockServer
-from coreviz_source.warehouse.extensions import loadable
+from coreviz_source.warehouse.duckdb import LOADING
+from coreviz_source.warehouse.extensions import are_packaged, loadable
 from coreviz_source.warehouse.failures import secrets_in, without
 from coreviz_source.warehouse.postgres import Utf8Credentials
 
@@ -79,6 +82,7 @@ class Credentials(DuckLakeCredentials):
                 f"A DuckLake catalog in {self.catalog.drivername} is not supported.",
                 remedy="Use a catalog in SQLite (sqlite:///….sqlite) or Postgres (postgres://…).",
             )
+        self.conn_pool = _ConnectionPool(self, always_open_connection=True)
 
     @property
     def file(self) -> str | None:
@@ -90,6 +94,21 @@ class Credentials(DuckLakeCredentials):
         lake = f"{self.catalog.to_native_representation()} {self.storage_url} {settings}"
         # a forked process has none of the threads of a DuckDB that it inherited
         return f":memory:coreviz_{os.getpid()}_{text_hash(lake):016x}"
+
+
+class _ConnectionPool(DuckDbConnectionPool):
+    """The connections of credentials, to the DuckDB in memory that a process has for a lake."""
+
+    def borrow_conn(self, global_config: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Opens a connection. The first one loads the extensions."""
+        # DuckDB takes a sixth of a second to check the signature of a file. pip has checked the hash of a package, and
+        # whoever can change its files can change this code as well.
+        unchecked = are_packaged(self.credentials.extensions or ())
+        with self._conn_lock:
+            self._conn = duckdb.connect(self.credentials._conn_str(), config={"allow_unsigned_extensions": unchecked})
+            # for the extensions only: dlt applies these settings after it has loaded them
+            settings = {**(global_config or {}), "allow_unsigned_extensions": False}
+            return super().borrow_conn(settings, *args, **kwargs)
 
 
 @configspec(init=False)
@@ -369,6 +388,13 @@ def lock_server(client: Client) -> LockServer | None:
     server = Psycopg2SqlClient(names.dataset_name, names.staging_dataset_name, credentials, capabilities)
     schema = server.escape_column_name(lake.metadata_schema or lake.ducklake_name)
     return LockServer(server, f"{schema}.ducklake_snapshot", "max(snapshot_id)")
+
+
+def tune(client: SqlClientBase[Any]) -> None:
+    """Gives DuckDB one thread for a run, unless the user has set how many; see `LOADING` of DuckDB."""
+    lake: Any = client.credentials
+    if not lake.reads_only and "threads" not in (lake.global_config or {}):
+        client.execute_sql(f"SET GLOBAL threads = {LOADING['threads']}")
 
 
 def for_reading(credentials: Credentials) -> ReadingCredentials:

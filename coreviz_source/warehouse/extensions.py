@@ -6,6 +6,7 @@ DuckDB downloads an extension when it is first used. Where its store cannot be r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,11 @@ def loadable(extension: str) -> str:
             ),
         ) from None
     return extension
+
+
+def are_packaged(extensions: Sequence[str]) -> bool:
+    """Whether all of some extensions, as `LOAD` takes them, come from packages of this environment."""
+    return all(extension.startswith("'") for extension in extensions)
 
 
 def _packaged(extension: str) -> Path | None:

@@ -92,6 +92,11 @@ FAILURES = (
         ("3D000",),
     ),
     Failure(
+        "bucket missing",
+        "Create the bucket, or correct its address in `{setting}.storage`.",
+        r"NoSuchBucket|specified bucket does not exist",
+    ),
+    Failure(
         "lock timeout",
         "Another session locks the table. Wait until it is done, or end it; then run again.",
         r"lock timeout|deadlock detected",
