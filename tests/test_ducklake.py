@@ -138,16 +138,18 @@ def test_two_machines_take_turns_and_whoever_reads_meanwhile_is_never_refused(tm
     seen: set[tuple[int, ...]] = set()
     ended = threading.Event()
 
-    def read_all_the_time() -> None:
+    def read_all_the_time(reader: dlt.Pipeline) -> None:
         try:
             while not ended.is_set():
                 sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {name})" for name in NAMES[1:])
-                seen.update(open_library(lake).query(sql).fetchall())
+                seen.update(open_library(reader).query(sql).fetchall())
                 time.sleep(0.1)
         except BaseException as error:
             failures.append(error)
 
-    readers = [threading.Thread(target=read_all_the_time) for _ in range(2)]
+    # a pipeline of their own, because dlt reads the schema of a pipeline again at each use, in place
+    pipelines = [lake_in(tmp_path, f"reader {number}", catalog) for number in range(2)]
+    readers = [threading.Thread(target=read_all_the_time, args=[each]) for each in pipelines]
     with Studio(library) as studio:
         given = arguments(studio, {"reconcile_every": "0"})
         run_sync(lake, studio)
