@@ -37,7 +37,7 @@ from tests.test_changes import CHANGES
 from tests.test_destinations import CANARY, guarded  # noqa: F401
 from tests.test_two_runs import gate
 from tests.test_views import assert_views, plain
-from tests.truth import truth
+from tests.truth import Row, truth
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
@@ -95,6 +95,7 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
                 report = run_sync(each, studio, reconcile_every="0", deletes=deletes, history=True)
                 assert (report.exit_code, report.warnings) == (0, [])
             assert_equal(read(lake, *NAMES), read(pipeline, *NAMES))
+            assert_equal(versions(lake), versions(pipeline))
         assert_equal_to(lake, studio)
         assert_views(lake, studio)
         assert search(lake, "shoe") == search(pipeline, "shoe") != []
@@ -111,6 +112,12 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
         run(elsewhere, studio, history=True)
         assert load_ids(elsewhere) == stored
         assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
+
+
+def versions(pipeline: dlt.Pipeline) -> dict[str, list[Row]]:
+    """The history, without the ids of runs."""
+    found = read(pipeline, "media_history", "caption_history")
+    return {name: [{**row, "run": None} for row in rows] for name, rows in found.items()}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
