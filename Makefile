@@ -85,7 +85,8 @@ chaos: $(VENV)/.dev
 # 300 changes in 60 runs with history in each warehouse, and after them the versions that a recorder of the Studio expects
 walk: $(VENV)/.dev
 	$(BIN)/python -m tests.history_walk
-	$(BIN)/python -m tests.history_walk --postgres
+	$(BIN)/python -m tests.history_walk --destination postgres
+	$(BIN)/python -m tests.history_walk --destination ducklake
 
 # how many small defects in the code the tests notice: about an hour of one core; continues after an interruption
 MUTANTS := $(VENV)/mutants

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import dlt
+from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
 
 from coreviz_source import sync
 from coreviz_source.api.studio import CorevizClient
@@ -43,15 +44,24 @@ class Warehouse(dg.ConfigurableResource):
     destination: str = "postgres"
     dataset_name: str = "coreviz"
     duckdb_file: str = "coreviz_library.duckdb"
+    lake: str = "coreviz_library.ducklake"
 
     def pipeline(self, name: str) -> dlt.Pipeline:
         """A pipeline with a working directory of its own: no two partitions share load packages."""
-        # a whole path: dlt remembers for each pipeline the folder in which it first ran
-        file = os.path.abspath(self.duckdb_file)
-        to: Any = dlt.destinations.duckdb(file) if self.destination == "duckdb" else self.destination
-        return dlt.pipeline(
-            re.sub(r"[^A-Za-z0-9]", "_", f"coreviz_{name}"), destination=to, dataset_name=self.dataset_name
-        )
+        name = re.sub(r"[^A-Za-z0-9]", "_", f"coreviz_{name}")
+        return dlt.pipeline(name, destination=self._destination(), dataset_name=self.dataset_name)
+
+    def _destination(self) -> Any:
+        # whole paths: dlt remembers for each pipeline the folder in which it first ran
+        if self.destination == "duckdb":
+            return dlt.destinations.duckdb(os.path.abspath(self.duckdb_file))
+        # by default each pipeline would have a lake of its own
+        if self.destination == "ducklake" and not dlt.secrets.get("destination.ducklake.credentials.catalog"):
+            lake = os.path.abspath(self.lake)
+            return dlt.destinations.ducklake(
+                DuckLakeCredentials(catalog=f"sqlite:///{lake}.sqlite", storage=f"{lake}.files")
+            )
+        return self.destination
 
 
 class Again(dg.Config):

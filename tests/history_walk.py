@@ -1,6 +1,6 @@
 """A random walk with history: changes, faults and kills, and what an independent recorder expects after each run.
 
-    python -m tests.history_walk --runs 60 --changes 300 --seed 1 [--postgres]
+    python -m tests.history_walk --runs 60 --changes 300 --seed 1 [--destination postgres]
 
 Everything is chosen by the seed. Ends with what was tried, and with exit code 1 if a version was missing, too much or
 another than the recorder's.
@@ -34,6 +34,7 @@ from starlette.responses import Response
 
 from coreviz_source import coreviz, sync
 from coreviz_source.local_studio import Studio
+from coreviz_source.warehouse.destination import prepare
 from tests import forked, hostile
 from tests.chaos import hurry
 from tests.postgres import Postgres
@@ -120,16 +121,19 @@ class Walk:
 
     Args:
         seed: Chooses everything.
-        folder: Where the working directory is, and the DuckDB file.
-        postgres: Address of a Postgres server. Default: DuckDB.
+        folder: Where the working directory is, and the DuckDB file or the lake.
+        destination: dlt's name of the warehouse.
+        server: Address of a Postgres server, if it is that.
     """
 
-    def __init__(self, seed: int, folder: Path, postgres: str | None = None) -> None:
+    def __init__(self, seed: int, folder: Path, destination: str = "duckdb", server: str | None = None) -> None:
         self.dice = random.Random(seed)
         # of the server's thread: how many requests there are depends on the machine
         self._faults = random.Random(seed)
         self.folder = folder
-        self.postgres = postgres
+        self.destination = destination
+        lake = {"catalog": f"sqlite:///{folder}/library.sqlite", "storage": {"bucket_url": str(folder / "lake")}}
+        self.warehouse = server or (lake if destination == "ducklake" else str(folder / "library.duckdb"))
         self.score = Score()
         self.log: list[str] = []
         self.library = frozen(30, datasets=2, seed=seed)
@@ -152,18 +156,20 @@ class Walk:
     def pipeline(self) -> dlt.Pipeline:
         where = self._where()
         factory = getattr(dlt.destinations, where["kind"])
-        return dlt.pipeline(
+        pipeline = dlt.pipeline(
             where["name"],
             destination=factory(where["warehouse"]),
             dataset_name=where["dataset"],
             pipelines_dir=where["pipelines"],
         )
+        prepare(pipeline)
+        return pipeline
 
-    def _where(self) -> dict[str, str]:
+    def _where(self) -> dict[str, Any]:
         return {
-            "kind": "postgres" if self.postgres else "duckdb",
+            "kind": self.destination,
             "name": "coreviz_history",
-            "warehouse": self.postgres or str(self.folder / "library.duckdb"),
+            "warehouse": self.warehouse,
             "dataset": f"coreviz_{self.folder.name}".replace("-", "_").lower(),
             "pipelines": str(self.folder / "pipelines"),
         }
@@ -435,9 +441,11 @@ def _time(text: str) -> datetime:
     return found
 
 
-def walk(seed: int, folder: Path, runs: int, changes: int, postgres: str | None = None) -> Score:
+def walk(
+    seed: int, folder: Path, runs: int, changes: int, destination: str = "duckdb", server: str | None = None
+) -> Score:
     """So many runs with so many changes in between, and a complete one without faults at the end."""
-    one = Walk(seed, folder, postgres)
+    one = Walk(seed, folder, destination, server)
     with one.studio:
         for number in range(runs - 1):
             if one.score.problems:
@@ -453,13 +461,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--changes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--postgres", action="store_true", help="into Postgres instead of DuckDB")
+    parser.add_argument("--destination", choices=["duckdb", "ducklake", "postgres"], default="duckdb")
     wanted = parser.parse_args()
     hurry()
     os.environ["DLT_DATA_DIR"] = tempfile.mkdtemp(prefix="history-")
-    with Postgres() if wanted.postgres else contextlib.nullcontext() as server:
+    with Postgres() if wanted.destination == "postgres" else contextlib.nullcontext() as server:
         folder = Path(tempfile.mkdtemp(prefix="history-"))
-        score = walk(wanted.seed, folder, wanted.runs, wanted.changes, server.url if server else None)
+        address = server.url if server else None
+        score = walk(wanted.seed, folder, wanted.runs, wanted.changes, wanted.destination, address)
     print(f"runs      {score.runs}, {score.kills} of them killed; outcomes of datasets {dict(score.outcomes)}")
     print(f"changes   {score.changes}: {dict(score.kinds)}")
     print(f"compared  {score.compared} times, {score.versions} versions in the end")

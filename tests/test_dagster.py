@@ -17,6 +17,7 @@ import yaml
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
 from coreviz_source.tables import CURRENT, GONE
+from coreviz_source.warehouse.destination import prepare
 from pipelines import dagster_definitions as deployed
 from tests.docs import ROOT, blocks
 from tests.postgres import Postgres
@@ -175,6 +176,27 @@ def test_the_freshness_check_fails_for_old_and_for_missing_datasets_only(instanc
         monkeypatch.setattr(deployed, "MAX_AGE", -deployed.MAX_AGE)
         assert set(check().metadata["old"].value) == {first, second}
         assert not check().passed
+
+
+def test_all_partitions_of_a_lake_are_in_one_lake_whatever_their_pipelines_are_called(instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    library = frozen(20, datasets=2)
+    lake = deployed.Warehouse(destination="ducklake")
+    add_datasets(instance, library)
+    with Studio(library) as studio:
+        point_to(studio, monkeypatch)
+        for dataset in library.datasets:
+            assert materialize(deployed.tables, instance, lake, dataset).success
+        seen = lake.pipeline("seen")
+        prepare(seen)
+        assert_equal_to(seen, studio)
+    job = deployed.definitions.resolve_job_def("coreviz_freshness")
+    done = job.execute_in_process(instance=instance, resources={"warehouse": lake})
+    (evaluation,) = done.get_asset_check_evaluations()
+    # the library's clock stands still, so all listings are old; but none is missing
+    assert set(evaluation.metadata["old"].value) == set(library.datasets)
+    assert "never" not in evaluation.description
+    assert [path.name for path in tmp_path.glob("*.sqlite")] == ["coreviz_library.ducklake.sqlite"]
 
 
 def test_twelve_partitions_at_once_in_processes_end_equal_to_one_run_and_to_the_truth(instance, tmp_path, monkeypatch):

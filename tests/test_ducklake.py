@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse import extensions
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.extensions import loadable
+from coreviz_source.warehouse.snapshots import purge
 from tests.docs import ROOT, questions
 from tests.processes import Worker
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
@@ -37,7 +39,7 @@ from tests.test_changes import CHANGES
 from tests.test_destinations import CANARY, guarded  # noqa: F401
 from tests.test_two_runs import gate
 from tests.test_views import assert_views, plain
-from tests.truth import truth
+from tests.truth import Row, truth
 from tests.warehouse import assert_equal, load_ids, query, read, runs
 
 NAMES = ("datasets", "folders", "media", "frames", "captions", "objects", "media_tags", "moderation_categories")
@@ -95,6 +97,7 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
                 report = run_sync(each, studio, reconcile_every="0", deletes=deletes, history=True)
                 assert (report.exit_code, report.warnings) == (0, [])
             assert_equal(read(lake, *NAMES), read(pipeline, *NAMES))
+            assert_equal(versions(lake), versions(pipeline))
         assert_equal_to(lake, studio)
         assert_views(lake, studio)
         assert search(lake, "shoe") == search(pipeline, "shoe") != []
@@ -111,6 +114,12 @@ def test_a_lake_and_duckdb_hold_the_same_whatever_changes_and_a_package_is_one_s
         run(elsewhere, studio, history=True)
         assert load_ids(elsewhere) == stored
         assert {r["outcome"] for r in runs(elsewhere)[-2:]} == {"window"}
+
+
+def versions(pipeline: dlt.Pipeline) -> dict[str, list[Row]]:
+    """The history, without the ids of runs."""
+    found = read(pipeline, "media_history", "caption_history")
+    return {name: [{**row, "run": None} for row in rows] for name, rows in found.items()}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -176,8 +185,27 @@ def test_two_machines_take_turns_and_whoever_reads_meanwhile_is_never_refused(tm
     for worker in workers:
         worker.stop()
     assert failures == []
-    # a query during a commit may see a mixture of two states (docs/ducklake.md)
-    assert len(seen & set(whole)) > 1
+    assert seen <= set(whole) and len(seen) > 1
+
+
+def test_a_query_that_began_before_a_load_sees_the_state_before_it_in_every_table(lake):
+    library = frozen(40)
+    with Studio(library) as studio:
+        run_sync(lake, studio)
+        before, items = counts(studio), media_of(library, frames=1)
+        parts = [f"SELECT '{name}' FROM {name}" for name in NAMES[1:]]
+        # so many rows that DuckDB does not look for the files of the tables before they are read
+        many = "SELECT 'repeated' FROM media CROSS JOIN range(10000)"
+        pages = open_library(lake).query(" UNION ALL ".join([many, *parts])).iter_fetch(10)
+        found = Counter(name for (name,) in next(pages))
+        for item in items[:20:2]:
+            library.delete(item["id"])
+        run_sync(lake, studio, reconcile_every="0", max_deletes=1)
+        query(lake, "CALL ducklake_flush_inlined_data('ducklake')")
+        query(lake, "CALL ducklake_expire_snapshots('ducklake', older_than => now())")
+        found.update(name for page in pages for (name,) in page)
+        assert tuple(found[name] for name in NAMES[1:]) == before
+        assert_equal_to(lake, studio)
 
 
 def test_every_command_works_without_configuration_and_what_is_forgotten_is_in_no_file(tmp_path, monkeypatch):
@@ -226,6 +254,19 @@ def test_every_command_works_without_configuration_and_what_is_forgotten_is_in_n
         assert found_in(tmp_path, secret, other, item["id"])
         command("forget", "--media-ids", item["id"], "--yes")
         assert found_in(tmp_path, secret, other, item["id"]) == []
+
+        # one that no folder counts
+        item = next(each for each in media_of(library) if each["path"].count(".") == 1)
+        library.delete(item["id"])
+        monkeypatch.setattr(sys.modules[purge.__module__], "PATIENCE", 0.1)
+        pages = shown.query("SELECT media.id FROM media CROSS JOIN range(10000)").iter_fetch(10)
+        rows = len(next(pages))
+        forget = ["forget", "--media-ids", item["id"], "--yes"]
+        refused = CliRunner().invoke(main, forget)
+        assert refused.exit_code == 7 and "A query that began before is still running" in refused.stderr
+        assert rows + sum(map(len, pages)) == 39 * 10_000
+        assert CliRunner().invoke(main, forget).exit_code == 4
+        assert found_in(tmp_path, item["id"]) == []
         lake = resolve_pipeline(destination="ducklake")
         assert_equal_to(lake, studio)
         assert len(snapshots(lake)) < 5

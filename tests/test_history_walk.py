@@ -11,7 +11,7 @@ from tests.history_walk import walk
 def test_history_has_the_versions_that_the_runs_saw_through_changes_faults_and_kills(
     request, tmp_path, warehouse, seed, runs
 ):
-    postgres = request.getfixturevalue("server").url if warehouse == "postgres" else None
-    score = walk(seed, tmp_path, runs, 6 * runs, postgres)
+    server = request.getfixturevalue("server").url if warehouse == "postgres" else None
+    score = walk(seed, tmp_path, runs, 6 * runs, warehouse, server)
     assert score.problems == []
     assert score.kills and score.versions > 100 and score.compared >= runs / 3

@@ -142,6 +142,9 @@ class SqlClient(DuckLakeSqlClient):
 
     def open_connection(self) -> Any:
         """Connects."""
+        if self.credentials.file is not None:
+            # else DuckDB reads each table of the catalog over a connection of its own, and may miss what a commit moves
+            self._global_config["sqlite_disable_multithreaded_scans"] = True
         # two threads that attach one catalog at the same time would disturb each other
         with _connecting, self._without_secrets():
             return super().open_connection()

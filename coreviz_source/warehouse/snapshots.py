@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +20,20 @@ _log = logging.getLogger(__name__)
 
 #: How much older than they have to be snapshots may become, so that not every run removes one.
 SLACK = timedelta(days=1)
-#: Files that no snapshot has, older than this, are left by a load that was killed.
-_ABANDONED = timedelta(days=1)
+#: How long files stay that no snapshot has: queries still read them, or a load that was killed has left them.
+_GRACE = timedelta(days=1)
+#: Seconds that the catalog's rewriting waits for queries that began before.
+PATIENCE = 30.0
+#: The exit code if a query is still running then.
+_BUSY = 3
+#: Rewrites a catalog. Before that, the file has the pages of deleted rows, and while queries run its log has them.
+_REWRITE = f"""
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1], timeout=float(sys.argv[2]))) as catalog:
+    catalog.execute("VACUUM")
+    (busy, *_), = catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+sys.exit({_BUSY} if busy else 0)
+"""
 
 
 def maintain(connection: Connection, lock: Callable[[], AbstractContextManager[Any]], keep: timedelta) -> list[str]:
@@ -59,14 +72,24 @@ def _is_due(client: SqlClientBase[Any], keep: timedelta) -> bool:
 
 
 def purge(client: SqlClientBase[Any]) -> None:
-    """Writes files with deleted rows again without them, and removes all old snapshots with their files."""
+    """Writes files with deleted rows again without them, and removes all old snapshots with their files.
+
+    Raises:
+        DestinationError: The catalog was not rewritten, and may still have deleted rows.
+    """
     _compact(client, timedelta(0), 0.0)
     credentials: Any = client.credentials
-    if credentials.catalog.drivername == "sqlite":
-        # the pages of deleted rows would otherwise stay in the file until others are written over them
-        with closing(sqlite3.connect(credentials.file, timeout=30)) as catalog:
-            catalog.execute("VACUUM")
-            catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if credentials.file is None:
+        return
+    # in a process of its own: to close a file drops the locks of the whole process, those of DuckDB's SQLite as well
+    command = [sys.executable, "-I", "-c", _REWRITE, credentials.file, str(PATIENCE)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2] or "A query that began before is still running."
+        raise DestinationError(
+            f"The rows were deleted, but the catalog may still have their bytes: {reason}",
+            remedy="Run the command again when no query is running. It finds no rows, and rewrites the catalog.",
+        )
 
 
 def _compact(client: SqlClientBase[Any], keep: timedelta, threshold: float) -> None:
@@ -84,11 +107,12 @@ def _compact(client: SqlClientBase[Any], keep: timedelta, threshold: float) -> N
     client.execute_sql(f"CALL ducklake_merge_adjacent_files({lake})")
     client.execute_sql(f"CALL ducklake_rewrite_data_files({lake}, delete_threshold => {threshold})")
     client.execute_sql(f"CALL ducklake_expire_snapshots({lake}, older_than => {before})")
-    client.execute_sql(f"CALL ducklake_cleanup_old_files({lake}, cleanup_all => true)")
+    # a query that is running may still read what was replaced
+    aged = f"older_than => now() - to_seconds({min(keep, _GRACE).total_seconds()})" if keep else "cleanup_all => true"
+    client.execute_sql(f"CALL ducklake_cleanup_old_files({lake}, {aged})")
     if client.credentials.default_files:
         # nobody else writes into a folder that this source has named
-        age = min(keep, _ABANDONED).total_seconds()
-        client.execute_sql(f"CALL ducklake_delete_orphaned_files({lake}, older_than => now() - to_seconds({age}))")
+        client.execute_sql(f"CALL ducklake_delete_orphaned_files({lake}, {aged})")
 
 
 def _lake(client: SqlClientBase[Any]) -> str:
