@@ -18,7 +18,7 @@ import dlt
 from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.http import new_connections
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, is_out_of_memory
-from coreviz_source.loading.clean_up import clean_up, configure_dlt, load_workers
+from coreviz_source.loading.clean_up import clean_up, configure_dlt
 from coreviz_source.loading.configuration import resolve, resolve_notify_url
 from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.load import drain, load
@@ -272,7 +272,8 @@ def _loader(
     if dry_run:
         yield _count
         return
-    tuning = Tuning(stored.connection, load_workers(pipeline) if stored.fresh else 0)
+    workers = configure_dlt(pipeline, appending=stored.fresh)
+    tuning = Tuning(stored.connection, workers if stored.fresh else 0)
 
     def load_package(batches: Iterable[Batch]) -> None:
         # only now: it creates a DuckDB file that does not exist

@@ -57,6 +57,12 @@ SCRIPT = textwrap.dedent(
                     die()
             return original(self, statements, *args, **kwargs)
         DuckDbSqlClient.execute_many = execute_many
+    elif moment == "completed":
+        original = Load.complete_package
+        def complete_package(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            die()
+        Load.complete_package = complete_package
     elif moment in ("before an append", "after an append"):
         from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
         original = DuckDbCopyJob.run
@@ -92,7 +98,7 @@ SCRIPT = textwrap.dedent(
     os.environ["LOAD__WORKERS"] = "1"
     given = dict(dataset_ids=[dataset], base_url=url, api_key="local-studio-key", page_size=20, reconcile_every="0",
                  max_deletes=1)
-    if moment in ("checkpoint", "between a row and its completion"):
+    if moment in ("checkpoint", "completed", "between a row and its completion"):
         sync(pipeline, **given)
     else:
         pipeline.run(coreviz(**given))

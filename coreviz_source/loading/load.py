@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
 import dlt
+from dlt.common.runtime import signals
 from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -69,21 +71,43 @@ def _load_package(
     def begin(*_: object) -> Extraction:
         # dlt has read its own state meanwhile, which has the dataset of the run before
         pipeline.dataset_name = dataset_name
-        return Extraction(locks, stored, batches, selection.tables)
+        return Extraction(locks, stored, extracted(), selection.tables)
 
-    try:
+    def extracted() -> Iterator[Batch]:
+        yield from batches
+        hold_signals()
+
+    with _signals_held() as hold_signals:
         try:
-            _run(lambda: pipeline.run(package()), pipeline)
-        except OutOfMemoryError:
-            if not (pipeline.has_pending_data and tuning.lift_limit()):
-                raise
-            _log.warning(
-                "DuckDB needed more memory than a first load gives it. The package is loaded again without the limit."
-            )
-            _run(lambda: pipeline.run(), pipeline)
-        tuning.checkpoint()
-    finally:
-        locks.release_load()
+            try:
+                _run(lambda: pipeline.run(package()), pipeline)
+            except OutOfMemoryError:
+                if not (pipeline.has_pending_data and tuning.lift_limit()):
+                    raise
+                _log.warning(
+                    "DuckDB needed more memory than a first load gives it. The package is loaded again with more."
+                )
+                _run(lambda: pipeline.run(), pipeline)
+            tuning.checkpoint()
+        finally:
+            locks.release_load()
+
+
+@contextmanager
+def _signals_held() -> Iterator[Callable[[], None]]:
+    """Raises at its end the signal that arrived since its value was called. Until then, dlt finishes what it is doing.
+
+    dlt holds signals while it loads, but forgets one that arrives when no other job is to be started.
+    """
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(signals.intercepted_signals())
+
+        try:
+            yield hold
+        finally:
+            signals.raise_if_signalled()
 
 
 def drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
@@ -98,7 +122,8 @@ def drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
     """
     if not pipeline.has_pending_data:
         return
-    with locks.load():
+    with locks.load(), _signals_held() as hold_signals:
+        hold_signals()
         try:
             _run(lambda: pipeline.run(), pipeline)
         except CorevizError as error:

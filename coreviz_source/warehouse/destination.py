@@ -75,6 +75,7 @@ class Destination:
         reads_arrow_in_parts: Whether dlt returns only the first part of a result as an arrow table.
         checkpoint_bytes: The most bytes of rows that are loaded as one package, if the rest may follow in another one.
         load_workers: How many load jobs dlt runs at once; None: dlt's default.
+        appending_workers: The same where loads only append; None: as many.
         adapt: Returns the destination with which a pipeline connects, from dlt's own.
         for_reading: Returns credentials that can only read, from those that can write.
         purge: Removes what deleted rows leave behind, as far as that is possible.
@@ -113,6 +114,7 @@ class Destination:
     reads_arrow_in_parts: bool = False
     checkpoint_bytes: int = 256 * 2**20
     load_workers: int | None = None
+    appending_workers: int | None = None
     for_reading: Callable[[Any], Any] = field(default=lambda credentials: credentials)
     adapt: Callable[[Any], Any] = field(default=lambda destination: destination)
     purge: Callable[[SqlClientBase[Any]], None] = field(default=lambda client: None)
@@ -249,8 +251,9 @@ _DUCKDB = Destination(
     reads_json_as_text=True,
     # a load needs little memory, however large the package is
     checkpoint_bytes=2**30,
-    # one per table, with one thread each: more need more memory
-    load_workers=2,
+    # merges take as long one after the other, with less memory
+    load_workers=1,
+    appending_workers=2,
     objects_sql=_DUCKDB_OBJECTS,
     columns_sql=_DUCKDB_COLUMNS,
     remains_after_forget=(
