@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import logging
 import subprocess
@@ -11,6 +12,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -390,3 +392,16 @@ def test_the_password_of_a_catalog_is_in_no_error_no_log_and_no_report(
     said += [caplog.text, *capfd.readouterr()]
     forms = {CANARY, password, quote(CANARY, safe=" +"), json.dumps(CANARY)[1:-1], repr(CANARY)[1:-1], "canary 7f"}
     assert [text for text in said if any(form in text for form in forms)] == []
+
+
+def test_a_signal_during_a_statement_ends_the_run_and_is_no_failure_of_the_warehouse(lake, pipeline):
+    with Studio(frozen(5)) as studio:
+        for each in (lake, pipeline):
+            run_sync(each, studio)
+            with closing(Connection(each)) as connection:
+                list(connection.query("SELECT 1"))
+                signal = threading.Timer(0.2, _thread.interrupt_main)
+                signal.start()
+                with pytest.raises(KeyboardInterrupt):
+                    list(connection.query("SELECT count(*) FROM range(1000000000000)"))
+                signal.join()

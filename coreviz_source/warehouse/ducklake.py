@@ -44,7 +44,7 @@ from coreviz_source.values import text_hash
 from coreviz_source.warehouse.destination import LockServer
 from coreviz_source.warehouse.duckdb import LOADING
 from coreviz_source.warehouse.extensions import are_packaged, loadable
-from coreviz_source.warehouse.failures import secrets_in, without
+from coreviz_source.warehouse.failures import raise_interruption, secrets_in, without
 from coreviz_source.warehouse.postgres import Utf8Credentials
 
 #: Milliseconds that a statement waits for another one that writes into a catalog in SQLite.
@@ -161,6 +161,7 @@ class SqlClient(DuckLakeSqlClient):
         try:
             yield
         except Exception as error:
+            raise_interruption(error)
             secrets = {secret for secret in secrets_in(self.credentials) if secret.strip()}
             said = without(str(error), secrets)
             if said == str(error):

@@ -177,12 +177,20 @@ def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
     return failure.remedy.format(setting=setting)
 
 
+def raise_interruption(error: BaseException) -> None:
+    """Raises the `KeyboardInterrupt` of which DuckDB has made an error, because a signal arrived during a statement."""
+    interruption = find_kind(error, KeyboardInterrupt)
+    if interruption is not None:
+        raise interruption from None
+
+
 def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> DestinationError:
     """The error of a warehouse that could not be opened, read or prepared.
 
     It quotes dlt, except for credentials that are missing and a file that is open elsewhere: dlt's messages for
     these are long and have no remedy.
     """
+    raise_interruption(error)
     destination = pipeline.destination.destination_name
     where = {"destination": destination, "schema": pipeline.dataset_name}
     if is_out_of_memory(error):
