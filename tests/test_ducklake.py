@@ -12,7 +12,8 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ from coreviz_source.local_studio import Studio
 from coreviz_source.warehouse import extensions
 from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.extensions import loadable
-from coreviz_source.warehouse.snapshots import purge
+from coreviz_source.warehouse.snapshots import maintain, purge
 from tests.docs import ROOT, questions
 from tests.processes import Worker
 from tests.scenario import arguments, assert_equal_to, frozen, media_of, run, run_sync, truth_of
@@ -293,7 +294,7 @@ def found_in(folder: Path, *texts: str) -> list[Path]:
     return found + [path for path in parquet if any(text in str(pq.read_table(path).to_pylist()) for text in texts)]
 
 
-def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_can_be_read(lake, tmp_path):
+def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_can_be_read(lake, monkeypatch):
     library = frozen(40)
     with Studio(library) as studio:
         run_sync(lake, studio)
@@ -306,6 +307,12 @@ def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_ca
         assert query(lake, f"{counted} AT (VERSION => {newest - 1})") == [(now[0] - 1,)]
         # nothing is old enough by default
         assert kept > 10
+        listed = "SELECT snapshot_id, epoch(now() - snapshot_time) FROM ducklake_snapshots('ducklake') ORDER BY 1"
+        ages = query(lake, listed)
+        monkeypatch.setattr(sys.modules[maintain.__module__], "SLACK", timedelta(0))
+        with closing(Connection(lake)) as connection:
+            assert maintain(connection, nullcontext, timedelta(seconds=ages[-3][1])) == []
+        assert [number for number, _ in query(lake, listed)][:2] == [number for number, _ in ages[-2:]]
         report = run_sync(lake, studio, keep_snapshots="0")
         assert (report.exit_code, report.warnings) == (0, [])
         assert len(snapshots(lake)) == 1

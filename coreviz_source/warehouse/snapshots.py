@@ -101,18 +101,29 @@ def _compact(client: SqlClientBase[Any], keep: timedelta, threshold: float) -> N
         threshold: The share of deleted rows above which a file is written again.
     """
     lake = _lake(client)
-    before = f"now() - to_seconds({keep.total_seconds()})"
     client.execute_sql(f"CALL ducklake_flush_inlined_data({lake})")
-    client.execute_sql(f"CALL ducklake_expire_snapshots({lake}, older_than => {before})")
+    _expire(client, keep)
     client.execute_sql(f"CALL ducklake_merge_adjacent_files({lake})")
     client.execute_sql(f"CALL ducklake_rewrite_data_files({lake}, delete_threshold => {threshold})")
-    client.execute_sql(f"CALL ducklake_expire_snapshots({lake}, older_than => {before})")
-    # a query that is running may still read what was replaced
-    aged = f"older_than => now() - to_seconds({min(keep, _GRACE).total_seconds()})" if keep else "cleanup_all => true"
+    _expire(client, keep)
+    # a query that is running may still read what was replaced; a day more, because days are compared as in `_expire`
+    age = (min(keep, _GRACE) + timedelta(days=1)).total_seconds()
+    aged = f"older_than => now() - to_seconds({age})" if keep else "cleanup_all => true"
     client.execute_sql(f"CALL ducklake_cleanup_old_files({lake}, {aged})")
     if client.credentials.default_files:
         # nobody else writes into a folder that this source has named
         client.execute_sql(f"CALL ducklake_delete_orphaned_files({lake}, {aged})")
+
+
+def _expire(client: SqlClientBase[Any], keep: timedelta) -> None:
+    # by number: with a catalog in SQLite, DuckLake's `older_than` takes all snapshots of the day for older
+    found = client.execute_sql(
+        f"SELECT snapshot_id FROM ducklake_snapshots({_lake(client)}) "
+        f"WHERE snapshot_time < now() - to_seconds({keep.total_seconds()})"
+    )
+    if found:
+        numbers = ", ".join(str(number) for (number,) in found)
+        client.execute_sql(f"CALL ducklake_expire_snapshots({_lake(client)}, versions => [{numbers}])")
 
 
 def _lake(client: SqlClientBase[Any]) -> str:
