@@ -21,6 +21,7 @@ from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryErr
 from coreviz_source.loading.clean_up import clean_up, configure_dlt
 from coreviz_source.loading.configuration import resolve, resolve_notify_url
 from coreviz_source.loading.guard import drop_refused
+from coreviz_source.loading.interruption import no_signal_lost
 from coreviz_source.loading.load import drain, load
 from coreviz_source.loading.notices import Notices
 from coreviz_source.loading.packages import Packages
@@ -162,6 +163,7 @@ class Synchronizer:
             settings, connections = self._prepared()
             with (
                 silent_unless_set(),
+                no_signal_lost(),
                 _locked(pipeline, settings, dry_run) as locks,
                 # an error in the report keeps alive what is open: it is closed, so that others can open the file
                 closing(Connection(pipeline, read_only=dry_run)) as connection,

@@ -111,7 +111,7 @@ def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_p
         environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
         for megabytes in (64, 72, 80, 88):
             little = synced(studio, tmp_path, limit=megabytes * 2**20, script=LITTLE_MEMORY, **environment)
-            # sometimes DuckDB crashes where it gets no memory, and nobody is left to say so
+            # sometimes DuckDB crashes where it gets no memory, which nothing can report
             if little.returncode != -signal.SIGSEGV:
                 break
         assert little.returncode == 7, little.stdout + little.stderr

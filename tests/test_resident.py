@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from pathlib import Path
 from random import Random
@@ -311,6 +312,30 @@ def test_a_real_process_that_is_interrupted_in_a_cycle_ends_at_once_and_the_next
         studio.latency = 0.0
         done = command(studio, "sync", "--json")
         assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_signal_whose_exception_was_swallowed_ends_the_run_all_the_same(pipeline, raises):
+    def swallow(event):
+        with suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+
+    handled = []
+
+    def handler(number, frame):
+        handled.append(number)
+        if raises:
+            raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGTERM, handler)
+    try:
+        with Studio(frozen(5)) as studio:
+            with pytest.raises(KeyboardInterrupt) if raises else nullcontext():
+                assert run_sync(pipeline, studio, progress=swallow).exit_code == 0
+            assert handled and signal.getsignal(signal.SIGTERM) is handler
+            assert_equal_to(pipeline, studio)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def test_an_error_of_this_package_is_no_reason_to_end(monkeypatch, clock):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
 import dlt
-from dlt.common.runtime import signals
 from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, find, find_kind, is_out_of_memory
+from coreviz_source.loading.interruption import signals_held
 from coreviz_source.loading.resources import Extraction, table_resources
 from coreviz_source.loading.runs import has_only_runs, write_runs
 from coreviz_source.run import Batch
@@ -77,7 +76,7 @@ def _load_package(
         yield from batches
         hold_signals()
 
-    with _signals_held() as hold_signals:
+    with signals_held() as hold_signals:
         try:
             try:
                 _run(lambda: pipeline.run(package()), pipeline)
@@ -93,23 +92,6 @@ def _load_package(
             locks.release_load()
 
 
-@contextmanager
-def _signals_held() -> Iterator[Callable[[], None]]:
-    """Raises at its end the signal that arrived since its value was called. Until then, dlt finishes what it is doing.
-
-    dlt holds signals while it loads, but forgets one that arrives when no other job is to be started.
-    """
-    with ExitStack() as stack:
-
-        def hold() -> None:
-            stack.enter_context(signals.intercepted_signals())
-
-        try:
-            yield hold
-        finally:
-            signals.raise_if_signalled()
-
-
 def drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
     """Loads the packages that an earlier run extracted and did not finish loading.
 
@@ -122,7 +104,7 @@ def drain(pipeline: dlt.Pipeline, locks: Locks) -> None:
     """
     if not pipeline.has_pending_data:
         return
-    with locks.load(), _signals_held() as hold_signals:
+    with locks.load(), signals_held() as hold_signals:
         hold_signals()
         try:
             _run(lambda: pipeline.run(), pipeline)
