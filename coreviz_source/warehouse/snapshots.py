@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 #: How much older than they have to be snapshots may become, so that not every run removes one.
 SLACK = timedelta(days=1)
+#: How many lists of deleted rows a table may have. Files with one are not merged, so that there would be more each day.
+MOST_DELETE_FILES = 10
 #: How long files stay that no snapshot has: queries still read them, or a load that was killed has left them.
 _GRACE = timedelta(days=1)
 #: Seconds that the catalog's rewriting waits for queries that began before.
@@ -54,7 +56,7 @@ def maintain(connection: Connection, lock: Callable[[], AbstractContextManager[A
             if not _is_due(client, keep):
                 return []
         with lock(), connection.sql_client() as client:
-            _compact(client, keep, 0.95)
+            _compact(client, keep, MOST_DELETE_FILES)
     except Exception as error:
         said = error.message if isinstance(error, DestinationError) else scrub(str(error), connection.pipeline)
         problem = f"Old snapshots were not removed: {' '.join(said.split())}"
@@ -77,7 +79,7 @@ def purge(client: SqlClientBase[Any]) -> None:
     Raises:
         DestinationError: The catalog was not rewritten, and may still have deleted rows.
     """
-    _compact(client, timedelta(0), 0.0)
+    _compact(client, timedelta(0), 0)
     credentials: Any = client.credentials
     if credentials.file is None:
         return
@@ -92,19 +94,26 @@ def purge(client: SqlClientBase[Any]) -> None:
         )
 
 
-def _compact(client: SqlClientBase[Any], keep: timedelta, threshold: float) -> None:
-    """DuckLake's own maintenance, in the order of its `CHECKPOINT`.
+def _compact(client: SqlClientBase[Any], keep: timedelta, most_delete_files: int) -> None:
+    """DuckLake's own maintenance.
 
     Args:
         client: The connection.
         keep: How long a snapshot can be read.
-        threshold: The share of deleted rows above which a file is written again.
+        most_delete_files: How many lists of deleted rows a table may have before its files are written again.
     """
-    lake = _lake(client)
+    lake, literal = _lake(client), client.capabilities.escape_literal
     client.execute_sql(f"CALL ducklake_flush_inlined_data({lake})")
     _expire(client, keep)
+    tables = client.execute_sql(
+        f"SELECT DISTINCT i.table_name FROM ducklake_table_info({lake}) i JOIN duckdb_tables() t USING (table_name) "
+        f"WHERE t.database_name = {lake} AND t.schema_name = {literal(client.dataset_name)} "
+        f"AND i.delete_file_count > {most_delete_files}"
+    )
+    for (table,) in tables or ():
+        where = f"{literal(table)}, schema => {literal(client.dataset_name)}"
+        client.execute_sql(f"CALL ducklake_rewrite_data_files({lake}, {where}, delete_threshold => 0)")
     client.execute_sql(f"CALL ducklake_merge_adjacent_files({lake})")
-    client.execute_sql(f"CALL ducklake_rewrite_data_files({lake}, delete_threshold => {threshold})")
     _expire(client, keep)
     # a query that is running may still read what was replaced; a day more, because days are compared as in `_expire`
     age = (min(keep, _GRACE) + timedelta(days=1)).total_seconds()
