@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -98,7 +97,9 @@ LITTLE_MEMORY = textwrap.dedent(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit counts what is mapped on Linux only")
 def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_path):
-    """A first load whose 90 MB of rows take 800 MB more than a small one, mostly in DuckDB, gets 64 MB more.
+    """A first load whose 90 MB of rows take 800 MB more than a small one, mostly in DuckDB, gets 384 MB more.
+
+    With much less, msgspec sometimes gets no memory, and crashes: it does not check what it gets.
 
     The limit is RLIMIT_DATA, on what a process may map to write into; RLIMIT_AS counts the libraries' files too.
     Arrow's usual pool reserves a gigabyte at once, so it is configured to use malloc, and malloc to keep one arena.
@@ -109,15 +110,10 @@ def test_too_little_memory_is_said_and_the_next_run_is_whole(new_pipeline, tmp_p
             item["name"] = Random(number).randbytes(300_000).hex()
     with Studio(library) as studio:
         environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
-        for megabytes in (64, 72):
-            little = synced(studio, tmp_path, limit=megabytes * 2**20, script=LITTLE_MEMORY, **environment)
-            # DuckDB crashes in places where it gets no memory, which nothing can report
-            if little.returncode != -signal.SIGSEGV:
-                break
-        if little.returncode != -signal.SIGSEGV:
-            assert little.returncode == 7, little.stdout + little.stderr
-            assert "too little memory" in little.stdout and "page_size" in little.stdout
-            assert "Traceback" not in little.stdout
+        little = synced(studio, tmp_path, limit=384 * 2**20, script=LITTLE_MEMORY, **environment)
+        assert little.returncode == 7, little.stdout + little.stderr
+        assert "too little memory" in little.stdout and "page_size" in little.stdout
+        assert "Traceback" not in little.stdout
         report = run_sync(new_pipeline(), studio, reconcile_every="0")
         assert report.exit_code == 0
         assert_equal_to(new_pipeline(), studio)
