@@ -18,7 +18,7 @@ import dlt
 from coreviz_source.api.deadline import DeadlineAdapter
 from coreviz_source.api.http import new_connections
 from coreviz_source.errors import CorevizError, DestinationError, OutOfMemoryError, is_out_of_memory
-from coreviz_source.loading.clean_up import clean_up, configure_dlt
+from coreviz_source.loading.clean_up import clean_up, configure_dlt, load_workers
 from coreviz_source.loading.configuration import resolve, resolve_notify_url
 from coreviz_source.loading.guard import drop_refused
 from coreviz_source.loading.interruption import no_signal_lost
@@ -274,8 +274,11 @@ def _loader(
     if dry_run:
         yield _count
         return
-    workers = configure_dlt(pipeline, appending=stored.fresh)
-    tuning = Tuning(stored.connection, workers if stored.fresh else 0)
+    appending = 0
+    if stored.fresh:
+        configure_dlt(pipeline, appending=True)
+        appending = load_workers(pipeline)
+    tuning = Tuning(stored.connection, appending)
 
     def load_package(batches: Iterable[Batch]) -> None:
         # only now: it creates a DuckDB file that does not exist

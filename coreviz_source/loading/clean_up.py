@@ -36,7 +36,7 @@ def clean_up(pipeline: dlt.Pipeline, *, pending: bool = False) -> None:
             path.unlink()
 
 
-def configure_dlt(pipeline: dlt.Pipeline, appending: bool = False) -> int:
+def configure_dlt(pipeline: dlt.Pipeline, appending: bool = False) -> None:
     """Sets how dlt uses disk and memory while it loads, except for what the user has set.
 
     The staging tables in the warehouse are emptied after each merge; in a lake they are never filled. For some
@@ -45,9 +45,6 @@ def configure_dlt(pipeline: dlt.Pipeline, appending: bool = False) -> int:
     Args:
         pipeline: The pipeline that loads.
         appending: Whether the loads only append.
-
-    Returns:
-        How many tables are loaded at once.
     """
     destination = destination_of(pipeline)
     if not destination.is_lake:
@@ -55,6 +52,10 @@ def configure_dlt(pipeline: dlt.Pipeline, appending: bool = False) -> int:
     workers = (destination.appending_workers if appending else None) or destination.load_workers
     if workers is not None:
         _unless_set("load.workers", workers, of=f"{pipeline.pipeline_name}.")
+
+
+def load_workers(pipeline: dlt.Pipeline) -> int:
+    """How many tables dlt loads at once."""
     with inject_section(ConfigSectionContext(pipeline_name=pipeline.pipeline_name)):
         # partial, because only dlt itself knows where its packages are
         return resolve_configuration(LoaderConfiguration(), sections=("load",), accept_partial=True).workers
