@@ -1,4 +1,4 @@
-"""Signals that ask a run to end, and that dlt or DuckDB would forget."""
+"""Signals end a run, also where dlt or DuckDB would lose them."""
 
 from __future__ import annotations
 

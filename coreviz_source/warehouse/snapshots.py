@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 
 #: How much older than they have to be snapshots may become, so that not every run removes one.
 SLACK = timedelta(days=1)
-#: How many lists of deleted rows a table may have. Files with one are not merged, so that there would be more each day.
+#: The most delete files per table. DuckLake merges no file that has one, so their number would grow every day.
 MOST_DELETE_FILES = 10
-#: How long files stay that no snapshot has: queries still read them, or a load that was killed has left them.
+#: How long a file without a snapshot is kept, because a query may still read it. A killed load leaves such files too.
 _GRACE = timedelta(days=1)
 #: Seconds that the catalog's rewriting waits for queries that began before.
 PATIENCE = 30.0
@@ -83,7 +83,7 @@ def purge(client: SqlClientBase[Any]) -> None:
     credentials: Any = client.credentials
     if credentials.file is None:
         return
-    # in a process of its own: to close a file drops the locks of the whole process, those of DuckDB's SQLite as well
+    # in a process of its own: SQLite releases all locks of a process on a file, DuckDB's too, when one copy is closed
     command = [sys.executable, "-I", "-c", _REWRITE, credentials.file, str(PATIENCE)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -100,7 +100,7 @@ def _compact(client: SqlClientBase[Any], keep: timedelta, most_delete_files: int
     Args:
         client: The connection.
         keep: How long a snapshot can be read.
-        most_delete_files: How many lists of deleted rows a table may have before its files are written again.
+        most_delete_files: The most delete files that a table may have. With more, its files are written again.
     """
     lake, literal = _lake(client), client.capabilities.escape_literal
     client.execute_sql(f"CALL ducklake_flush_inlined_data({lake})")
