@@ -198,8 +198,8 @@ class Changes:
         #: New media items: the hashes of their ids, and the media items that they were made from, by id.
         self._new_keys = array("Q")
         self._new_sources: dict[str, str] = {}
-        #: The hashes of the ids of items that were listed with the status deleted.
-        self._shown_deleted = array("Q")
+        #: The hashes of the ids of items that were listed as folders, or with the status deleted.
+        self._shown_otherwise = array("Q")
         self._example = b""
         self.media = StoredHashes()
         self.folders = StoredHashes()
@@ -228,7 +228,7 @@ class Changes:
 
         An item with the status deleted counts as not listed.
         """
-        self._shown_deleted.extend(item.key for item in items if item.is_deleted)
+        self._shown_otherwise.extend(item.key for item in items if item.is_deleted or item.is_folder)
         items = [item for item in items if not item.is_deleted]
         if self._mode == "window" and self._listing.window.is_everything:
             self._become_complete()
@@ -350,7 +350,7 @@ class Changes:
             folders = self._stored.missing_ids(self.folders, FOLDERS.name, self._dataset_id, lambda _: True)
             self._brake("folder", len(folders), len(self.folders), max_deletes)
             unclosed = sorted(self._unclosed.difference(media, orphans))
-        shown = set(self._shown_deleted)
+        shown = set(self._shown_otherwise)
         unexplained = [i for i in (*media, *orphans) if text_hash(i) not in shown and i not in replaced]
         return Deletions(media, orphans, folders, unexplained, unclosed)
 

@@ -522,8 +522,10 @@ def test_the_fingerprint_of_a_media_item_is_a_hash_of_its_bytes_which_are_not_de
     assert Fingerprint(ALL)(raw) != Fingerprint(ALL)(raw + b" ")
 
 
-def test_an_item_that_is_shown_as_deleted_counts_as_not_listed_and_is_its_own_evidence():
-    held = holding(item("a"), item("b"), item("c"), folder("f"), folder("g"))
+def test_an_item_that_is_shown_as_deleted_or_as_a_folder_is_no_media_item_and_its_own_evidence():
+    held = holding(
+        item("a"), item("b"), item("c"), item("now a folder"), folder("f"), folder("g"), folder("now a media")
+    )
     held.half = {"orphan", "shown orphan"}
     changes = comparison(held)
     sent = [
@@ -535,10 +537,13 @@ def test_an_item_that_is_shown_as_deleted_counts_as_not_listed_and_is_its_own_ev
     ]
     assert changes.compare([*sent, item("shown orphan", status="deleted")]) == ([], [])
     assert counted(changes) == (2, 0, 0, 2)
+    changed = [item("now a media"), folder("now a folder")]
+    assert changes.compare(changed) == (changed[:1], changed[1:])
     deletions = changes.deletions(1)
-    assert (deletions.media, deletions.orphans, deletions.folders) == (["b", "c"], ["orphan", "shown orphan"], ["f"])
+    assert (deletions.media, deletions.orphans) == (["b", "c", "now a folder"], ["orphan", "shown orphan"])
+    assert deletions.folders == ["f", "now a media"]
     assert deletions.without_evidence == ["c", "orphan"]
-    assert changes.example == "a"
+    assert changes.example == "now a media"
 
 
 def test_the_example_is_the_id_as_the_api_sent_it():

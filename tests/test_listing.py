@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any
@@ -102,6 +103,25 @@ def listed(server: Server, page_size: int | None, ahead: int | None, window: Win
         listing.open()
         listing.window = window
         return listing, [int(item.id[1:]) for batch in listing for item in batch]
+
+
+class CountsItsPage(Server):
+    """A server whose total is the number of items in the page."""
+
+    def page(self, dataset_id: str, offset: int, limit: int, calls: Calls) -> Page:
+        page = super().page(dataset_id, offset, limit, calls)
+        return replace(page, total=len(page.items))
+
+
+@pytest.mark.parametrize("media", [0, 1, 2, 30, 100, 101, 250])
+def test_a_total_that_counts_the_items_of_a_page_is_seen_through(media):
+    server = CountsItsPage(random.Random(1))
+    server.media = [(place, START - timedelta(seconds=place)) for place in range(media)]
+    server.cap, server.shuffled, server.change, server.glitch, server.more = None, False, "", "", "true"
+    listing, found = listed(server, None, None, Window())
+    assert sorted(found) == list(range(media))
+    assert listing.proof.complete, listing.proof.reason
+    assert listing.calls.requests < 16
 
 
 @pytest.mark.parametrize("block", range(10))

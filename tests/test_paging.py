@@ -24,6 +24,7 @@ PROVABLE = {
     "total 0": hostile.total(lambda n: 0),
     "total a string": hostile.total(str),
     "total negative": hostile.total(lambda n: -1),
+    "total too large for any column": hostile.total(lambda n: 10**40),
     "no pagination": hostile.no_pagination,
 }
 

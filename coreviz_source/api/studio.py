@@ -35,6 +35,9 @@ _NO_ENDPOINT = frozenset((400, 404, 405, 410))
 #: The same, or that the endpoint is not for this key.
 _NOT_OFFERED = _NO_ENDPOINT | {401, 402, 403}
 
+#: The largest number that a warehouse stores, and so the largest `total` that can be meant.
+MOST_COUNTED = 2**63 - 1
+
 _NAME_DATASETS = "Name the datasets in `dataset_ids`; a dataset's id is part of its address in Studio."
 
 
@@ -400,7 +403,7 @@ def _read_page(response: Response) -> Page:
     total, has_more = pagination.get("total"), pagination.get("hasMore")
     return Page(
         items=envelope.media,
-        total=total if type(total) is int and total >= 0 else None,
+        total=total if type(total) is int and 0 <= total <= MOST_COUNTED else None,
         has_more=has_more if type(has_more) is bool else None,
         time=response.time,
         limit=response.asked["limit"],

@@ -13,6 +13,8 @@ class Tally:
         self._seen: set[int] = set()
         self._totals: set[int] = set()
         self._contradicted = False
+        #: How many pages without a new item reached further than their own total.
+        self._longer_than_total = 0
         #: The total of the latest page; None if the API does not report it or contradicts itself.
         self.total: int | None = None
         #: Whether there may be a gap between two pages, so that only an equal count proves the listing complete.
@@ -24,11 +26,19 @@ class Tally:
         return len(self._seen)
 
     def observe(self, view: View) -> None:
-        """Notes the total of a page. If the list is longer than its total, no total is believed from then on."""
+        """Notes the total of a page. If the list is longer than its total, no total is believed from then on.
+
+        A page without a new item may be longer because an item was deleted while it was read. A second one shows that
+        the total counts something else, such as the items of the page.
+        """
         self.total = self.believed(view)
-        if view.total is not None:
-            self._totals.add(view.total)
-            if view.total < view.end and self.brings_new(view):
+        if view.total is None:
+            return
+        self._totals.add(view.total)
+        if view.items and view.total < view.end:
+            brings_new = self.brings_new(view)
+            self._longer_than_total += not brings_new
+            if brings_new or self._longer_than_total > 1:
                 self._contradicted, self.total = True, None
 
     def believed(self, view: View) -> int | None:
