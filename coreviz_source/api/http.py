@@ -324,6 +324,10 @@ class Http:
         if status >= 500 or status in _RETRIED_STATUS:
             problem = "too many requests" if status == 429 else "an error of the server"
             return Transient(ApiUnavailableError(f"The API responded with {problem}.", **context), response.retry_after)
+        if status < 300 or status == 304:
+            # such as 204, or the 103 of a server in front of the API: no page, and no refusal of the request
+            problem = f"The API responded with status {status}, which is no response to this request."
+            return Transient(ApiUnavailableError(problem, **context))
         if 300 <= status < 400:
             return ConfigurationError(
                 "The API redirects, and redirects are not followed, so that the key is sent to no other server.",
@@ -351,7 +355,9 @@ class Http:
         try:
             return read(response)
         except ValueError as error:
-            message = f"The response cannot be read: {self._storable(str(error))}."
+            kind = response.headers.get("Content-Type", "")
+            found = "" if not kind or "json" in kind.lower() else f" (its content type is {kind})"
+            message = f"The response cannot be read: {self._storable(f'{error}{found}')}."
             raise Transient(ApiUnavailableError(message, status=200, **context)) from None
 
     def _storable(self, text: str) -> str:

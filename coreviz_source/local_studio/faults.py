@@ -301,6 +301,7 @@ PASSING: dict[str, Fault] = {
     "429, Retry-After date": _with_status(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
     "429, Retry-After absurd": _with_status(429, retry_after="99999999999"),
     "429, Retry-After nonsense": _with_status(429, retry_after="soon \u00b2"),
+    "204": _with_status(204, b""),
     "500": _with_status(500),
     "502": _with_status(502, b"<html>Bad Gateway</html>"),
     "503": _with_status(503, b"", retry_after="1"),
