@@ -66,6 +66,8 @@ class Mirror:
         self._rows: dict[str, int] = {}
         self._unknown_fields: set[str] = set()
         self._replaced = 0
+        #: Why the dataset's own row has not what the API sends, as a sentence.
+        self._undescribed = ""
 
     @property
     def is_first_load(self) -> bool:
@@ -194,7 +196,7 @@ class Mirror:
             message = f"{doubt} What was listed was loaded, nothing was deleted; the next complete run tries again."
         else:
             outcome, exit_code = changes.mode, 0
-            message = self._unstable(changes) + self._nul_note() + proof.reason
+            message = self._unstable(changes) + self._nul_note() + self._undescribed + proof.reason
         self._run.note_fields(changes.ignored_found if outcome == "complete" and changes.listed else None)
         last = self._batch(Rows(tables))
         gone = len(deletions.media) + len(deletions.folders)
@@ -228,18 +230,37 @@ class Mirror:
     def _dataset_row(self) -> tuple[str | None, pa.Table]:
         """The name of the dataset, and its row in `datasets` if that differs from the stored one."""
         dataset = self._dataset
-        info = dataset.info if dataset.info is not None else self._run.client.dataset(dataset.requested_id, self._calls)
         values: dict[str, Any] = {"dataset_id": dataset.id, "id": dataset.id, "media_total": self._listing.total}
-        for column in DATASETS.api_columns:
-            value = info.get(column.api or "")
-            values[column.name] = self._run.storable(value) if isinstance(value, str) else None
-        if values["organization_id"]:
-            values["organization_id"] = canonical_id(values["organization_id"])
+        values |= self._described()
         content_hash = text_hash(encode_json(values))
         if self._run.dataset_hash(dataset.id) == content_hash:
             return values["name"], as_table(DATASETS, {}, 0)
         values["content_hash"] = f"{content_hash:016x}"
         return values["name"], as_table(DATASETS, {name: [value] for name, value in values.items()}, 1)
+
+    def _described(self) -> dict[str, str | None]:
+        """What the API sends of the dataset, by column.
+
+        The listing needs none of it, and the 2025 generation documents no endpoint for it. So the stored values stay if
+        that fails, and the dataset is loaded.
+        """
+        dataset, run = self._dataset, self._run
+        info = dataset.info
+        if info is None:
+            try:
+                info = run.client.dataset(dataset.requested_id, self._calls)
+            except CorevizError as error:
+                self._undescribed = f"The dataset's name could not be read, and stays as it is stored: {error.message} "
+                is_stored = run.dataset_hash(dataset.id) is not None
+                (row,) = run.stored.rows(DATASETS, dataset.id, [dataset.id])[:1] if is_stored else [{}]
+                return {column.name: row.get(column.name) for column in DATASETS.api_columns}
+        found: dict[str, str | None] = {}
+        for column in DATASETS.api_columns:
+            value = info.get(column.api or "")
+            found[column.name] = run.storable(value) if isinstance(value, str) else None
+        if organization := found["organization_id"]:
+            found["organization_id"] = canonical_id(organization)
+        return found
 
     def _unstable(self, changes: Changes) -> str:
         """A warning where most media items changed by fields that may be different in every response."""

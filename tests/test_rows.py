@@ -221,3 +221,9 @@ def test_no_nul_of_an_item_is_left_where_a_warehouse_cannot_hold_it():
     assert "\0" not in repr([table.to_pylist() for table in rows.tables.values()]).replace("\\x00", "\0")
     (frame,) = rows.tables["frames"].to_pylist()
     assert (frame["media_id"], frame["id"], frame["text"]) == ("a\ufffd", "d\ufffd", "\\u0000 \ufffd")
+
+
+def test_a_timestamp_of_a_frame_that_is_no_number_is_not_the_text_null():
+    raw = b'{"id": "m", "frames": [{"id": "f", "timestamp": NaN}]}'
+    (row,) = media_rows(DATASET, [RawItem("m", raw)], False).tables["frames"].to_pylist()
+    assert (row["timestamp"], row["timestamp_seconds"], row["extra"]) == (None, None, '{"timestamp":null}')

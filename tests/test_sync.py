@@ -353,3 +353,23 @@ def test_many_small_datasets_are_loaded_on_the_way_and_not_kept_in_memory(pipeli
         assert {dataset.phase for dataset in report.datasets.values()} == {"done"}
         assert_equal_to(pipeline, studio)
     assert max(load_ids(pipeline)["media"].values()) < 60
+
+
+def test_a_dataset_whose_name_cannot_be_read_is_loaded_and_its_row_stays_as_it_was(pipeline):
+    library = frozen(20)
+    (dataset,) = library.datasets
+
+    def redirect(request):
+        return None if request.path.endswith("/media") else hostile.status(307, location="/login")()
+
+    with Studio(library, before=redirect) as studio:
+        report = run_sync(pipeline, studio)
+        assert (report.exit_code, read(pipeline, "datasets")["datasets"][0]["name"]) == (0, None)
+        assert "name could not be read" in report.datasets[dataset].message
+        studio.before = None
+        assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
+        assert_equal_to(pipeline, studio)
+        studio.before = redirect
+        library.add_media(dataset, processing=False)
+        assert run_sync(pipeline, studio, reconcile_every="0").exit_code == 0
+        assert_equal_to(pipeline, studio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ def positions(given: Sequence[Any]) -> tuple[Columns, dict[int, Any]]:
     for index, value in enumerate(given):
         if value is None or isinstance(value, str):
             texts.append(value and clean_text(value))
-        elif type(value) in (int, float):
+        elif type(value) is int or (type(value) is float and isfinite(value)):
             texts.append(encode_json(value))
         else:
             texts.append(None)
