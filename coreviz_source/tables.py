@@ -550,3 +550,18 @@ CURRENT: tuple[Table, ...] = tuple(table for table in TABLES if not table.versio
 CHILDREN: tuple[Table, ...] = tuple(table for table in TABLES if table.replaces == ("dataset_id", "media_id"))
 
 BY_NAME: dict[str, Table] = {table.name: table for table in TABLES}
+
+#: dlt's own table of loads: a row of a load that is not in it may be incomplete.
+LOADS = Table(
+    "_dlt_loads",
+    "One row per load package. Written by dlt.",
+    ("load_id",),
+    (
+        _made("load_id", "text", "Id of the load.", nullable=False),
+        _made("schema_name", "text", "Name of dlt's schema."),
+        _made("status", "bigint", "0: the load is complete.", nullable=False),
+        _made("inserted_at", "timestamp", "When the load was completed, UTC."),
+    ),
+)
+#: The column that leads there from every other table.
+LOAD = _made(LOAD_ID, "text", "Id of the load that wrote the row, as in `_dlt_loads`.")

@@ -168,13 +168,11 @@ def reason_of(error: BaseException) -> str:
     return original.removeprefix(_ORIGINAL).strip('"') if original else lines[0] if lines else ""
 
 
-def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
-    """What to do about an error of the warehouse."""
-    setting = f"destination.{pipeline.destination.destination_name}.credentials"
+def remedy_for(error: BaseException, pipeline: Warehouse) -> str | None:
+    """What to do about an error of the warehouse; None if it is of no class, for which `DestinationError` has one."""
     failure = failure_of(error)
-    if failure is None:
-        return f"Check `{setting}` in .dlt/secrets.toml, what they permit, and the space that is left."
-    return failure.remedy.format(setting=setting)
+    setting = f"destination.{pipeline.destination.destination_name}.credentials"
+    return None if failure is None else failure.remedy.format(setting=setting)
 
 
 def raise_interruption(error: BaseException) -> None:
