@@ -33,7 +33,6 @@ from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.tables import BY_NAME, CAPTIONS, FRAMES, GONE, MEDIA, MEDIA_TAGS, OBJECTS, RUNS, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.catalog import no_tables_error
-from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import DESTINATIONS, Destination, prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error, failure_of, is_locked
 from coreviz_source.warehouse.file import DatabaseFile
@@ -418,9 +417,10 @@ def open_library(
 def _warehouse_of(pipeline: dlt.Pipeline, dataset_name: str | None) -> _Warehouse:
     kind = prepare(pipeline)
     factory: Any = copy.copy(pipeline.destination)
-    client: Any = pipeline.destination_client()
+    # with a schema of its own: a pipeline's client has the pipeline's, which dlt replaces in place while threads use it
+    client: Any = dlt.Dataset(factory, pipeline.dataset_name, dlt.Schema("coreviz")).destination_client
     file = DatabaseFile.of(kind, client)
-    if file is not None and Connection(pipeline, read_only=True).is_missing:
+    if file is not None and file.is_missing:
         raise DestinationError(f"There is no {file}.", remedy=_LOADED)
     factory.config_params = {**factory.config_params, "credentials": kind.for_reading(client.config.credentials)}
     return _Warehouse(kind, factory, dataset_name or pipeline.dataset_name)

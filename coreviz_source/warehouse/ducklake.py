@@ -168,6 +168,15 @@ class SqlClient(DuckLakeSqlClient):
                 raise
             raise DatabaseTransientException(duckdb.IOException(said)) from None
 
+    @staticmethod
+    def _build_secret_statements(scope: str, credentials: Any, *rest: Any) -> list[str]:
+        """The statements that give DuckDB the keys of a bucket. dlt puts them in quotes, and does not escape these."""
+        escaped = credentials.copy()
+        for name, value in dict(credentials).items():
+            if isinstance(value, str):
+                setattr(escaped, name, value.replace("'", "''"))
+        return DuckLakeSqlClient._build_secret_statements(scope, escaped, *rest)
+
     def close_connection(self) -> None:
         """Disconnects. The lake stays attached for the other connections of this process."""
         super(DuckLakeSqlClient, self).close_connection()
