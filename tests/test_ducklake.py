@@ -26,6 +26,7 @@ from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
 
 from coreviz_source import open_library
 from coreviz_source.cli import main
+from coreviz_source.cli.output import Lines
 from coreviz_source.commands.search import search
 from coreviz_source.commands.status import read_status
 from coreviz_source.dashboard.warehouse import Warehouse
@@ -294,7 +295,7 @@ def found_in(folder: Path, *texts: str) -> list[Path]:
     return found + [path for path in parquet if any(text in str(pq.read_table(path).to_pylist()) for text in texts)]
 
 
-def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_can_be_read(lake, monkeypatch):
+def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_can_be_read(lake, monkeypatch, caplog):
     library = frozen(40)
     with Studio(library) as studio:
         run_sync(lake, studio)
@@ -324,6 +325,11 @@ def test_old_snapshots_expire_small_files_are_merged_and_a_state_of_last_week_ca
         assert most[0] <= 2 and most[1] == 0
         run_sync(lake, studio)
         assert len(snapshots(lake)) == 2
+        monkeypatch.setattr(sys.modules[maintain.__module__], "_compact", None)
+        report = run_sync(lake, studio, keep_snapshots="0")
+        # the command prints what is in the report, and nothing of it twice
+        assert report.exit_code == 0 and "Old snapshots were not removed" in report.warnings[0]
+        assert not any(Lines(None, False, False).filter(record) for record in caplog.records)
 
 
 def test_an_extension_that_is_nowhere_is_an_error_with_both_remedies_before_the_first_request(lake, monkeypatch):
