@@ -94,7 +94,7 @@ def find_replaced(
 ) -> set[str]:
     """Those of the missing media items that another version of the same original replaced.
 
-    Such a version is missing from the listing and still there: the API answers for it as for any other. So it proves
+    Such a version is missing from the listing and still there: the API responds to it as to any other. So it proves
     nothing about the listing, and its removal is no deletion.
 
     The versions of one original form a tree by `source_media_id`. A listed version replaces one missing version of its

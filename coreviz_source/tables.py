@@ -1,6 +1,6 @@
 """The tables, each declared once. dlt hints, arrow schemas, documentation and diagrams all come from here.
 
-To add a column, add a line to its table. A column holds the API field of the same name in camelCase, unless `api`
+To add a column, add a line to its table. A column has the API field of the same name in camelCase, unless `api`
 names another one; a dotted name reaches into an object (`metadata.moderation.status`). A column that `rows` computes
 has no `api`, and `made_from` names the API field that it is computed from.
 
@@ -90,7 +90,7 @@ class Table:
         columns: Its columns.
         replaces: The columns by which a load replaces rows. That is the key itself or, for what belongs to a media
             item, the media item, so that a list that became shorter becomes shorter in the warehouse too.
-        parent: The table whose items hold the items of this one in a list.
+        parent: The table whose items have the items of this one in a list.
         api: The API's name of that list.
         implied: Values that API fields have in every item of this table. Any other value is kept in `extra`.
         versions_of: The table whose rows this one has every version of. It exists only where `history` was ever on.

@@ -2,7 +2,7 @@
 
 No other module knows that the API has two generations. A request has to care about one difference only, and
 the first response shows which generation it is: parameters that only the 2026 generation knows are left out if the
-server refuses them twice and answers without them.
+server refuses them twice and responds without them.
 """
 
 from __future__ import annotations
@@ -192,6 +192,12 @@ class CorevizClient:
         """One page of a dataset's media and folders, newest first, folders in folders included.
 
         Where `page_size` is not fixed, a page that fails because it is larger than those before is a smaller page.
+
+        Args:
+            dataset_id: The dataset's id as the API knows it.
+            offset: The position of the first item.
+            limit: How many items to ask for.
+            calls: Counts the requests.
 
         Raises:
             DatasetNotFoundError: The listing responds with 404.

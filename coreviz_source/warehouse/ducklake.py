@@ -76,7 +76,11 @@ class Credentials(DuckLakeCredentials):
             vars(self)["default_files"] = self.default_files or (without_files and self.storage is not None)
 
     def on_resolved(self) -> None:
-        """Called when every field has its value."""
+        """Called when every field has its value.
+
+        Raises:
+            ConfigurationError: The catalog is in a database that is not supported.
+        """
         if self.catalog.drivername not in _CATALOGS:
             raise ConfigurationError(
                 f"A DuckLake catalog in {self.catalog.drivername} is not supported.",

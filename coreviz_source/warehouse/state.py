@@ -292,7 +292,14 @@ class StoredState:
     def missing_ids(
         self, stored: StoredHashes, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]
     ) -> list[str]:
-        """The ids that are stored and were not listed, of those created in the range that the listing covered."""
+        """The ids that are stored and were not listed, of those created in the range that the listing covered.
+
+        Args:
+            stored: What was stored before the listing, with the marks that it has left.
+            table: Name of the table, `media` or `folders`.
+            dataset_id: Canonical id of the dataset.
+            covered: Whether a moment of creation is in that range.
+        """
         if not stored.unlisted or table not in self.tables:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
