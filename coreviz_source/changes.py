@@ -122,11 +122,6 @@ def plan(settings: Settings, last: LastRuns, now: datetime) -> tuple[Mode, Windo
         return "complete", Window()
 
 
-def _allowed(stored: int, max_deletes: float) -> int:
-    """How many of the stored media items, or folders, may be removed in one run."""
-    return max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
-
-
 @dataclass(frozen=True)
 class Deletions:
     """Ids of what is to be removed.
@@ -373,7 +368,7 @@ class Changes:
         )
 
     def _brake(self, noun: str, missing: int, stored: int, max_deletes: float) -> None:
-        allowed = _allowed(stored, max_deletes)
+        allowed = max(ALWAYS_DELETABLE, int(max_deletes * stored)) if max_deletes else 0
         if missing > allowed:
             raise TooManyDeletesError(
                 missing,

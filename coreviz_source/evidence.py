@@ -16,7 +16,7 @@ from coreviz_source.api.http import Calls
 from coreviz_source.api.studio import CorevizClient
 from coreviz_source.errors import CorevizError
 from coreviz_source.report import counted
-from coreviz_source.values import canonical_id
+from coreviz_source.values import bare_id, canonical_id
 from coreviz_source.warehouse.state import StoredState
 
 #: Missing media items that are requested at most, per run and dataset.
@@ -56,22 +56,12 @@ def objection(client: CorevizClient, dataset_id: str, missing: Sequence[str], ex
 def _forms_of_ids(client: CorevizClient, dataset_id: str, example: str | None, calls: Calls) -> Sequence[_Form]:
     """The forms of ids that the endpoint for one media item takes; none if the server does not have the endpoint."""
     if example is None:
-        return (_hyphenated, _bare)
-    forms = (_hyphenated, _bare) if example == _hyphenated(example) else (_bare, _hyphenated)
-    if _bare(example) == _hyphenated(example):
+        return (canonical_id, bare_id)
+    forms = (canonical_id, bare_id) if example == canonical_id(example) else (bare_id, canonical_id)
+    if bare_id(example) == canonical_id(example):
         # the example's id is not a UUID, so it does not show which form of UUIDs the server takes
         return forms if client.media(example, dataset_id, calls) is not None else ()
     return next(((form,) for form in forms if client.media(form(example), dataset_id, calls) is not None), ())
-
-
-def _hyphenated(media_id: str) -> str:
-    return canonical_id(media_id)
-
-
-def _bare(media_id: str) -> str:
-    canonical = canonical_id(media_id)
-    bare = canonical.replace("-", "")
-    return bare if canonical_id(bare) == canonical else canonical
 
 
 def _find(
@@ -104,7 +94,7 @@ def find_replaced(
 ) -> set[str]:
     """Those of the missing media items that another version of the same original replaced.
 
-    Such a version is missing from the listing and still there: the API answers for it as for any other. So it proves
+    Such a version is missing from the listing and still there: the API responds to it as to any other. So it proves
     nothing about the listing, and its removal is no deletion.
 
     The versions of one original form a tree by `source_media_id`. A listed version replaces one missing version of its
@@ -119,37 +109,19 @@ def find_replaced(
         is_new: Whether a media item is listed and not stored yet.
         was_listed: Whether a stored media item is listed.
     """
-    sources: dict[str, str | None] = dict(new_sources)
-    created: dict[str, datetime] = {}
-    waiting = set(missing)
-    read: set[str] = set()
-    while waiting:
-        read |= waiting
-        found: set[str] = set()
-        for media_id, source, moment in stored.versions(dataset_id, sorted(waiting)):
-            sources.setdefault(media_id, source)
-            created[media_id] = moment or _EARLIEST
-            found.update((media_id, source) if source else (media_id,))
-        waiting = found - read
-
-    def original(media_id: str) -> str:
-        seen = {media_id}
-        while (source := sources.get(media_id)) and source not in seen:
-            seen.add(source)
-            media_id = source
-        return media_id
-
+    trees = _Trees(stored, dataset_id, missing, new_sources)
+    created = trees.created
     arrived: dict[str, int] = defaultdict(int)
-    new = {media_id for media_id in read if is_new(media_id)} | new_sources.keys()
+    new = {media_id for media_id in trees.ids if is_new(media_id)} | new_sources.keys()
     for media_id in new:
-        arrived[original(media_id)] += 1
+        arrived[trees.original(media_id)] += 1
     stayed: dict[str, list[datetime]] = defaultdict(list)
     for media_id, moment in created.items():
         if media_id not in new and was_listed(media_id):
-            stayed[original(media_id)].append(moment)
+            stayed[trees.original(media_id)].append(moment)
     replaced: set[str] = set()
     for media_id in sorted(missing, key=lambda one: created.get(one, _EARLIEST), reverse=True):
-        tree = original(media_id)
+        tree = trees.original(media_id)
         later = [moment for moment in stayed[tree] if moment > created.get(media_id, _EARLIEST)]
         if later:
             stayed[tree].remove(later[0])
@@ -159,3 +131,33 @@ def find_replaced(
             continue
         replaced.add(media_id)
     return replaced
+
+
+class _Trees:
+    """The stored versions of the originals of some media items, read from each of them up and down."""
+
+    def __init__(
+        self, stored: StoredState, dataset_id: str, media_ids: Sequence[str], new_sources: Mapping[str, str]
+    ) -> None:
+        self._sources: dict[str, str | None] = dict(new_sources)
+        #: When each stored version was created.
+        self.created: dict[str, datetime] = {}
+        #: The versions, and what they were made from, whether it is stored or not.
+        self.ids: set[str] = set()
+        waiting = set(media_ids)
+        while waiting:
+            self.ids |= waiting
+            found: set[str] = set()
+            for media_id, source, moment in stored.versions(dataset_id, sorted(waiting)):
+                self._sources.setdefault(media_id, source)
+                self.created[media_id] = moment or _EARLIEST
+                found.update((media_id, source) if source else (media_id,))
+            waiting = found - self.ids
+
+    def original(self, media_id: str) -> str:
+        """The media item that a version goes back to."""
+        seen = {media_id}
+        while (source := self._sources.get(media_id)) and source not in seen:
+            seen.add(source)
+            media_id = source
+        return media_id

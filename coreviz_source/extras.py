@@ -20,8 +20,8 @@ PACKAGE = "coreviz-source"
 
 def missing_extra(what: str, *extras: str) -> ConfigurationError:
     """The error of something that needs extras of this package."""
-    many = "an extra" if len(extras) == 1 else "extras"
-    return ConfigurationError(f"{what} needs {many} of this package.", remedy=f"Run {install_command(*extras)}")
+    noun = "an extra" if len(extras) == 1 else "extras"
+    return ConfigurationError(f"{what} needs {noun} of this package.", remedy=f"Run {install_command(*extras)}")
 
 
 def install_command(*extras: str) -> str:

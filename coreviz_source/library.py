@@ -33,7 +33,6 @@ from coreviz_source.loading.pipeline import resolve_pipeline
 from coreviz_source.tables import BY_NAME, CAPTIONS, FRAMES, GONE, MEDIA, MEDIA_TAGS, OBJECTS, RUNS, Table
 from coreviz_source.values import canonical_id
 from coreviz_source.warehouse.catalog import no_tables_error
-from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import DESTINATIONS, Destination, prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error, failure_of, is_locked
 from coreviz_source.warehouse.file import DatabaseFile
@@ -135,16 +134,16 @@ class Rows(dlt.Relation):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leaves out what dlt says about each column with JSON or a list: that it becomes a string."""
-    said = logging.getLogger("dlt")
+    logger = logging.getLogger("dlt")
 
     def is_news(record: logging.LogRecord) -> bool:
         return not re.search("Arrow nested values require|Default conversion to `string`", record.getMessage())
 
-    said.addFilter(is_news)
+    logger.addFilter(is_news)
     try:
         yield
     finally:
-        said.removeFilter(is_news)
+        logger.removeFilter(is_news)
 
 
 def _require(package: str, method: str) -> None:
@@ -311,15 +310,17 @@ class Library(dlt.Dataset):
         if not found:
             raise KeyError(f"No media item {media_id} is stored.")
         media = min(found, key=lambda row: row["deleted_at"] is not None)
+        tags = defaultdict(list)
+        for row in self._below(media, MEDIA_TAGS):
+            tags[row["tag_group"]].append(row["tag"])
+        return Item(media, {group: sorted(tags[group]) for group in sorted(tags)}, self._frames_of(media))
 
-        def below(table: Table) -> list[dict[str, Any]]:
-            rows = self._rows_of(table, "media_id", media["id"])
-            return [row for row in rows if row["dataset_id"] == media["dataset_id"]]
-
-        frames = [{**row, CAPTIONS.name: [], OBJECTS.name: []} for row in below(FRAMES)]
+    def _frames_of(self, media: dict[str, Any]) -> list[dict[str, Any]]:
+        """The frames of a media item, in its order, each with its captions and objects."""
+        frames = [{**row, CAPTIONS.name: [], OBJECTS.name: []} for row in self._below(media, FRAMES)]
         known = {frame["id"]: frame for frame in frames}
         for table in (CAPTIONS, OBJECTS):
-            for row in below(table):
+            for row in self._below(media, table):
                 if (frame := known.get(row["frame_id"])) is None:
                     # a run can load captions without frames
                     ids = {"dataset_id": row["dataset_id"], "media_id": row["media_id"], "id": row["frame_id"]}
@@ -329,14 +330,12 @@ class Library(dlt.Dataset):
                 if row["status"] != "deleted":
                     frame[table.name].append(row)
         frames.sort(key=lambda one: (one["timestamp_seconds"] or 0, one["page_number"] or 0, one["id"] or ""))
-        tags = defaultdict(list)
-        for row in below(MEDIA_TAGS):
-            tags[row["tag_group"]].append(row["tag"])
-        return Item(
-            media,
-            {group: sorted(tags[group]) for group in sorted(tags)},
-            [frame for frame in frames if frame["status"] != "deleted"],
-        )
+        return [frame for frame in frames if frame["status"] != "deleted"]
+
+    def _below(self, media: dict[str, Any], table: Table) -> list[dict[str, Any]]:
+        """The rows of a table that belong to a media item."""
+        rows = self._rows_of(table, "media_id", media["id"])
+        return [row for row in rows if row["dataset_id"] == media["dataset_id"]]
 
     def _rows_of(self, table: Table, column: str, media_id: str) -> list[dict[str, Any]]:
         """The rows of a media item, in the order in which they were created."""
@@ -418,9 +417,10 @@ def open_library(
 def _warehouse_of(pipeline: dlt.Pipeline, dataset_name: str | None) -> _Warehouse:
     kind = prepare(pipeline)
     factory: Any = copy.copy(pipeline.destination)
-    client: Any = pipeline.destination_client()
+    # with a schema of its own: a pipeline's client has the pipeline's, which dlt replaces in place while threads use it
+    client: Any = dlt.Dataset(factory, pipeline.dataset_name, dlt.Schema("coreviz")).destination_client
     file = DatabaseFile.of(kind, client)
-    if file is not None and Connection(pipeline, read_only=True).is_missing:
+    if file is not None and file.is_missing:
         raise DestinationError(f"There is no {file}.", remedy=_LOADED)
     factory.config_params = {**factory.config_params, "credentials": kind.for_reading(client.config.credentials)}
     return _Warehouse(kind, factory, dataset_name or pipeline.dataset_name)

@@ -53,13 +53,7 @@ class Mirror:
         self._send = send
         self._began = time.perf_counter()
         self._calls = Calls()
-        self._listing = Listing(
-            run.client,
-            dataset.requested_id,
-            run.client.pace,
-            run.threads,
-            self._calls,
-        )
+        self._listing = Listing(run.client, dataset.requested_id, run.client.pace, run.threads, self._calls)
         self._changes: Changes | None = None
         self._history: History | None = None
         self._started_at: datetime | None = None
@@ -136,6 +130,7 @@ class Mirror:
                 continue
             listed = changes.listed_media
             yield _sample(items, run.media_left)
+            # they have been compared by now, which counts the media items among them
             run.media_left -= changes.listed_media - listed
             if run.media_left <= 0:
                 return

@@ -134,7 +134,7 @@ def _field_names(value: Any, name: str) -> tuple[str, ...]:
 
 
 def _strings(value: Any, name: str) -> list[str]:
-    """A list, or a string that holds one: in JSON, or separated by commas."""
+    """A list, or a string that has one in it: in JSON, or separated by commas."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("["):

@@ -1,6 +1,6 @@
 """The tables, each declared once. dlt hints, arrow schemas, documentation and diagrams all come from here.
 
-To add a column, add a line to its table. A column holds the API field of the same name in camelCase, unless `api`
+To add a column, add a line to its table. A column has the API field of the same name in camelCase, unless `api`
 names another one; a dotted name reaches into an object (`metadata.moderation.status`). A column that `rows` computes
 has no `api`, and `made_from` names the API field that it is computed from.
 
@@ -90,7 +90,7 @@ class Table:
         columns: Its columns.
         replaces: The columns by which a load replaces rows. That is the key itself or, for what belongs to a media
             item, the media item, so that a list that became shorter becomes shorter in the warehouse too.
-        parent: The table whose items hold the items of this one in a list.
+        parent: The table whose items have the items of this one in a list.
         api: The API's name of that list.
         implied: Values that API fields have in every item of this table. Any other value is kept in `extra`.
         versions_of: The table whose rows this one has every version of. It exists only where `history` was ever on.
@@ -550,3 +550,18 @@ CURRENT: tuple[Table, ...] = tuple(table for table in TABLES if not table.versio
 CHILDREN: tuple[Table, ...] = tuple(table for table in TABLES if table.replaces == ("dataset_id", "media_id"))
 
 BY_NAME: dict[str, Table] = {table.name: table for table in TABLES}
+
+#: dlt's own table of loads: a row of a load that is not in it may be incomplete.
+LOADS = Table(
+    "_dlt_loads",
+    "One row per load package. Written by dlt.",
+    ("load_id",),
+    (
+        _made("load_id", "text", "Id of the load.", nullable=False),
+        _made("schema_name", "text", "Name of dlt's schema."),
+        _made("status", "bigint", "0: the load is complete.", nullable=False),
+        _made("inserted_at", "timestamp", "When the load was completed, UTC."),
+    ),
+)
+#: The column that leads there from every other table.
+LOAD = _made(LOAD_ID, "text", "Id of the load that wrote the row, as in `_dlt_loads`.")

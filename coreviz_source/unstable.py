@@ -28,7 +28,7 @@ def unstable_fields(stored: StoredState, dataset_id: str, samples: Sequence[RawI
     differing: set[tuple[str, str]] = set()
     for table in (MEDIA, *MEDIA.descendants):
         if table.name in stored.tables:
-            media = "id" if table is MEDIA else "media_id"
+            media = table.media_column
             before = {row["id"]: row for row in stored.rows(table, dataset_id, [s.id for s in samples], media)}
             for row in now.tables[table.name].to_pylist():
                 for name in _differences(table, before.get(row["id"], row), row):

@@ -32,6 +32,13 @@ def canonical_id(value: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def bare_id(value: str) -> str:
+    """A UUID in lower case without hyphens, whichever form it is given in; any other id as given."""
+    canonical = canonical_id(value)
+    bare = canonical.replace("-", "")
+    return bare if canonical_id(bare) == canonical else canonical
+
+
 def holder_id(path: str, own_id: str, dataset_id: str) -> str | None:
     """The id of the folder that holds an item, from the item's path; None at the top of the dataset.
 

@@ -19,7 +19,8 @@ from coreviz_source.commands.forget import Subject, forget
 from coreviz_source.local_studio import Studio
 from tests.scenario import assert_equal_to, frozen, media_of, run_sync
 
-SECRET = "canary/7f+4711"
+#: A server of one's own takes any character.
+SECRET = "canary'7f+4711"
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,11 @@ def test_tables_views_search_and_items_have_the_rows_of_the_warehouse(warehouse)
     with pytest.raises(ConfigurationError, match="SELECT"):
         opened("DELETE FROM captions").fetchall()
     assert captions.arrow().num_rows > 0
+    # threads that open one pipeline share its schema, which must never be replaced under them
+    schema = warehouse.default_schema
+    tables = schema.tables
+    assert cv.open_library(warehouse).media.arrow().num_rows == 40
+    assert schema.tables is tables
 
     # what has no date comes last, as with the command
     with warehouse.sql_client() as client:

@@ -36,7 +36,7 @@ def ca_bundle() -> str | None:
         else:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except OSError as error:
-        problem = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else str(error.strerror)
+        problem = "has no certificates in PEM form" if isinstance(error, ssl.SSLError) else str(error.strerror)
         raise ConfigurationError(
             f"The variable {variable} names {path!r} as the file of certificate authorities: {problem}.",
             remedy=f"Set {variable} to an existing PEM file, or remove the variable. Nothing was requested yet.",

@@ -364,7 +364,7 @@ class Pace:
 
     @property
     def parallel_in_part(self) -> int:
-        """The same where the end of what is read is not known: pages past it are requested in vain."""
+        """As `parallel`, where the end of what is read is not known: pages past it are requested in vain."""
         return self._fixed_parallel or min(self.parallel, FIRST_PARALLEL)
 
     def start_at(self, now: float) -> float:

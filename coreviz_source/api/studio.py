@@ -2,7 +2,7 @@
 
 No other module knows that the API has two generations. A request has to care about one difference only, and
 the first response shows which generation it is: parameters that only the 2026 generation knows are left out if the
-server refuses them twice and answers without them.
+server refuses them twice and responds without them.
 """
 
 from __future__ import annotations
@@ -139,6 +139,10 @@ class Endpoint(Enum):
     ORGANIZATIONS = "/api/auth/organization/list"
     DATASETS = "/api/organization/{}/datasets"
 
+    def path(self, item_id: str = "") -> str:
+        """The path for an id, in the form in which it is to be sent."""
+        return self.value.format(quote(item_id, safe=""))
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -192,6 +196,12 @@ class CorevizClient:
 
         Where `page_size` is not fixed, a page that fails because it is larger than those before is a smaller page.
 
+        Args:
+            dataset_id: The dataset's id as the API knows it.
+            offset: The position of the first item.
+            limit: How many items to ask for.
+            calls: Counts the requests.
+
         Raises:
             DatasetNotFoundError: The listing responds with 404.
         """
@@ -210,7 +220,7 @@ class CorevizClient:
 
         def ask(newer: dict[str, str]) -> Page:
             return self._http.get(
-                f"/api/dataset/{quote(dataset_id, safe='')}/media",
+                Endpoint.LISTING.path(dataset_id),
                 {**documented, **newer},
                 _read_page,
                 calls,
@@ -240,13 +250,7 @@ class CorevizClient:
 
     def dataset(self, dataset_id: str, calls: Calls) -> dict[str, Any]:
         """What the API sends of a dataset: name, icon, type, organizationId. Empty where it has no such endpoint."""
-        endpoint = f"/api/dataset/{quote(dataset_id, safe='')}"
-        try:
-            sent = self._http.get(endpoint, {}, _read_object, calls, dataset=dataset_id)
-        except CorevizError as error:
-            if error.context.get("status") in _NOT_OFFERED:
-                return {}
-            raise
+        sent = self._object(Endpoint.DATASET, dataset_id, calls)
         found = sent.get("dataset", sent)
         return found if isinstance(found, dict) else {}
 
@@ -258,9 +262,8 @@ class CorevizClient:
             dataset_id: For which dataset it is asked, for errors.
             calls: Counts the requests.
         """
-        endpoint = f"/api/media/{quote(media_id, safe='')}"
         try:
-            return self._http.get(endpoint, {}, _read_media, calls, dataset=dataset_id)
+            return self._http.get(Endpoint.MEDIA.path(media_id), {}, _read_media, calls, dataset=dataset_id)
         except CorevizError as error:
             if error.context.get("status") in (404, 405):
                 return None
@@ -273,15 +276,17 @@ class CorevizClient:
             dataset_id: In a form that this server knows.
             calls: Counts the requests.
         """
-        endpoint = Endpoint.TAGS.value.format(quote(dataset_id, safe=""))
+        tags = self._object(Endpoint.TAGS, dataset_id, calls).get("tags")
+        return tags if isinstance(tags, dict) else None
+
+    def _object(self, endpoint: Endpoint, dataset_id: str, calls: Calls) -> dict[str, Any]:
+        """What an endpoint sends of a dataset; empty where the API has no such endpoint, or not for this key."""
         try:
-            sent = self._http.get(endpoint, {}, _read_object, calls, dataset=dataset_id)
+            return self._http.get(endpoint.path(dataset_id), {}, _read_object, calls, dataset=dataset_id)
         except CorevizError as error:
             if error.context.get("status") in _NOT_OFFERED:
-                return None
+                return {}
             raise
-        tags = sent.get("tags")
-        return tags if isinstance(tags, dict) else None
 
     def probe(self, endpoint: Endpoint, item_id: str, params: Mapping[str, Any], calls: Calls) -> Probe:
         """Asks one endpoint with exactly these parameters; a failure is part of what is returned.
@@ -293,10 +298,9 @@ class CorevizClient:
             calls: Counts the requests.
         """
         began = time.perf_counter()
-        path = endpoint.value.format(quote(item_id, safe=""))
         not_found = DatasetNotFoundError if endpoint is Endpoint.LISTING else BadRequestError
         try:
-            sent, dated = self._http.get(path, params, _read_dated, calls, not_found=not_found)
+            sent, dated = self._http.get(endpoint.path(item_id), params, _read_dated, calls, not_found=not_found)
         except CorevizError as error:
             return Probe(error.context.get("status"), seconds=time.perf_counter() - began, error=error)
         return Probe(200, sent, time.perf_counter() - began, dated)
@@ -337,17 +341,17 @@ class CorevizClient:
         """The organizations of the account: all, or the default one if the API does not list them."""
         found: list[Organization] = []
         try:
-            sent = self._http.get("/api/auth/organization/list", {}, _read_json, self.calls)
+            sent = self._http.get(Endpoint.ORGANIZATIONS.path(), {}, _read_json, self.calls)
             for one in _listed(sent, "organizations"):
                 found.append(Organization(one["id"], _text(one.get("name")), _text(one.get("slug"))))
         except CorevizError as error:
-            # this endpoint may want a session where the others take a key; `/api/me` then tells an invalid key
+            # this endpoint may want a session where the others take a key; `/api/me` then shows an invalid key
             if error.context.get("status") not in _NOT_OFFERED:
                 raise
         if found:
             return list({organization.id: organization for organization in found}.values())
         try:
-            me = self._http.get("/api/me", {}, _read_object, self.calls)
+            me = self._http.get(Endpoint.ME.path(), {}, _read_object, self.calls)
         except CorevizError as error:
             raise self._not_listed(error) from error
         default = me.get("organizationId")
@@ -356,7 +360,7 @@ class CorevizClient:
         return [Organization(default, _text(me.get("organizationName")))]
 
     def _datasets(self, organization: Organization) -> Iterator[dict[str, Any]]:
-        endpoint = f"/api/organization/{quote(organization.sent_id, safe='')}/datasets"
+        endpoint = Endpoint.DATASETS.path(organization.sent_id)
         try:
             sent = self._http.get(endpoint, {}, _read_json, self.calls, organization=organization.id)
         except CorevizError as error:

@@ -92,7 +92,7 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="coreviz-source")
 def main() -> None:
-    """Mirrors a CoreViz Studio library into DuckDB, Postgres or BigQuery.
+    """Mirrors a CoreViz Studio library into DuckDB, DuckLake, Postgres or BigQuery.
 
     A setting is taken from its option. Without the option, it is taken from the variable in brackets behind it, then
     from its key under [sources.coreviz] in .dlt/config.toml, and then the default applies.

@@ -17,7 +17,7 @@ import click
     help="Version of the API.",
 )
 def command(media: int, generation: str) -> None:
-    """Load a demo library into coreviz_demo.duckdb, and answer three questions from it.
+    """Load a demo library into coreviz_demo.duckdb, and show the answers to three questions.
 
     Needs no account and no network: the local Studio, a stand-in server on this machine, serves the API.
     """

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 #: What a run prints when a signal ends it.
 INTERRUPTED = "Interrupted. Everything that was loaded stays, and the next run continues from there."
 #: Loggers whose messages are in the report as well, which is printed.
-_REPORTED = {"coreviz_source", "coreviz_source.mirror", "coreviz_source.warehouse.catalog"}
+_REPORTED = {
+    "coreviz_source",
+    "coreviz_source.mirror",
+    "coreviz_source.warehouse.catalog",
+    "coreviz_source.warehouse.snapshots",
+}
 _COLORS = {logging.ERROR: "red", logging.WARNING: "yellow"}
 #: Line breaks, and characters that a terminal would obey: names of media may have them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

@@ -1,6 +1,6 @@
 """What the connector assumes about the API, each sentence declared once, and how responses confirm or refute it.
 
-Judging sends nothing: responses go in, a verdict and its evidence come out. No evidence holds ids, names, strings or
+Judging sends nothing: responses go in, a verdict and its evidence come out. No evidence has ids, names, strings or
 addresses of the library: items are "item 3 of page 2", values are shapes.
 
 To add an assumption, add a line to `ACCOUNT` or `DATASET` and the function that judges it.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import dlt
@@ -137,6 +138,19 @@ class _Past:
     selected: str | None
 
 
+@dataclass
+class _Listed:
+    """What the API lists of a dataset, without deleted items."""
+
+    folders: list[RawItem] = field(default_factory=list)
+    missing: list[RawItem] = field(default_factory=list)
+    """Media items that are not stored."""
+    sample: list[RawItem] = field(default_factory=list)
+    """Some of those that are stored."""
+    holders: Counter[str] = field(default_factory=Counter)
+    """How many items each folder holds, by its id; an empty id is the top."""
+
+
 class _Comparison:
     """Compares one dataset."""
 
@@ -181,44 +195,38 @@ class _Comparison:
         self._found.last_run = past.listed
         stored = StoredHashes(self._state.stored_media(self._id))
         self._found.stored = len(stored)
-        listing = Listing(
-            self._client,
-            self._asked,
-            self._client.pace,
-            self._threads,
-            self._calls,
-        )
+        listing = Listing(self._client, self._asked, self._client.pace, self._threads, self._calls)
         listing.open()
-        chosen: list[RawItem] = []
-        missing: list[RawItem] = []
-        folders: list[RawItem] = []
-        holders: Counter[str] = Counter()
-        media = 0
-        for items in listing:
-            for item in items:
-                self._found.listed += 1
-                if item.is_deleted:
-                    continue
-                holders[self._holder(item)] += 1
-                if item.is_folder:
-                    folders.append(item)
-                    continue
-                if stored.mark_listed(item.id) is None:
-                    missing.append(item)
-                    continue
-                media += 1
-                # each media item of the list has the same chance, however long the list is
-                if len(chosen) < self._sample:
-                    chosen.append(item)
-                elif (place := random.randrange(media)) < self._sample:
-                    chosen[place] = item
+        listed = self._list(listing, stored)
         self._found.total = listing.total
         if not listing.proof.complete:
             self._differs(f"the listing could not be proven complete: {listing.proof.reason}")
-        self._compare_lists(stored, missing, folders, chosen, past)
-        self._compare_sample(chosen, past)
-        self._found.folder_item_counts = self._folder_item_counts(folders, holders)
+        self._compare_lists(stored, listed, past)
+        self._compare_sample(listed.sample, past)
+        self._found.folder_item_counts = self._folder_item_counts(listed)
         self._found.tags = self._tags()
+
+    def _list(self, listing: Listing, stored: StoredHashes) -> _Listed:
+        """Reads the list to its end, and marks what is stored of it."""
+        listed, media = _Listed(), 0
+        for item in chain.from_iterable(listing):
+            self._found.listed += 1
+            if item.is_deleted:
+                continue
+            listed.holders[self._holder(item)] += 1
+            if item.is_folder:
+                listed.folders.append(item)
+                continue
+            if stored.mark_listed(item.id) is None:
+                listed.missing.append(item)
+                continue
+            media += 1
+            # each media item of the list has the same chance, however long the list is
+            if len(listed.sample) < self._sample:
+                listed.sample.append(item)
+            elif (place := random.randrange(media)) < self._sample:
+                listed.sample[place] = item
+        return listed
 
     def _past(self) -> _Past | None:
         """What the runs before have listed; slices, samples and unproven runs do not count."""
@@ -253,37 +261,26 @@ class _Comparison:
             since = past.complete
         if since is None:
             return True
-        frames = objects_in(item, "frames")
-        children = [
-            *frames,
-            *objects_in(item, "frames", "captions"),
-            *objects_in(item, "frames", "objects"),
-        ]
-        values = [one.get(name) for one in (item, *children) for name in ("createdAt", "updatedAt")]
+        paths = (), ("frames",), ("frames", "captions"), ("frames", "objects")
+        objects = [one for path in paths for one in objects_in(item, *path)]
+        values = [one.get(name) for one in objects for name in ("createdAt", "updatedAt")]
         return any(moment > since for value in values if (moment := parse_timestamp(value)))
 
     # -- the lists -------------------------------------------------------------------------------------------------
 
-    def _compare_lists(
-        self,
-        stored: StoredHashes,
-        missing: Sequence[RawItem],
-        folders: Iterable[RawItem],
-        chosen: Sequence[RawItem],
-        past: _Past,
-    ) -> None:
-        for item in missing:
+    def _compare_lists(self, stored: StoredHashes, listed: _Listed, past: _Past) -> None:
+        for item in listed.missing:
             if self._is_newer(_decoded(item), past):
                 self._found.newer += 1
             else:
                 self._differs("it is listed, and not stored", MEDIA.name, item.id)
         if FOLDERS.name in self._state.tables and self._is_compared(FOLDERS, past):
             stored_folders = self._state.folders(self._id)
-            for item in folders:
+            for item in listed.folders:
                 if stored_folders.hash_of(item.id) is None and not self._is_newer(_decoded(item), past):
                     self._differs("it is listed, and not stored", FOLDERS.name, item.id)
         unlisted = self._state.missing_ids(stored, MEDIA.name, self._id, lambda _: True)
-        example = next((_decoded(item).get("id") for item in (*chosen, *missing)), None)
+        example = next((_decoded(item).get("id") for item in (*listed.sample, *listed.missing)), None)
         reason = objection(self._client, self._id, unlisted, example if isinstance(example, str) else None, self._calls)
         if reason:
             self._differs(reason)
@@ -292,8 +289,8 @@ class _Comparison:
 
     # -- the sample ------------------------------------------------------------------------------------------------
 
-    def _compare_sample(self, chosen: Sequence[RawItem], past: _Past) -> None:
-        settled = [raw for item in chosen if (raw := self._settled(item, past)) is not None]
+    def _compare_sample(self, sample: Sequence[RawItem], past: _Past) -> None:
+        settled = [raw for item in sample if (raw := self._settled(item, past)) is not None]
         self._found.sampled = len(settled)
         if not settled:
             return
@@ -303,8 +300,7 @@ class _Comparison:
         ids = [item.id for item in settled]
         for table in (MEDIA, *CHILDREN):
             if table.name in self._state.tables and self._is_compared(table, past):
-                media = "id" if table is MEDIA else "media_id"
-                stored = self._state.rows(table, self._id, ids, media)
+                stored = self._state.rows(table, self._id, ids, table.media_column)
                 self._compare_rows(table, stored, built[table.name].to_pylist())
 
     def _is_compared(self, table: Table, past: _Past) -> bool:
@@ -330,11 +326,10 @@ class _Comparison:
         return RawItem(listed.id, encode_json(newest).encode())
 
     def _compare_rows(self, table: Table, stored: list[dict[str, Any]], sent: list[dict[str, Any]]) -> None:
-        key = [name for name in table.key if name != "dataset_id"]
-        media = "id" if table is MEDIA else "media_id"
+        names = [name for name in dict.fromkeys((table.media_column, *table.key)) if name != "dataset_id"]
 
         def by_key(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-            return {tuple(row[name] for name in dict.fromkeys((media, *key))): row for row in rows}
+            return {tuple(row[name] for name in names): row for row in rows}
 
         have, want = by_key(stored), by_key(sent)
         path = ".".join(table.api_path) or _PATHS.get(table.name, "")
@@ -357,12 +352,12 @@ class _Comparison:
 
     # -- what never decides ----------------------------------------------------------------------------------------
 
-    def _folder_item_counts(self, folders: Sequence[RawItem], holders: Counter[str]) -> str:
-        counts = {item.id: _decoded(item).get("folderItemCount") for item in folders}
+    def _folder_item_counts(self, listed: _Listed) -> str:
+        counts = {item.id: _decoded(item).get("folderItemCount") for item in listed.folders}
         known = {folder_id: count for folder_id, count in counts.items() if type(count) is int}
         if not known:
             return CANNOT_TELL
-        return AGREE if all(holders[folder_id] == count for folder_id, count in known.items()) else DIFFER
+        return AGREE if all(listed.holders[folder_id] == count for folder_id, count in known.items()) else DIFFER
 
     def _tags(self) -> str:
         groups = self._client.tags(self._asked, self._calls)

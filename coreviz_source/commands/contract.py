@@ -21,7 +21,7 @@ from coreviz_source.commands.responses import AccountResponses, Item, Page, Plac
 from coreviz_source.errors import ApiUnavailableError, CorevizError, worst_exit_code
 from coreviz_source.report import counted
 from coreviz_source.settings import Settings
-from coreviz_source.values import canonical_id
+from coreviz_source.values import bare_id, canonical_id
 
 #: Requests per dataset at most, repetitions included.
 MOST_REQUESTS = 30
@@ -249,11 +249,7 @@ class _Questions:
         Raises:
             CorevizError: The listing does not respond with a page.
         """
-        listing = self._list(FIRST_SIZE)
-        if listing.status == 400:
-            newer, self._newer = self._newer, {}
-            older = self._list(FIRST_SIZE)
-            listing, self._newer = (older, {}) if older.sent is not None else (listing, newer)
+        listing = self._first_listing()
         first = Page.read(listing, 0, FIRST_SIZE)
         if first is None:
             raise listing.error or ApiUnavailableError("The response has no list of media.")
@@ -261,40 +257,51 @@ class _Questions:
         if repeated is not None:
             # the first request also opened the connection
             first = replace(first, seconds=min(first.seconds, repeated.seconds))
-        pages = [first, *self._more_pages(first)]
-        responses = Responses(canonical_id(self._dataset_id), tuple(pages), not self._newer, repeated)
-        media = [place for place in responses.media if place.item.get("status") != "deleted"]
-        single = max((place.item for place in media), key=_worth, default=None)
-        deleted = next((place for place in responses.media if place.item.get("status") == "deleted"), None)
-        folder = _folder_to_ask(responses.folders)
-        media_id = None if single is None else str(single.get("id"))
-        folder_path = None if folder is None else str(folder.get("path"))
+        pages = (first, *self._more_pages(first))
+        seen = Responses(canonical_id(self._dataset_id), pages, not self._newer, repeated)
+        media = [place.item for place in seen.media if place.item.get("status") != "deleted"]
+        single, folder = max(media, key=_worth, default=None), _folder_to_ask(seen.folders)
+        path = None if folder is None else str(folder.get("path"))
+        return replace(
+            seen,
+            probes={"listing": listing, **self._ask_others(seen, single, folder)},
+            bare=Page.read(self._probe(Endpoint.LISTING, self._dataset_id)),
+            folders_only=Page.read(self._list(FIRST_SIZE, type="folder")) if self._newer else None,
+            folder=folder,
+            directly=Page.read(self._list(1, path=path, recursive="false")) if path else None,
+            below=Page.read(self._list(1, path=path)) if path else None,
+            single=single,
+        )
+
+    def _first_listing(self) -> Probe:
+        """Asks for the first page, without the newer parameters if the server refuses them and not the others."""
+        listing = self._list(FIRST_SIZE)
+        if listing.status != 400:
+            return listing
+        newer, self._newer = self._newer, {}
+        older = self._list(FIRST_SIZE)
+        if older.sent is not None:
+            return older
+        self._newer = newer
+        return listing
+
+    def _ask_others(self, seen: Responses, single: Item | None, folder: Item | None) -> dict[str, Probe]:
+        """Asks the other endpoints for what was seen on the pages; returns their responses by name."""
+        deleted = next((place.item for place in seen.media if place.item.get("status") == "deleted"), None)
+        media_id = _id_of(single)
         probes = {
-            "listing": listing,
             "dataset": self._probe(Endpoint.DATASET, self._dataset_id),
             "media": self._probe(Endpoint.MEDIA, media_id),
             "media_other_form": self._probe(Endpoint.MEDIA, other_form(media_id)),
-            "deleted": self._probe(Endpoint.MEDIA, None if deleted is None else str(deleted.item.get("id"))),
+            "deleted": self._probe(Endpoint.MEDIA, _id_of(deleted)),
             "versions": self._probe(Endpoint.VERSIONS, media_id),
             "tags": self._probe(Endpoint.TAGS, self._dataset_id),
-            "folder": self._probe(Endpoint.FOLDER, None if folder is None else str(folder.get("id"))),
+            "folder": self._probe(Endpoint.FOLDER, _id_of(folder)),
         }
         other = other_form(self._dataset_id)
         if other is not None:
             probes["listing_other_form"] = self._list(1, dataset_id=other)
-        return Responses(
-            responses.dataset_id,
-            responses.pages,
-            responses.newer_refused,
-            repeated,
-            bare=Page.read(self._probe(Endpoint.LISTING, self._dataset_id)),
-            folders_only=Page.read(self._list(FIRST_SIZE, type="folder")) if self._newer else None,
-            folder=folder,
-            directly=Page.read(self._list(1, path=folder_path, recursive="false")) if folder_path else None,
-            below=Page.read(self._list(1, path=folder_path)) if folder_path else None,
-            single=single,
-            probes=probes,
-        )
+        return probes
 
     def _more_pages(self, first: Page) -> list[Page]:
         """Pages of other sizes, one at another position, and one that reaches over the end of the list."""
@@ -330,6 +337,10 @@ class _Questions:
         return suggested_parallel_requests(alone.seconds, seconds)
 
 
+def _id_of(item: Item | None) -> str | None:
+    return None if item is None else str(item.get("id"))
+
+
 def _worth(item: Item) -> tuple[int, ...]:
     """How much can be learned from a media item: polygons first, then objects, then captions."""
     objects = objects_in(item, "frames", "objects")
@@ -348,8 +359,7 @@ def other_form(item_id: str | None) -> str | None:
     """A UUID with hyphens if it is given without, and the other way around; None for any other id."""
     if item_id is None:
         return None
-    hyphenated = canonical_id(item_id)
-    bare = hyphenated.replace("-", "")
-    if bare == hyphenated or canonical_id(bare) != hyphenated:
+    hyphenated, bare = canonical_id(item_id), bare_id(item_id)
+    if bare == hyphenated:
         return None
     return bare if item_id == hyphenated else hyphenated

@@ -18,7 +18,7 @@ from coreviz_source.warehouse.connection import Connection
 from coreviz_source.warehouse.destination import destination_of
 from coreviz_source.warehouse.failures import cause_of, remedy_for, scrub
 from coreviz_source.warehouse.locks import Locks
-from coreviz_source.warehouse.state import StoredState
+from coreviz_source.warehouse.state import StoredState, placeholders
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Subject:
 
 
 def _is_one_of(column: str, values: list[str]) -> str:
-    return f"{column} IN ({', '.join(['%s'] * len(values))})"
+    return f"{column} IN ({placeholders(values)})"
 
 
 @dataclass

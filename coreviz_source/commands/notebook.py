@@ -153,18 +153,18 @@ def _call_for(pipeline: dlt.Pipeline) -> str:
             return _CALL
         path = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
         return f"cv.open_library({_quoted(str(path))}, dataset_name={_quoted(pipeline.dataset_name)})"
-    values = {
+    usual = _arguments(default)
+    given = [f"{name}={_quoted(value)}" for name, value in _arguments(pipeline).items() if value != usual[name]]
+    return f"cv.open_library({', '.join(given)})"
+
+
+def _arguments(pipeline: dlt.Pipeline) -> dict[str, str]:
+    """The arguments of `open_library()` that name what a pipeline of the command line loads into."""
+    return {
         "destination": destination_of(pipeline).name,
         "dataset_name": pipeline.dataset_name,
         "pipeline_name": pipeline.pipeline_name,
     }
-    usual = {
-        "destination": destination_of(default).name,
-        "dataset_name": default.dataset_name,
-        "pipeline_name": default.pipeline_name,
-    }
-    given = [f"{name}={_quoted(value)}" for name, value in values.items() if value != usual[name]]
-    return f"cv.open_library({', '.join(given)})"
 
 
 def _file_of(pipeline: dlt.Pipeline) -> Path | None:

@@ -176,7 +176,8 @@ def _growth_charts(rows: list[Row]) -> None:
         st.altair_chart(_sum(rows, shown))
 
 
-def _rate(rows: list[Row], shown: list[str]) -> alt.Chart:
+def _stacks(rows: list[Row], shown: list[str]) -> list[Row]:
+    """The bars of each day or week, one per dataset, on top of each other."""
     sums: dict[tuple[datetime, str], int] = {}
     found: dict[str, set[str]] = {}
     for row in rows:
@@ -210,9 +211,14 @@ def _rate(rows: list[Row], shown: list[str]) -> alt.Chart:
                 "media": media,
             }
         )
+    return values
+
+
+def _rate(rows: list[Row], shown: list[str]) -> alt.Chart:
+    days = rows[0]["days"]
     picked = alt.selection_point("bar", fields=["dataset", "from", "to"])
     charted: alt.Chart = (
-        _by_dataset(values, shown)
+        _by_dataset(_stacks(rows, shown), shown)
         .mark_rect(cursor="pointer", stroke="transparent", strokeWidth=1)
         .encode(
             x=_time_axis("start:T", days),

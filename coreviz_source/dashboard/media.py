@@ -87,6 +87,23 @@ def clock(seconds: float) -> str:
 
 
 def _shown(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> dict[str, Any]:
+    is_video, own = found["type"] == "video", picture(found["blob"])
+    return {
+        "title": title(found),
+        "collection": name_of(found),
+        "file": own,
+        "video": own if is_video else None,
+        "duration": found["duration"] if is_video else None,
+        "frames": _frames(found, history),
+        "tags": [[row["tag_group"], row["tag"]] for row in found["tags"]],
+        "facts": _facts(found),
+        "exif": _exif(found["exif"]),
+        "json": [[name, _pretty(found[name])] for name in ("metadata", "extra") if found[name]],
+    }
+
+
+def _frames(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The frames, each with its captions and objects; one frame for a media item that has none."""
     captions, objects = defaultdict(list), defaultdict(list)
     history = dict(history)
     for row in found["captions"]:
@@ -103,34 +120,26 @@ def _shown(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> dict[
             "at": _moment(frame, found),
             "second": frame["timestamp_seconds"] if found["type"] == "video" else None,
             "text": frame["text"],
-            "ratio": frame["width"] / frame["height"] if frame["width"] and frame["height"] else None,
+            "ratio": _ratio(frame),
             "captions": captions.pop(frame["id"], []),
             "history": history.pop(frame["id"], []),
             "objects": objects.pop(frame["id"], []),
         }
         for frame in found["frames"]
     ]
-    own = picture(found["blob"])
     if not frames:
-        ratio = found["width"] / found["height"] if found["width"] and found["height"] else None
-        still = own if found["type"] == "image" else None
-        frames = [{"picture": still, "thumb": still, "at": None, "second": None, "text": None, "ratio": ratio,
+        still = picture(found["blob"]) if found["type"] == "image" else None
+        frames = [{"picture": still, "thumb": still, "at": None, "second": None, "text": None, "ratio": _ratio(found),
                    "captions": [], "history": [], "objects": []}]  # fmt: skip
     # captions whose frame is not there (any more) still belong to the media
     for name, left in (("captions", captions), ("history", history)):
         frames[0][name] = [*frames[0][name], *(each for rest in left.values() for each in rest)]
-    return {
-        "title": title(found),
-        "collection": name_of(found),
-        "file": own,
-        "video": own if found["type"] == "video" else None,
-        "duration": found["duration"] if found["type"] == "video" else None,
-        "frames": frames,
-        "tags": [[row["tag_group"], row["tag"]] for row in found["tags"]],
-        "facts": _facts(found),
-        "exif": _exif(found["exif"]),
-        "json": [[name, _pretty(found[name])] for name in ("metadata", "extra") if found[name]],
-    }
+    return frames
+
+
+def _ratio(row: Row) -> float | None:
+    """Width by height of a frame or media item."""
+    return row["width"] / row["height"] if row["width"] and row["height"] else None
 
 
 def _moment(frame: Row, found: Row) -> str | None:

@@ -12,8 +12,8 @@ def outline(polygon: Any, width: float | None, height: float | None) -> Outline 
     """The corners of a polygon in shares of the picture: 0 is left and top, 1 is right and bottom.
 
     Args:
-        polygon: Points with `x` and `y` in pixels of the frame, as JSON or decoded. The tables hold edges for it, so
-            it can be read.
+        polygon: Points with `x` and `y` in pixels of the frame, as JSON or decoded. Its edges are stored, so it can
+            be read.
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
 

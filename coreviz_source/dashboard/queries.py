@@ -176,22 +176,38 @@ def gallery(reader: Reader, filters: Filters, after: Cursor | None = None) -> li
     )
     if not media:
         return []
-    listed, ids = _listed([row["id"] for row in media])
-    suits = search.has_required("c.text", filters.terms, "c.id")
-    captions = reader.rows(
+    ids = [row["id"] for row in media]
+    found: dict[tuple[str, str], Row] = {}
+    for row in (*_first_captions(reader, filters, ids), *_first_frames(reader, ids)):
+        found.setdefault((row["dataset_id"], row["media_id"]), {}).update(row)
+    for row in media:
+        of_it = found.get((row["dataset_id"], row["id"]), {})
+        still = row["blob"] if row["type"] == "image" else None
+        row["picture"] = of_it.get("said") or of_it.get("blob") or still
+        row["caption"], row["frame_id"] = of_it.get("text"), of_it.get("frame_id")
+        row["captions"], row["frames"] = of_it.get("captions"), of_it.get("frames")
+    return media
+
+
+def _first_captions(reader: Reader, filters: Filters, media_ids: Sequence[str]) -> list[Row]:
+    """The first caption of each media item, with the picture of its frame."""
+    listed, ids = _listed(media_ids)
+    return reader.rows(
         f"""SELECT k.dataset_id, k.media_id, k.text, k.frame_id, k.said, k.captions FROM (
             SELECT c.dataset_id, c.media_id, c.text, c.frame_id, COALESCE(f.thumbnail_blob, f.blob) AS said,
-                COUNT(*) OVER (PARTITION BY c.dataset_id, c.media_id) AS captions,
-                ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
-                    ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number,
-                    c.created_at DESC, c.id) AS place
+                COUNT(*) OVER (PARTITION BY c.dataset_id, c.media_id) AS captions, {_caption_place(filters)}
             FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
             WHERE c.media_id IN ({listed}) AND {_kept("c")} AND {_kept("f")}
         ) k WHERE k.place = 1""",
         **ids,
-        **values,
+        **filters.values,
     )
-    frames = reader.rows(
+
+
+def _first_frames(reader: Reader, media_ids: Sequence[str]) -> list[Row]:
+    """The first frame of each media item."""
+    listed, ids = _listed(media_ids)
+    return reader.rows(
         f"""SELECT k.dataset_id, k.media_id, k.blob, k.frames FROM (
             SELECT f.dataset_id, f.media_id, COALESCE(f.thumbnail_blob, f.blob) AS blob,
                 COUNT(*) OVER (PARTITION BY f.dataset_id, f.media_id) AS frames,
@@ -201,16 +217,14 @@ def gallery(reader: Reader, filters: Filters, after: Cursor | None = None) -> li
         ) k WHERE k.place = 1""",
         **ids,
     )
-    found: dict[tuple[str, str], Row] = {}
-    for row in (*captions, *frames):
-        found.setdefault((row["dataset_id"], row["media_id"]), {}).update(row)
-    for row in media:
-        of_it = found.get((row["dataset_id"], row["id"]), {})
-        still = row["blob"] if row["type"] == "image" else None
-        row["picture"] = of_it.get("said") or of_it.get("blob") or still
-        row["caption"], row["frame_id"] = of_it.get("text"), of_it.get("frame_id")
-        row["captions"], row["frames"] = of_it.get("captions"), of_it.get("frames")
-    return media
+
+
+def _caption_place(filters: Filters) -> str:
+    """The column `place`, which counts the captions of a media item: those that were searched first, then by frame."""
+    suits = search.has_required("c.text", filters.terms, "c.id")
+    return f"""ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
+        ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number, c.created_at DESC, c.id
+        ) AS place"""
 
 
 def count(reader: Reader, filters: Filters) -> int:
@@ -240,24 +254,20 @@ def neighbours(reader: Reader, filters: Filters, dataset_id: str, media_id: str)
 def exported(reader: Reader, filters: Filters) -> list[Row]:
     """The media that the gallery would show in all, at most `EXPORTED`, each with its first caption."""
     chosen = f"SELECT m.dataset_id, m.id {filters.sql} {filters.order} LIMIT {EXPORTED}"
-    suits = search.has_required("c.text", filters.terms, "c.id")
-    rows = reader.rows(
+    return reader.rows(
         f"""SELECT d.name AS dataset, m.dataset_id, m.id AS media_id, m.name, m.type, m.created_at, m.updated_at,
             m.width, m.height, m.duration, m.size_bytes, m.moderation_status, k.text AS caption, k.model, m.blob,
             m.folder_id
         FROM media m JOIN ({chosen}) x ON x.dataset_id = m.dataset_id AND x.id = m.id
         LEFT JOIN datasets d ON d.dataset_id = m.dataset_id
         LEFT JOIN (
-            SELECT c.dataset_id, c.media_id, c.text, c.model, ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
-                ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds,
-                f.page_number, c.created_at DESC, c.id) AS place
+            SELECT c.dataset_id, c.media_id, c.text, c.model, {_caption_place(filters)}
             FROM captions c LEFT JOIN frames f ON f.dataset_id = c.dataset_id AND f.id = c.frame_id
             WHERE {_kept("c")} AND {_kept("f")}
         ) k ON k.dataset_id = m.dataset_id AND k.media_id = m.id AND k.place = 1
         {filters.order}""",
         **filters.values,
     )
-    return rows
 
 
 def datasets(reader: Reader) -> list[Row]:

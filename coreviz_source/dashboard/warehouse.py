@@ -21,7 +21,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from sqlglot import exp
 
 from coreviz_source.errors import BusyError, CorevizError, DestinationError, find
-from coreviz_source.tables import BY_NAME, CURRENT, MEDIA, Column, Table
+from coreviz_source.tables import BY_NAME, CURRENT, LOAD, LOADS, MEDIA, Table
 from coreviz_source.warehouse.destination import prepare
 from coreviz_source.warehouse.failures import cause_of, connection_error, is_locked
 from coreviz_source.warehouse.search import WRITTEN, with_parameters, with_stems
@@ -30,22 +30,10 @@ from coreviz_source.warehouse.search import WRITTEN, with_parameters, with_stems
 PATIENCE = 2.0
 #: Seconds after which tables that were missing are looked for again: those of the history come when it is switched on.
 RECHECK = 60.0
-#: dlt's own table of completed loads, and the column that leads there from every table of ours.
-_LOADS = Table(
-    "_dlt_loads",
-    "Loads that were completed.",
-    ("load_id",),
-    (
-        Column("load_id", "text", "Id of the load.", None),
-        Column("status", "bigint", "0: complete.", None),
-        Column("inserted_at", "timestamp", "When it was completed.", None),
-    ),
-)
-_LOAD_ID = Column("_dlt_load_id", "text", "Id of the load.", None)
 #: The tables that a query can name.
-READ: dict[str, Table] = {**BY_NAME, _LOADS.name: _LOADS}
+READ: dict[str, Table] = {**BY_NAME, LOADS.name: LOADS}
 #: Those that exist after any load.
-_EXPECTED = frozenset({_LOADS.name, *(table.name for table in CURRENT)})
+_EXPECTED = frozenset({LOADS.name, *(table.name for table in CURRENT)})
 _TYPES = {"double": "FLOAT64", "bigint": "INT64", "bool": "BOOL", "timestamp": "TIMESTAMP", "json": "STRING"}
 
 
@@ -221,7 +209,7 @@ def rendered(sql: str, dialect: str, places: tuple[tuple[str, tuple[str, ...]], 
 
 def _empty(table: Table) -> exp.Select:
     columns = ", ".join(
-        f"CAST(NULL AS {_TYPES.get(column.kind, 'STRING')}) AS `{column.name}`" for column in (*table.columns, _LOAD_ID)
+        f"CAST(NULL AS {_TYPES.get(column.kind, 'STRING')}) AS `{column.name}`" for column in (*table.columns, LOAD)
     )
     empty = sqlglot.parse_one(f"SELECT {columns} FROM (SELECT 1 AS x) AS nothing WHERE FALSE", read=WRITTEN)
     assert isinstance(empty, exp.Select)

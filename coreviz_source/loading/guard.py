@@ -180,7 +180,11 @@ class LoadGuard(Collector):
         message: str | None = None,
         label: str | None = None,
     ) -> None:
-        """Ends the load if a job failed, because dlt may be set to continue without its rows."""
+        """Ends the load if a job failed, because dlt may be set to continue without its rows.
+
+        Raises:
+            DestinationError: One failed, and dlt does not repeat it.
+        """
         if self._load_id and label == "Failed" and (failed := self._failed_jobs()):
             # the tracker drops the package before the next run looks for what is pending
             self._abort()

@@ -38,8 +38,9 @@ def signals_held() -> Iterator[Callable[[], None]]:
 def no_signal_lost() -> Iterator[None]:
     """Raises at its end a signal whose exception did not get so far.
 
-    DuckDB makes an ordinary error of an exception that is raised during a statement, which others may catch. Signals
-    come to the main thread; elsewhere this does nothing.
+    DuckDB makes an ordinary error of an exception that is raised during a statement. `raise_interruption` of
+    `warehouse.failures` finds it in an error that this package translates; here it is also raised if dlt has caught
+    the error. Signals come to the main thread; elsewhere this does nothing.
 
     Raises:
         BaseException: What the handler of a signal raised, usually `KeyboardInterrupt`.

@@ -37,6 +37,14 @@ def load(
 ) -> None:
     """Loads batches together: as one package, or in one transaction if they have only rows of runs.
 
+    Args:
+        pipeline: The pipeline that loads.
+        locks: The locks of the run.
+        stored: What was stored when the run began.
+        selection: The tables of the run.
+        tuning: How DuckDB is set up meanwhile.
+        batches: The batches, which may be made only now.
+
     Raises:
         Exception: What the batches raised while they were made. Nothing is loaded.
         DestinationError: They could not be loaded.

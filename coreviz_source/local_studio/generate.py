@@ -185,32 +185,38 @@ class Generator:
             }
         if item.get("type") == "video":
             frame["endTimestamp"] = f"{(item.get('duration') or 0) * (number + 1) / count:.2f}"
-        things = random.sample(THEMES[theme]["things"], random.randrange(0, 3))
-        if things and thing in THEMES[theme]["things"]:
-            # the media item is named after what is seen in it
-            things = [thing, *(other for other in things[::-1] if other != thing)][: len(things)]
-        seen = [(random.choice(list(COLOURS)), one) for one in things]
+        seen = self._seen(theme, thing)
         if random.random() > 0.06:
             later = shown + timedelta(seconds=captioned - first)
             frame["captions"].append(self._caption(frame, caption(random, theme, seen), later))
-        for colour, noun in seen:
-            object_id = self._id()
-            found: Item = {
-                "id": object_id,
-                "type": "object",
-                "label": f"{colour} {noun}",
-                "blob": f"/blob/{object_id}",
-                "status": "active",
-                DRAWN: {
-                    "x": round(random.uniform(0.05, 0.6), 3),
-                    "y": round(random.uniform(0.2, 0.5), 3),
-                    "width": round(random.uniform(0.15, 0.35), 3),
-                    "height": round(random.uniform(0.2, 0.45), 3),
-                },
-            }
-            found["polygon"] = polygon(found, frame["width"], frame["height"])
-            frame["objects"].append(found)
+        frame["objects"] = [self._object(frame, f"{colour} {noun}") for colour, noun in seen]
         return frame
+
+    def _seen(self, theme: str, thing: str) -> list[tuple[str, str]]:
+        """The colours and nouns of what a frame shows."""
+        things = self.random.sample(THEMES[theme]["things"], self.random.randrange(0, 3))
+        if things and thing in THEMES[theme]["things"]:
+            # the media item is named after what is seen in it
+            things = [thing, *(other for other in things[::-1] if other != thing)][: len(things)]
+        return [(self.random.choice(list(COLOURS)), one) for one in things]
+
+    def _object(self, frame: Item, name: str) -> Item:
+        object_id, uniform = self._id(), self.random.uniform
+        found: Item = {
+            "id": object_id,
+            "type": "object",
+            "label": name,
+            "blob": f"/blob/{object_id}",
+            "status": "active",
+            DRAWN: {
+                "x": round(uniform(0.05, 0.6), 3),
+                "y": round(uniform(0.2, 0.5), 3),
+                "width": round(uniform(0.15, 0.35), 3),
+                "height": round(uniform(0.2, 0.45), 3),
+            },
+        }
+        found["polygon"] = polygon(found, frame["width"], frame["height"])
+        return found
 
     def _caption(self, frame: Item, text: str, created: datetime) -> Item:
         now = stamp(created)

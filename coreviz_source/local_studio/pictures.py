@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from coreviz_source.local_studio.form import DRAWN
 from coreviz_source.local_studio.vocabulary import COLOURS
 
 WIDTH, HEIGHT = 640, 400
@@ -74,7 +75,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
     outline = _ROUND_OUTLINE if noun in ROUND else _SQUARE_OUTLINE
     if sum(thing["id"].encode()) % 3 == 0:
         outline = _CORNERS
-    box = thing["_box"]
+    box = thing[DRAWN]
     return [
         {
             "x": round((box["x"] + x * box["width"]) * width, 2),
@@ -85,7 +86,7 @@ def polygon(thing: dict[str, Any], width: int, height: int) -> list[dict[str, fl
 
 
 def _box(thing: dict[str, Any]) -> tuple[float, float, float, float]:
-    box = thing.get("_box") or {"x": 0, "y": 0, "width": 1, "height": 1}
+    box = thing.get(DRAWN) or {"x": 0, "y": 0, "width": 1, "height": 1}
     return box["x"] * WIDTH, box["y"] * HEIGHT, box["width"] * WIDTH, box["height"] * HEIGHT
 
 

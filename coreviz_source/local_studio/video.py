@@ -12,6 +12,7 @@ from math import sqrt
 from struct import pack
 from typing import Any
 
+from coreviz_source.local_studio.form import DRAWN
 from coreviz_source.local_studio.pictures import ROUND, backdrop
 from coreviz_source.local_studio.vocabulary import COLOURS
 
@@ -84,7 +85,7 @@ def _painted(frame: dict[str, Any]) -> _Canvas:
     canvas.fill(0, len(canvas.rows), sky, lambda y: (0, WIDTH))
     canvas.fill(horizon * HEIGHT, len(canvas.rows), ground, lambda y: (0, WIDTH))
     for thing in frame.get("objects") or []:
-        box = thing.get("_box")
+        box = thing.get(DRAWN)
         if box:
             place = (box["x"] * WIDTH, box["y"] * HEIGHT, box["width"] * WIDTH, box["height"] * HEIGHT)
             _paint(canvas, str(thing.get("label", "")), *place)

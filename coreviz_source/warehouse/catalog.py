@@ -36,7 +36,7 @@ def create_views(pipeline: dlt.Pipeline) -> list[str]:
     Postgres, a view whose columns changed with the release is dropped first, and loses what was granted on it.
 
     Args:
-        pipeline: Its destination (duckdb, postgres or bigquery) and dataset are where the tables are.
+        pipeline: Its destination and dataset are where the tables are.
 
     Returns:
         A sentence for each view that could not be created; empty if all of them exist.

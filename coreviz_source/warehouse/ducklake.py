@@ -76,7 +76,11 @@ class Credentials(DuckLakeCredentials):
             vars(self)["default_files"] = self.default_files or (without_files and self.storage is not None)
 
     def on_resolved(self) -> None:
-        """Called when every field has its value."""
+        """Called when every field has its value.
+
+        Raises:
+            ConfigurationError: The catalog is in a database that is not supported.
+        """
         if self.catalog.drivername not in _CATALOGS:
             raise ConfigurationError(
                 f"A DuckLake catalog in {self.catalog.drivername} is not supported.",
@@ -167,6 +171,15 @@ class SqlClient(DuckLakeSqlClient):
             if said == str(error):
                 raise
             raise DatabaseTransientException(duckdb.IOException(said)) from None
+
+    @staticmethod
+    def _build_secret_statements(scope: str, credentials: Any, *rest: Any) -> list[str]:
+        """The statements that give DuckDB the keys of a bucket. dlt puts them in quotes, and does not escape these."""
+        escaped = credentials.copy()
+        for name, value in dict(credentials).items():
+            if isinstance(value, str):
+                setattr(escaped, name, value.replace("'", "''"))
+        return DuckLakeSqlClient._build_secret_statements(scope, escaped, *rest)
 
     def close_connection(self) -> None:
         """Disconnects. The lake stays attached for the other connections of this process."""

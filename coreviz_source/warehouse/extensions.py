@@ -35,7 +35,7 @@ def loadable(extension: str) -> str:
             database.execute(f"INSTALL {extension}; LOAD {extension}")
     except duckdb.Error as error:
         raise DestinationError(
-            f"DuckDB's extension {extension} is missing: {str(error).splitlines()[0]}",
+            f"DuckDB's extension {extension} is missing: {str(error).splitlines()[0].rstrip('.')}.",
             remedy=(
                 f"Run {install_command('ducklake')}, which installs it for one version of DuckDB (this is "
                 f"{duckdb.__version__}). Or run INSTALL {extension} in DuckDB once, with access to "

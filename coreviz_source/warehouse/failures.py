@@ -168,17 +168,18 @@ def reason_of(error: BaseException) -> str:
     return original.removeprefix(_ORIGINAL).strip('"') if original else lines[0] if lines else ""
 
 
-def remedy_for(error: BaseException, pipeline: Warehouse) -> str:
-    """What to do about an error of the warehouse."""
-    setting = f"destination.{pipeline.destination.destination_name}.credentials"
+def remedy_for(error: BaseException, pipeline: Warehouse) -> str | None:
+    """What to do about an error of the warehouse; None if it is of no class, for which `DestinationError` has one."""
     failure = failure_of(error)
-    if failure is None:
-        return f"Check `{setting}` in .dlt/secrets.toml, what they permit, and the space that is left."
-    return failure.remedy.format(setting=setting)
+    setting = f"destination.{pipeline.destination.destination_name}.credentials"
+    return None if failure is None else failure.remedy.format(setting=setting)
 
 
 def raise_interruption(error: BaseException) -> None:
-    """Raises the `KeyboardInterrupt` of which DuckDB has made an error, because a signal arrived during a statement."""
+    """Raises the `KeyboardInterrupt` of which DuckDB has made an error, because a signal arrived during a statement.
+
+    It looks only into this error. `no_signal_lost` of `loading.interruption` finds those that dlt has caught.
+    """
     interruption = find_kind(error, KeyboardInterrupt)
     if interruption is not None:
         raise interruption from None
@@ -189,6 +190,14 @@ def connection_error(error: BaseException, doing: str, pipeline: Warehouse) -> D
 
     It quotes dlt, except for credentials that are missing and a file that is open elsewhere: dlt's messages for
     these are long and have no remedy.
+
+    Args:
+        error: What dlt or the database raised.
+        doing: What could not be done, as in "read".
+        pipeline: What the error is about.
+
+    Raises:
+        KeyboardInterrupt: A signal is the cause of the error.
     """
     raise_interruption(error)
     destination = pipeline.destination.destination_name

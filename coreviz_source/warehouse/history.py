@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from coreviz_source.selection import Selection
-from coreviz_source.tables import CAPTION_HISTORY, CAPTIONS, GONE, HISTORY, LOAD_ID, MEDIA, MEDIA_HISTORY, RUNS, Table
-from coreviz_source.warehouse.state import StoredState, chunks, marks, utc
+from coreviz_source.tables import CAPTION_HISTORY, CAPTIONS, HISTORY, LOAD_ID, MEDIA, MEDIA_HISTORY, RUNS, Table
+from coreviz_source.warehouse.state import StoredState, chunks, placeholders, utc
 
 _COMPLETE = "LEFT JOIN {_dlt_loads} l ON l.load_id = h._dlt_load_id AND l.status = 0"
 
@@ -60,15 +60,14 @@ class StoredHistory:
         """The current versions of some media items, or of their captions; without a load id if it never completed."""
         if table not in self._tables:
             return []
-        as_text = self._stored.connection.destination.json_as_text
-        names = [c.name for c in table.columns if c.name != GONE]
-        columns = [(as_text if table.by_name[n].kind == "json" else "{}").format(f"h.{{{{{n}}}}}") for n in names]
+        columns = self._stored.columns(table, "h")
+        selected = ", ".join(columns.values())
         found = [
-            dict(zip((*names, LOAD_ID), row, strict=True))
+            dict(zip((*columns, LOAD_ID), row, strict=True))
             for some in chunks(media_ids)
             for row in self._stored.query(
-                f"SELECT {', '.join(columns)}, l.load_id FROM {{{table.name}}} h {_COMPLETE} WHERE h.dataset_id = %s "
-                f"AND h.valid_to IS NULL AND h.{table.media_column} IN ({marks(some)})",
+                f"SELECT {selected}, l.load_id FROM {{{table.name}}} h {_COMPLETE} WHERE h.dataset_id = %s "
+                f"AND h.valid_to IS NULL AND h.{table.media_column} IN ({placeholders(some)})",
                 self._dataset_id,
                 *some,
             )
@@ -87,7 +86,7 @@ class StoredHistory:
             for some in chunks(media_ids)
             for row in self._stored.query(
                 f"SELECT DISTINCT {columns} FROM {{{table.name}}} h WHERE h.dataset_id = %s "
-                f"AND h.valid_to IS NOT NULL AND h.{table.media_column} IN ({marks(some)})",
+                f"AND h.valid_to IS NOT NULL AND h.{table.media_column} IN ({placeholders(some)})",
                 self._dataset_id,
                 *some,
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import dlt
 
-from coreviz_source.tables import NOTICES, RUNS, TABLES
+from coreviz_source.tables import NOTICES, RUNS, TABLES, Table
 from coreviz_source.warehouse.ownership import is_ours, table_error
 from coreviz_source.warehouse.state import StoredState
 
@@ -40,27 +40,22 @@ def ensure_schema(
         if table is NOTICES and not stored:
             # created with the next load; no item has to be loaded again because of it
             continue
-        for name, hints in table.hints["columns"].items() if stored else ():
-            found = stored.get(name, {}).get("data_type")
-            if found != hints["data_type"] and (found or not hints["nullable"]):
-                raise table_error(
-                    f"The column {table.name}.{name} is {found or 'missing'} in the warehouse; it has to be "
-                    f"{hints['data_type']}.",
-                    state.connection,
-                    table.name,
-                )
-        if not table.hints["columns"].keys() <= stored.keys():
-            # where history begins, nothing was lost
-            missing = missing or bool(stored) or not table.versions_of
-            if stored and not is_ours(state.connection, table.name):
+        hints = table.hints
+        if stored:
+            _check_columns(state, table, hints["columns"])
+        if hints["columns"].keys() <= stored.keys():
+            continue
+        # where history begins, nothing was lost
+        missing = missing or bool(stored) or not table.versions_of
+        if stored:
+            if not is_ours(state.connection, table.name):
                 raise table_error(
                     f"A table {table.name} exists that lacks columns of this source.", state.connection, table.name
                 )
-            if stored:
-                resource = dlt.resource([], **table.hints)
-                # the JSON type that Postgres gets depends on it
-                resource.apply_hints(file_format=state.connection.destination.file_format)
-                schema.update_table(resource.compute_table_schema())
+            resource = dlt.resource([], **hints)
+            # the JSON type that Postgres gets depends on it
+            resource.apply_hints(file_format=state.connection.destination.file_format)
+            schema.update_table(resource.compute_table_schema())
     if missing:
         state.repaired = True
         with lock():
@@ -68,6 +63,20 @@ def ensure_schema(
                 if "content_hash" in state.stored_columns.get(table.name, {}):
                     state.connection.execute(f"UPDATE {{{table.name}}} SET content_hash = NULL WHERE 1 = 1")
             create_tables(state, schema)
+
+
+def _check_columns(state: StoredState, table: Table, declared: Mapping[str, Any]) -> None:
+    """Checks that the stored columns of a table have their types, and that none is missing that cannot be null."""
+    stored = state.stored_columns[table.name]
+    for name, hints in declared.items():
+        found = stored.get(name, {}).get("data_type")
+        if found != hints["data_type"] and (found or not hints["nullable"]):
+            raise table_error(
+                f"The column {table.name}.{name} is {found or 'missing'} in the warehouse; it has to be "
+                f"{hints['data_type']}.",
+                state.connection,
+                table.name,
+            )
 
 
 def create_tables(state: StoredState, schema: dlt.Schema) -> None:

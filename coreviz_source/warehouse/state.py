@@ -224,7 +224,7 @@ class StoredState:
                 _WHOLE.format(
                     key="d.id",
                     table=MEDIA.name,
-                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({marks(some)})",
+                    where=f"WHERE d.dataset_id = %s AND d.deleted_at IS NULL AND d.id IN ({placeholders(some)})",
                 ),
                 dataset_id,
                 *some,
@@ -292,7 +292,14 @@ class StoredState:
     def missing_ids(
         self, stored: StoredHashes, table: str, dataset_id: str, covered: Callable[[datetime | None], bool]
     ) -> list[str]:
-        """The ids that are stored and were not listed, of those created in the range that the listing covered."""
+        """The ids that are stored and were not listed, of those created in the range that the listing covered.
+
+        Args:
+            stored: What was stored before the listing, with the marks that it has left.
+            table: Name of the table, `media` or `folders`.
+            dataset_id: Canonical id of the dataset.
+            covered: Whether a moment of creation is in that range.
+        """
         if not stored.unlisted or table not in self.tables:
             return []
         alive = " AND d.deleted_at IS NULL" if table == MEDIA.name else ""
@@ -308,7 +315,7 @@ class StoredState:
             for some in chunks(ids)
             for media_id, source, created in self.query(
                 "SELECT d.id, d.source_media_id, d.created_at FROM {media} d WHERE d.dataset_id = %s "
-                f"AND (d.id IN ({marks(some)}) OR d.source_media_id IN ({marks(some)}))",
+                f"AND (d.id IN ({placeholders(some)}) OR d.source_media_id IN ({placeholders(some)}))",
                 dataset_id,
                 *some,
                 *some,
@@ -317,20 +324,32 @@ class StoredState:
 
     def rows(self, table: Table, dataset_id: str, ids: Sequence[str], key: str = "id") -> list[dict[str, Any]]:
         """Whole rows, as they are stored, of a dataset, where the column `key` is one of some ids."""
-        names = [c.name for c in table.columns if c.name != GONE]
-        as_text = self.connection.destination.json_as_text
-        selected = ", ".join(
-            (as_text if table.by_name[name].kind == "json" else "{}").format(f"d.{{{{{name}}}}}") for name in names
-        )
+        columns = self.columns(table, "d")
+        selected = ", ".join(columns.values())
         return [
-            dict(zip(names, row, strict=True))
+            dict(zip(columns, row, strict=True))
             for some in chunks(ids)
             for row in self.connection.query(
-                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s AND d.{key} IN ({marks(some)})",
+                f"SELECT {selected} FROM {{{table.name}}} d WHERE d.dataset_id = %s "
+                f"AND d.{key} IN ({placeholders(some)})",
                 dataset_id,
                 *some,
             )
         ]
+
+    def columns(self, table: Table, alias: str) -> dict[str, str]:
+        """What reads each column of a table in a query, JSON as a string; without the tombstone flag.
+
+        Args:
+            table: The table.
+            alias: Its alias in the query.
+        """
+        as_text = self.connection.destination.json_as_text
+        return {
+            c.name: (as_text if c.kind == "json" else "{}").format(f"{alias}.{{{{{c.name}}}}}")
+            for c in table.columns
+            if c.name != GONE
+        }
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query in which `{table}` stands for a table and `{{column}}` for a column."""
@@ -353,8 +372,8 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 
-def marks(ids: Sequence[str]) -> str:
-    """A placeholder per id."""
+def placeholders(ids: Sequence[str]) -> str:
+    """Placeholders for ids, as they stand in a list of SQL."""
     return ", ".join(["%s"] * len(ids))
 
 

@@ -17,7 +17,8 @@ from coreviz_source.tables import (
     FOLDERS,
     GONE,
     HISTORY,
-    LOAD_ID,
+    LOAD,
+    LOADS,
     MEDIA,
     RUNS,
     TABLES,
@@ -28,20 +29,7 @@ from coreviz_source.warehouse.views import View, render, views
 
 _Yaml = dict[str, Any]
 
-#: dlt's own table of loads: a row of a load that is not in it may be incomplete.
-_LOADS = Table(
-    "_dlt_loads",
-    "One row per load package. Written by dlt.",
-    ("load_id",),
-    (
-        Column("load_id", "text", "Id of the load.", nullable=False),
-        Column("schema_name", "text", "Name of dlt's schema."),
-        Column("status", "bigint", "0: the load is complete.", nullable=False),
-        Column("inserted_at", "timestamp", "When the load was completed, UTC."),
-    ),
-)
-_LOAD_ID = Column(LOAD_ID, "text", "Id of the load that wrote the row, as in `_dlt_loads`.")
-_SOURCES = (*TABLES, _LOADS)
+_SOURCES = (*TABLES, LOADS)
 
 #: The columns with the id of the item that contains this one, and so is stored with it.
 _CONTAINERS = ("media_id", "frame_id")
@@ -95,7 +83,7 @@ def _mart(view: str) -> str:
 
 def _columns(table: Table) -> list[Column]:
     """The columns that people read."""
-    return [*(column for column in table.columns if column.name != GONE), *([_LOAD_ID] if table is not _LOADS else [])]
+    return [*(column for column in table.columns if column.name != GONE), *([LOAD] if table is not LOADS else [])]
 
 
 def _staging_sql(table: Table, dialect: str) -> str:
