@@ -157,6 +157,8 @@ class Changed(NamedTuple):
 class Changes:
     """Compares one dataset's listing with the warehouse, page by page, and finds at the end what was deleted.
 
+    Call `read_stored()` before the first comparison.
+
     Args:
         stored: What the warehouse stores.
         dataset_id: Canonical id of the dataset.
@@ -207,10 +209,13 @@ class Changes:
         self.known_media = self.changed_media = 0
         #: Some of the changed media items: the first, the second, the fourth, the eighth and so on.
         self.samples: list[RawItem] = []
+
+    def read_stored(self) -> None:
+        """Reads what the warehouse stores of the dataset. It comes before the first comparison."""
         if self._compares_media:
             self._load_known()
-        if FOLDERS.name in selected:
-            self.folders = stored.folders(dataset_id)
+        if FOLDERS.name in self._selected:
+            self.folders = self._stored.folders(self._dataset_id)
 
     def _load_known(self) -> None:
         hashes = self._stored.stored_media(self._dataset_id, self._window.oldest)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -83,7 +83,10 @@ class Mirror:
         changes = self._plan()
         # closed in any case, so that no page is requested after an error
         with closing(self._list(changes)) as pages:
-            changed = self._compare(changes, pages)
+            # once the second page is there, the next ones are on their way while the stored state is read
+            begun = [] if self._listing.is_sample else list(islice(pages, 2))
+            changes.read_stored()
+            changed = self._compare(changes, chain(begun, pages))
             yield from self._build(changes, changed)
         yield self._finish(changes)
 

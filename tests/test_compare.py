@@ -129,7 +129,9 @@ def comparison(
     selected: frozenset[str] = ALL,
     **given: Any,
 ) -> Changes:
-    return Changes(held, DATASET, listing or Listed(), mode, Selection(selected), settings(**given))  # type: ignore[arg-type]
+    changes = Changes(held, DATASET, listing or Listed(), mode, Selection(selected), settings(**given))  # type: ignore[arg-type]
+    changes.read_stored()
+    return changes
 
 
 def counted(changes: Changes) -> tuple[int, ...]:

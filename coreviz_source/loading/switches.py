@@ -3,7 +3,7 @@
 The stored state is read while dlt extracts; dlt decides later what it writes and how. The tables as dlt is about to
 write them are therefore compared with their declarations, whichever switch has changed them.
 
-The steps of a resource are in its pipe, which dlt does not make public.
+The steps of a resource are in its pipe, which dlt does not make public. It makes only some hints of a resource public.
 """
 
 from __future__ import annotations
@@ -151,12 +151,16 @@ def _check_names(schema: Schema) -> None:
 
 
 @cache
-def _declared(table: Table) -> dict[str, Any]:
-    """The table as dlt computes it from the declaration alone."""
-    return dict(dlt.resource([], **table.hints).compute_table_schema())
+def _declared(table: Table) -> DltResource:
+    """A resource that has the table's hints and no others."""
+    resource: DltResource = dlt.resource([], max_table_nesting=0, **table.hints)
+    return resource
 
 
 def _check_table(table: Table, resource: DltResource) -> None:
+    if resource._hints == _declared(table)._hints:
+        # nobody has changed them. To compute the tables from them takes longer than all other checks together
+        return
     try:
         computed = dict(resource.compute_table_schema())
     except DataItemRequiredForDynamicTableHints:
@@ -173,7 +177,7 @@ def _check_table(table: Table, resource: DltResource) -> None:
 
 def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The differences from the declaration, each with the remedy. `chosen` are hints that an earlier run has set."""
-    declared = _declared(table)
+    declared: dict[str, Any] = dict(_declared(table).compute_table_schema())
     if computed["name"] != table.name:
         yield f"it is renamed to {computed['name']}", "Keep its name. Use another `dataset_name`, or create a view."
     for hint, remedy in _TABLE_HINTS.items():
@@ -205,8 +209,9 @@ def _differences(table: Table, computed: dict[str, Any], chosen: Mapping[str, An
 
 def _check_stored_schema(table: Table, schema: Schema) -> None:
     """Checks what dlt has stored of the table: from earlier runs, or from `import_schema_path`."""
+    columns = table.hints["columns"]
     for name, column in schema.tables.get(table.name, {}).get("columns", {}).items():
-        declared = _declared(table)["columns"].get(name)
+        declared = columns.get(name)
         found = column.get("data_type")
         if declared is not None and found not in (None, declared["data_type"]):
             raise ConfigurationError(

@@ -226,6 +226,7 @@ class TableBuilder:
         self._extras: dict[int, dict[str, Any]] = {}
         self._json: dict[str, Sequence[bytes | None]] = {}
         self._decoded: dict[str, Sequence[Any]] = {}
+        self._reached: dict[tuple[str, ...], Sequence[Any]] = {}
 
     @classmethod
     def of_items(cls, decoder: Decoder, dataset_id: str, items: Sequence[RawItem]) -> TableBuilder:
@@ -268,12 +269,18 @@ class TableBuilder:
 
     def reach(self, key: str, *inside: str) -> Sequence[Any]:
         """What stands inside a JSON object of each item; None where there is no such object."""
-        values = self._objects(key)
-        for step in inside:
-            if not any(values):
-                return (None,) * self._size
-            values = [value.get(step) if type(value) is dict else None for value in values]
-        return values
+        if not inside:
+            return self._objects(key)
+        path = (key, *inside)
+        if path not in self._reached:
+            *before, last = inside
+            values = self.reach(key, *before)
+            self._reached[path] = (
+                [value.get(last) if type(value) is dict else None for value in values]
+                if any(values)
+                else (None,) * self._size
+            )
+        return self._reached[path]
 
     def _objects(self, key: str) -> Sequence[Any]:
         if key not in self._decoded:
@@ -286,7 +293,7 @@ class TableBuilder:
     def _texts(self, key: str) -> Sequence[bytes | None]:
         """The JSON in a field of each item; None instead of JSON's null."""
         if key not in self._json:
-            texts = [raw and bytes(raw) for raw in self.fields[key]]
+            texts = [None if raw is None else bytes(raw) for raw in self.fields[key]]
             self._json[key] = texts if _JSON_NULL not in texts else [None if t == _JSON_NULL else t for t in texts]
         return self._json[key]
 
@@ -411,6 +418,7 @@ def _child_id(given: Any, parent_id: str, kind: str, place: int) -> str:
 
 def _distinct(table: Table, dataset_id: str, found: Iterable[tuple[Any, ...]], names: tuple[str, ...]) -> pa.Table:
     """The rows of a table whose columns are all in its key, each once."""
-    rows = list(dict.fromkeys(found))
-    columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    return as_table(table, {**columns, "dataset_id": [dataset_id] * len(rows)}, len(rows))
+    rows = dict.fromkeys(found)
+    columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    columns["dataset_id"] = pa.repeat(pa.scalar(dataset_id, pa.string()), len(rows))
+    return as_table(table, columns, len(rows))

@@ -75,7 +75,8 @@ def create_tables(state: StoredState, schema: dlt.Schema) -> None:
     names = schema.data_table_names(seen_data_only=False)
     with state.connection.client() as client:
         # as if it came from storage: dlt does not apply a schema that was never saved
-        usual, client.schema = client.schema, dlt.Schema.from_dict(schema.to_dict())  # type: ignore[arg-type]
+        stored = dlt.Schema.from_dict(schema.to_dict(), validate_schema=False)  # type: ignore[arg-type]
+        usual, client.schema = client.schema, stored
         try:
             if not client.is_storage_initialized():
                 client.initialize_storage()
