@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ def keep_files_in_memory(folder: str = "/dev/shm", needed: int = 6 * 2**30) -> N
         place = os.statvfs(folder)
         if place.f_bavail * place.f_frsize >= needed and not place.f_flag & os.ST_NOEXEC:
             os.environ["TMPDIR"] = folder
+            # pytest has asked for the usual place before
+            tempfile.tempdir = None
 
 
 keep_files_in_memory()
