@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,22 @@ from tests.postgres import Postgres
 from tests.scenario import pipeline_in
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+
+
+def keep_files_in_memory(folder: str = "/dev/shm", needed: int = 6 * 2**30) -> None:
+    """Warehouses and working directories are written to memory, so that runs do not wait for the disk.
+
+    Only where the memory is plenty and programs may be started from it; a caller's own TMPDIR counts more.
+    """
+    if "TMPDIR" not in os.environ and os.path.isdir(folder) and os.access(folder, os.W_OK):
+        place = os.statvfs(folder)
+        if place.f_bavail * place.f_frsize >= needed and not place.f_flag & os.ST_NOEXEC:
+            os.environ["TMPDIR"] = folder
+            # pytest has asked for the usual place before
+            tempfile.tempdir = None
+
+
+keep_files_in_memory()
 # a shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -13,6 +14,8 @@ import dagster as dg
 import dlt
 import pytest
 import yaml
+from dagster._core.execution.plan import instance_concurrency_context
+from dagster._core.execution.plan.active import ActiveExecution
 
 from coreviz_source.local_studio import Library, Studio
 from coreviz_source.local_studio.library import NEWEST
@@ -199,9 +202,24 @@ def test_all_partitions_of_a_lake_are_in_one_lake_whatever_their_pipelines_are_c
     assert [path.name for path in tmp_path.glob("*.sqlite")] == ["coreviz_library.ducklake.sqlite"]
 
 
+def wait_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dagster looks for a slot in a loop without a pause, and asks for one less and less often, at last every 15 s."""
+    ask = ActiveExecution.get_steps_to_execute
+
+    def then_wait(self: ActiveExecution, limit: int | None = None) -> Any:
+        steps = ask(self, limit)
+        if not steps and not self.has_in_flight_steps and not self.is_complete:
+            time.sleep(0.1)
+        return steps
+
+    monkeypatch.setattr(ActiveExecution, "get_steps_to_execute", then_wait)
+    monkeypatch.setattr(instance_concurrency_context, "MAX_CONCURRENCY_CLAIM_BLOCKED_INTERVAL", 0.5)
+
+
 def test_twelve_partitions_at_once_in_processes_end_equal_to_one_run_and_to_the_truth(instance, tmp_path, monkeypatch):
     library = frozen(60, datasets=PARTITIONS)
     add_datasets(instance, library)
+    wait_for_a_slot(monkeypatch)
     instance.event_log_storage.set_concurrency_slots(deployed.API_POOL, AT_ONCE)
     forkserver = {
         "start_method": {"forkserver": {"preload_modules": ["tests.test_dagster", "adbc_driver_postgresql.dbapi"]}}

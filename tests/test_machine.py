@@ -149,7 +149,8 @@ def test_a_small_disk_that_fills_up_loses_nothing_once_it_has_room(small_disk):
         assert_equal_to(pipeline, studio)
 
 
-def test_a_directory_that_cannot_be_written_to_is_exit_code_7(tmp_path):
+def test_a_directory_that_cannot_be_written_to_is_exit_code_7(tmp_path, monkeypatch):
+    monkeypatch.setattr("coreviz_source.warehouse.locks.PATIENCE", 0.2)
     folder = Path("/proc")
     if os.geteuid() != 0:
         folder = tmp_path / "closed"
