@@ -329,7 +329,7 @@ class Settings:
     )
     deletes: Literal["hard", "soft"] = _setting(
         "What happens to the rows of deleted media: `hard` removes them, `soft` keeps their last values and sets "
-        "`media.deleted_at`.",
+        "`media.deleted_at`. Rows that were kept stay when `hard` is set later; `forget` removes them.",
         TEXT,
         _deletes,
         default="hard",

@@ -78,7 +78,8 @@ def coreviz(
         reconcile_every: A run lists the whole dataset if the last complete listing is older than this. Only a complete
             listing finds changed and deleted media that are older than `lookback`. `0`: always. Default: `"1d"`.
         deletes: What happens to the rows of deleted media: `hard` removes them, `soft` keeps their last values and sets
-            `media.deleted_at`. Default: `"hard"`.
+            `media.deleted_at`. Rows that were kept stay when `hard` is set later; `forget` removes them. Default:
+            `"hard"`.
         max_deletes: A run that would remove more than this share of a dataset's media, or of its folders, stops and
             removes nothing. Ten of each may always be removed, unless the share is 0. Default: `0.2`.
         date_from: Only media created at this moment (UTC) or later: for a backfill in slices, which deletes nothing
