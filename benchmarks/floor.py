@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -125,13 +126,27 @@ def into_postgres(database: Any, media: list[Media], first: bool) -> None:
     database.commit()
 
 
-def main(url: str, key: str, dataset_id: str, directory: str, postgres: str = "") -> None:
-    gc.disable()
+def batches(url: str, key: str, dataset_id: str) -> Iterator[list[Media]]:
+    """All media items of a dataset, 5,000 at a time."""
     session = requests.Session()
     session.headers["x-api-key"] = key
     decoder = msgspec.json.Decoder(Page)
     waiting: list[Media] = []
-    offset, first, more = 0, True, True
+    offset, more = 0, True
+    while more:
+        answer = session.get(
+            f"{url}/api/dataset/{dataset_id}/media", params={"limit": 100, "offset": offset}, timeout=60
+        )
+        page = decoder.decode(answer.content)
+        waiting += page.media
+        offset, more = offset + len(page.media), page.pagination["hasMore"]
+        if len(waiting) >= 5000 or not more:
+            yield waiting
+            waiting = []
+
+
+def main(url: str, key: str, dataset_id: str, directory: str, postgres: str = "") -> None:
+    gc.disable()
     if postgres:
         from adbc_driver_postgresql import dbapi
 
@@ -139,16 +154,8 @@ def main(url: str, key: str, dataset_id: str, directory: str, postgres: str = ""
     else:
         database, write = duckdb.connect(f"{directory}/floor.duckdb"), into_duckdb
     with database:
-        while more:
-            answer = session.get(
-                f"{url}/api/dataset/{dataset_id}/media", params={"limit": 100, "offset": offset}, timeout=60
-            )
-            page = decoder.decode(answer.content)
-            waiting += page.media
-            offset, more = offset + len(page.media), page.pagination["hasMore"]
-            if len(waiting) >= 5000 or not more:
-                write(database, waiting, first)
-                waiting, first = [], False
+        for number, media in enumerate(batches(url, key, dataset_id)):
+            write(database, media, first=not number)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ PEERS = {
 }
 NAMES = {
     "floor": "the floor: by hand, no dlt",
+    "floor, dlt": "the floor's rows, loaded by dlt",
     "Postgres: floor": "Postgres: by hand, no dlt",
     "Postgres: COPY": "Postgres: `COPY` of rows in memory",
     "plain run": "plain `pipeline.run(coreviz())`, first load",
@@ -137,6 +138,8 @@ def _goals(told: dict[str, Any], size: int, largest: int) -> list[str]:
     if str(GOAL_SIZE) in told["programs"]:
         m.ratio(f"{load}, {GOAL_SIZE:,} media", "first load", "floor", 0.75, size=GOAL_SIZE)
     m.ratio("The same with a plain `pipeline.run(coreviz())`", "plain run", "floor", None)
+    m.ratio(load, "first load", "floor, dlt", None)
+    m.ratio("The least that a source for dlt takes", "floor, dlt", "floor", None)
     m.ratio("Complete listing, nothing changed", "complete listing, unchanged", "floor", 0.55)
     ordinary = f"Ordinary run, nothing new ({told['requests']} requests)"
     m.ratio(ordinary, "ordinary run, unchanged", "imports", 1.35)

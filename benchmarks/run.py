@@ -216,6 +216,9 @@ class Bench:
         address = self.server.address(size)
         self.floor(size)
         with temporary() as directory:
+            run = measured([script("floor_dlt.py", *address, directory)], directory)
+            self.landed(self.note(size, "floor, dlt", run), directory / "floor.duckdb", "library", TABLES[:5])
+        with temporary() as directory:
             self.sync(size, directory)
             self.note(size, "imports", measured([script("imports.py")], directory))
             self.sync(size, directory, "ordinary run, unchanged")
