@@ -60,7 +60,7 @@ class Mirror:
         self._rows: dict[str, int] = {}
         self._unknown_fields: set[str] = set()
         self._replaced = 0
-        #: Why the dataset's own row has not what the API sends, as a sentence.
+        #: Why the dataset's own row lacks what the API sends, as a sentence.
         self._undescribed = ""
 
     @property

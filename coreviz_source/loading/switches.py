@@ -159,7 +159,7 @@ def _declared(table: Table) -> DltResource:
 
 def _check_table(table: Table, resource: DltResource) -> None:
     if resource._hints == _declared(table)._hints:
-        # nobody has changed them. To compute the tables from them takes longer than all other checks together
+        # computing the table from them takes longer than all other checks together
         return
     try:
         computed = dict(resource.compute_table_schema())

@@ -241,7 +241,7 @@ class _Catalog:
         return problems
 
     def _apply_at_once(self, changes: Sequence[_Change]) -> bool:
-        """Applies all changes in one transaction: ten commits take longer. Returns False if nothing has changed."""
+        """Applies all changes in one transaction, which takes less time than one each. False if it failed."""
         if not self._destination.has_transactional_ddl:
             return False
         try:
