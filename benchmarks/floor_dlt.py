@@ -38,9 +38,10 @@ def written(url: str, key: str, dataset_id: str, directory: Path) -> dict[str, p
 
 
 def _type(kind: pa.DataType) -> str:
-    for name, is_one in (("timestamp", pa.types.is_timestamp), ("bigint", pa.types.is_integer)):
-        if is_one(kind):
-            return name
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
+    if pa.types.is_integer(kind):
+        return "bigint"
     return "double" if pa.types.is_floating(kind) else "text"
 
 

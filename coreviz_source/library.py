@@ -316,7 +316,7 @@ class Library(dlt.Dataset):
         return Item(media, {group: sorted(tags[group]) for group in sorted(tags)}, self._frames_of(media))
 
     def _frames_of(self, media: dict[str, Any]) -> list[dict[str, Any]]:
-        """The frames of a media item, in its order, each with its captions and objects."""
+        """The frames of a media item in their order, each with its captions and objects."""
         frames = [{**row, CAPTIONS.name: [], OBJECTS.name: []} for row in self._below(media, FRAMES)]
         known = {frame["id"]: frame for frame in frames}
         for table in (CAPTIONS, OBJECTS):

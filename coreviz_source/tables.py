@@ -551,7 +551,7 @@ CHILDREN: tuple[Table, ...] = tuple(table for table in TABLES if table.replaces 
 
 BY_NAME: dict[str, Table] = {table.name: table for table in TABLES}
 
-#: dlt's own table of loads: a row of a load that is not in it may be incomplete.
+#: dlt's own table of loads. A row whose load is not in it may be incomplete.
 LOADS = Table(
     "_dlt_loads",
     "One row per load package. Written by dlt.",

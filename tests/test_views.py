@@ -214,7 +214,7 @@ def test_an_unchanged_run_executes_nothing_and_what_was_lost_or_is_of_another_re
         assert [s for s in executed if "CREATE" in s and "tag_usage" not in s and "freshness" not in s] == []
         # Postgres refuses the new columns of a view until it is dropped: then all are made again, one by one
         comments = [s for s in executed if s.startswith("COMMENT ON COLUMN") and '"media"."name"' in s]
-        assert list(dict.fromkeys(comments)) == executed[:1]
+        assert comments == executed[:1] * (2 if warehouse.destination.destination_name == "postgres" else 1)
         assert_views(warehouse, studio)
 
 

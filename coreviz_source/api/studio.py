@@ -280,7 +280,7 @@ class CorevizClient:
         return tags if isinstance(tags, dict) else None
 
     def _object(self, endpoint: Endpoint, dataset_id: str, calls: Calls) -> dict[str, Any]:
-        """What an endpoint sends of a dataset; empty where the API has no such endpoint, or not for this key."""
+        """What an endpoint sends of a dataset. Empty if the API lacks the endpoint, or refuses this key there."""
         try:
             return self._http.get(endpoint.path(dataset_id), {}, _read_object, calls, dataset=dataset_id)
         except CorevizError as error:

@@ -103,7 +103,7 @@ def _shown(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> dict[
 
 
 def _frames(found: Row, history: dict[str | None, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The frames, each with its captions and objects; one frame for a media item that has none."""
+    """The frames, each with its captions and objects. A media item without frames gets one."""
     captions, objects = defaultdict(list), defaultdict(list)
     history = dict(history)
     for row in found["captions"]:

@@ -220,7 +220,7 @@ def _first_frames(reader: Reader, media_ids: Sequence[str]) -> list[Row]:
 
 
 def _caption_place(filters: Filters) -> str:
-    """The column `place`, which counts the captions of a media item: those that were searched first, then by frame."""
+    """The column `place`: numbers the captions of a media item, first those that were searched, then by frame."""
     suits = search.has_required("c.text", filters.terms, "c.id")
     return f"""ROW_NUMBER() OVER (PARTITION BY c.dataset_id, c.media_id
         ORDER BY CASE WHEN {suits} THEN 0 ELSE 1 END, f.timestamp_seconds, f.page_number, c.created_at DESC, c.id

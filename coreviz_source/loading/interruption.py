@@ -1,4 +1,4 @@
-"""Signals end a run, also where dlt or DuckDB would lose them."""
+"""A signal ends a run, also where dlt or DuckDB would lose it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def ensure_schema(
 
 
 def _check_columns(state: StoredState, table: Table, declared: Mapping[str, Any]) -> None:
-    """Checks that the stored columns of a table have their types, and that none is missing that cannot be null."""
+    """Checks that the stored columns of a table have their types. Every column that cannot be null has to exist."""
     stored = state.stored_columns[table.name]
     for name, hints in declared.items():
         found = stored.get(name, {}).get("data_type")
